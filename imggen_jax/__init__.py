@@ -1,0 +1,1 @@
+"""imggen_jax: train, score, edit with and serve image generators in JAX."""

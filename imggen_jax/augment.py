@@ -1,0 +1,105 @@
+"""What is done to images on the device: to floats, flips, and the differentiable augmentations of GAN training.
+
+Each image of a batch draws its own random numbers. Nothing here gathers or scatters: shifts are selections among
+slices and boxes are products of two masks, so first and second derivatives cost as little as the values.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+def to_float(images: Array) -> Array:
+    """uint8 [B,H,W,C] -> float32 in [-1,1], v / 127.5 - 1; float images, already in [-1,1], pass as float32."""
+    if images.dtype == jnp.uint8:
+        return images.astype(jnp.float32) / 127.5 - 1
+    return images.astype(jnp.float32)
+
+
+def random_flip(images: Array, key: Array) -> Array:
+    """Mirror half of the images left to right, at random; any dtype, [B,H,W,C] -> the same."""
+    flip = jax.random.bernoulli(key, shape=(images.shape[0], 1, 1, 1))
+    return jnp.where(flip, images[:, :, ::-1], images)
+
+
+# DiffAugment (arXiv 2006.10738), section 4 and its published code: the ranges below are theirs.
+POLICIES = ("colour", "translation", "cutout")
+TRANSLATION = 1 / 8  # largest shift, as a share of the side
+CUTOUT = 1 / 2       # side of the square that is blanked, as a share of the side
+
+
+def diff_augment(images: Array, key: Array, policy: Sequence[str]) -> Array:
+    """Random colour, translation and cutout, differentiable in the images to any order.
+
+    Args:
+      images: float [B,H,W,C]; 0, the middle of [-1,1], fills what a shift or a cutout uncovers.
+      key: the same key gives the same augmentation, whatever the images.
+      policy: names from `POLICIES`, applied in this order; () leaves the images alone.
+
+    Returns:
+      float [B,H,W,C]; colour can leave [-1,1].
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    steps = {"colour": _colour, "translation": _translation, "cutout": _cutout}
+    for i, name in enumerate(policy):
+        if name not in steps:
+            raise ValueError(f"unknown augmentation {name!r}; choose from {', '.join(POLICIES)}")
+        images = steps[name](images, jax.random.fold_in(key, i))
+    return images
+
+
+def _colour(x: Array, key: Array) -> Array:
+    brightness, saturation, contrast = jax.random.uniform(key, (3, x.shape[0], 1, 1, 1), x.dtype)
+    x = x + brightness - 0.5                                   # by [-1/2, 1/2)
+    grey = jnp.mean(x, axis=-1, keepdims=True)
+    x = grey + (x - grey) * 2 * saturation                     # by [0, 2)
+    middle = jnp.mean(x, axis=(1, 2, 3), keepdims=True)
+    return middle + (x - middle) * (contrast + 0.5)            # by [1/2, 3/2)
+
+
+def _translation(x: Array, key: Array) -> Array:
+    for axis, key in zip((1, 2), jax.random.split(key)):
+        reach = round(x.shape[axis] * TRANSLATION)
+        x = _shift(x, jax.random.randint(key, x.shape[:1], -reach, reach + 1), axis, reach)
+    return x
+
+
+def _shift(x: Array, by: Array, axis: int, reach: int) -> Array:
+    """Move image i by by[i] in [-reach, reach] pixels along the axis, zeros coming in.
+
+    A shift by the binary digits of by + reach, each a choice between two slices, then back by `reach`.
+    """
+    side = x.shape[axis]
+    pads = [(0, 0)] * x.ndim
+    pads[axis] = (reach, reach)
+    x = jnp.pad(x, pads)
+    left = reach - by                                          # [0, 2 reach]: where image i's window starts
+    for bit in reversed(range((2 * reach).bit_length())):
+        step, rest = 1 << bit, x.shape[axis]
+        taken = (left >> bit & 1).astype(bool)[:, None, None, None]
+        # Of what is left of the padding, a window needs no more than the bits to come can still take.
+        keep = min(rest, side + step - 1) if rest - step < side else rest - step
+        stop = jax.lax.slice_in_dim(x, 0, keep, axis=axis)
+        go = jax.lax.slice_in_dim(x, step, min(rest, step + keep), axis=axis)
+        lack = [(0, 0)] * x.ndim
+        lack[axis] = (0, keep - go.shape[axis])
+        x = jnp.where(taken, jnp.pad(go, lack), stop)
+    return x
+
+
+def _cutout(x: Array, key: Array) -> Array:
+    inside = []
+    for side, key in zip(x.shape[1:3], jax.random.split(key)):
+        box = round(side * CUTOUT)
+        # The box's corner may lie outside, so that every pixel is blanked about as often as every other.
+        start = jax.random.randint(key, x.shape[:1], 0, side + 1 - box % 2) - box // 2
+        offset = jnp.arange(side) - start[:, None]             # [B, side]
+        inside.append((0 <= offset) & (offset < box))
+    rows, columns = inside
+    return jnp.where(rows[:, :, None, None] & columns[:, None, :, None], 0, x)

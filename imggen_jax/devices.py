@@ -1,0 +1,115 @@
+"""Where the step runs: a device mesh under jit, or pmap; on one host or several."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+AXIS = "data"
+
+
+class Engine(NamedTuple):
+    """A compiled step and the way in and out of the devices. Batches have a leading axis of rounds: [K,B,...]."""
+
+    run: Callable          # (state, batches, key) -> (state, logs); the state is donated
+    put_state: Callable    # host or device state -> the state as `run` takes it
+    put_batches: Callable  # this process's rows of the batches, NumPy [K,B/processes,...] -> as `run` takes them
+    fetch: Callable        # logs, or any part of a state -> one copy, without the axis that pmap adds
+    devices: int           # over which a batch is split
+    text: Callable         # (state, batches, key) -> the lowered program's text
+
+
+def connect(coordinator: str, processes: int, process: int) -> None:
+    """Join several processes into one program; call it before anything else touches JAX.
+
+    Args:
+      coordinator: "HOST:PORT" of process 0, or "auto" where the platform tells (TPU pods, Slurm, Open MPI).
+      processes: how many there are in all.
+      process: which one this is, from 0.
+    """
+    if coordinator == "auto":
+        jax.distributed.initialize()
+    else:
+        jax.distributed.initialize(coordinator, processes, process)
+
+
+def choose(count: int) -> list[jax.Device]:
+    """The devices to use: all where count is 0.
+
+    Raises:
+      ValueError: there are not as many.
+    """
+    found = jax.devices()
+    if count > len(found):
+        raise ValueError(f"config.devices.count is {count}, but there are {len(found)} {found[0].platform} devices; "
+                         "0 takes all")
+    return found[:count] if count else found
+
+
+def describe(devices: list[jax.Device]) -> str:
+    return f"{len(devices)} x {devices[0].device_kind}" + (f" on {n} hosts" if (n := jax.process_count()) > 1 else "")
+
+
+def make(engine: str, devices: list[jax.Device], play: Callable) -> Engine:
+    """Compile a step for devices.
+
+    Args:
+      engine: "jit" or "pmap".
+      devices: from `choose`.
+      play: (axis or None) -> function (state, batches, key) -> (state, logs).
+
+    Raises:
+      ValueError: an unknown engine.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}; choose one of {', '.join(ENGINES)}")
+    return ENGINES[engine](devices, play)
+
+
+def _jit(devices, play) -> Engine:
+    # Auto axes: the compiler places the collectives, so the program reads as if there were one device.
+    mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+    whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, AXIS))
+    run = jax.jit(play(None), in_shardings=(whole, split, whole), out_shardings=whole, donate_argnums=0)
+
+    def put_batches(batches):
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split, x), batches)
+
+    return Engine(
+        run=run,
+        put_state=lambda state: jax.tree.map(lambda x: _replicate(whole, x), state),
+        put_batches=put_batches,
+        fetch=lambda tree: jax.tree.map(np.asarray, tree),
+        devices=len(devices),
+        text=lambda *args: run.lower(*args).as_text(),
+    )
+
+
+def _replicate(sharding: NamedSharding, x: Any) -> jax.Array:
+    # Every process holds the same value, so each fills its own devices; nothing travels.
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+
+def _pmap(devices, play) -> Engine:
+    local = [d for d in devices if d.process_index == jax.process_index()]
+    run = jax.pmap(play(AXIS), AXIS, in_axes=(0, 0, None), devices=devices, donate_argnums=0)
+
+    def spread(x):  # [K,B,...] -> [devices here,K,B/devices,...]
+        rounds, rows, *rest = x.shape
+        return np.moveaxis(x.reshape(rounds, len(local), rows // len(local), *rest), 1, 0)
+
+    return Engine(
+        run=run,
+        put_state=lambda state: jax.tree.map(lambda x: np.stack([np.asarray(x)] * len(local)), state),
+        put_batches=lambda batches: jax.tree.map(spread, batches),
+        fetch=lambda tree: jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree),
+        devices=len(devices),
+        text=lambda *args: run.lower(*args).as_text(),
+    )
+
+
+ENGINES = {"jit": _jit, "pmap": _pmap}

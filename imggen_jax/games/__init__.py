@@ -1,0 +1,1 @@
+"""One file a method: each offers make(spec, ...) -> Game."""

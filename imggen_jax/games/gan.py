@@ -1,0 +1,156 @@
+"""Generative adversarial networks: two players, any of four losses, gradient penalties, DiffAugment."""
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from imggen_jax import augment as aug
+from imggen_jax import losses
+from imggen_jax.game import Game, Generator, Spec
+
+LOSSES = ("non_saturating", "hinge", "wasserstein", "relativistic")
+
+
+def make(
+    spec: Spec,
+    *,
+    dtype: str,
+    latent: int,
+    generator: Mapping,
+    discriminator: Mapping,
+    loss: str,
+    r1: float,
+    r2: float,
+    gradient_penalty: float,
+    critic_moves: int,
+    augment: Sequence[str],
+) -> Game:
+    """The game of a generator against a discriminator.
+
+    R3GAN (arXiv 2501.05441) is loss="relativistic" with equal r1 and r2; WGAN-GP is loss="wasserstein" with
+    gradient_penalty=10 and critic_moves=5. As in R3GAN's code, R1 and R2 are gradients in the images before
+    augmentation, and each real image, its fake and its label share a row. Real and fake are augmented independently.
+
+    Args:
+      spec: what the data decide.
+      dtype: of the computations inside the networks, "float32" or "bfloat16".
+      latent: length of z, which is normal.
+      generator, discriminator: `name`, a module of imggen_jax/nets, and keyword arguments of its class.
+      loss: "non_saturating", "hinge", "wasserstein" or "relativistic".
+      r1, r2: gamma of the zero-centred gradient penalty on real and on fake images; 0 for none.
+      gradient_penalty: weight of WGAN-GP's penalty; 0 for none.
+      critic_moves: moves of the discriminator in each round, before the generator's one.
+      augment: DiffAugment's policies, of `augment.POLICIES`; () for none.
+
+    Raises:
+      ValueError: an unknown loss, augmentation or an impossible size.
+    """
+    if loss not in LOSSES:
+        raise ValueError(f"unknown GAN loss {loss!r}; choose from {', '.join(LOSSES)}")
+    if critic_moves < 1:
+        raise ValueError(f"critic_moves is {critic_moves}; the discriminator needs at least one move in each round")
+    if unknown := set(augment) - set(aug.POLICIES):
+        raise ValueError(f"unknown augmentation {min(unknown)!r}; choose from {', '.join(aug.POLICIES)}")
+    g = _network("Generator", spec, dtype, **generator)
+    d = _network("Discriminator", spec, dtype, **discriminator)
+    adversarial = getattr(losses, loss)
+
+    def init(key, batch):
+        del batch  # shapes come from spec
+        key_g, key_d = jax.random.split(key)
+        label = jnp.zeros(1, jnp.int32) if spec.classes else None
+        variables = g.init(key_g, jnp.zeros((1, latent)), label, train=True)
+        images = jnp.zeros((1, spec.size, spec.size, spec.channels))
+        params = {"generator": variables["params"], "discriminator": d.init(key_d, images, label)["params"]}
+        return params, {"statistics": variables.get("statistics", {})}
+
+    def generate(params, extra, z, label):
+        variables = {"params": params["generator"], "statistics": extra["statistics"]}
+        fake, changed = g.apply(variables, z, label, train=True, mutable=["statistics"])
+        return fake, {"statistics": changed.get("statistics", {})}
+
+    def deal(params, extra, batch, key):
+        """What both players see: real and fake images, new statistics, and a judge for each kind."""
+        key_z, key_real, key_fake, key_rest = jax.random.split(key, 4)
+        real, label = aug.to_float(batch["image"]), batch.get("label") if spec.classes else None
+        fake, extra = generate(params, extra, prior(key_z, real.shape[0]), label)
+
+        def judge(key):
+            return lambda x: d.apply({"params": params["discriminator"]}, aug.diff_augment(x, key, augment), label)
+
+        return real, fake, extra, judge(key_real), judge(key_fake), key_rest
+
+    def discriminator_loss(params, extra, batch, key):
+        real, fake, _, judge_real, judge_fake, key = deal(params, extra, batch, key)
+        real_logits, r1_terms = _penalised(judge_real, real, r1)
+        fake_logits, r2_terms = _penalised(judge_fake, fake, r2)
+        terms = adversarial.discriminator(real_logits, fake_logits) + r1_terms + r2_terms
+        scalars = {"real": jnp.mean(real_logits), "fake": jnp.mean(fake_logits)}
+        scalars |= {"r1": jnp.mean(r1_terms)} if r1 else {}
+        scalars |= {"r2": jnp.mean(r2_terms)} if r2 else {}
+        if gradient_penalty:
+            penalty = losses.interpolated_penalty(judge_real, real, fake, gradient_penalty, key)
+            terms += penalty
+            scalars["gradient_penalty"] = jnp.mean(penalty)
+        value = jnp.mean(terms)
+        return value, (extra, {"loss": value, **scalars})
+
+    def generator_loss(params, extra, batch, key):
+        real, fake, extra, judge_real, judge_fake, _ = deal(params, extra, batch, key)
+        value = jnp.mean(adversarial.generator(judge_real(real), judge_fake(fake)))
+        return value, (extra, {"loss": value})
+
+    def prior(key, n):
+        return jax.random.normal(key, (n, latent))  # float32 [n,latent]
+
+    def decode(weights, z, condition):
+        variables = {"params": weights["generator"], "statistics": weights["statistics"]}
+        return jnp.clip(g.apply(variables, z, condition, train=False), -1, 1)
+
+    def weights(params, extra):
+        return {"generator": params["generator"], "statistics": extra["statistics"]}
+
+    moves = (("discriminator", discriminator_loss),) * critic_moves + (("generator", generator_loss),)
+    return Game(init, moves, Generator(prior, decode, _inversion(decode, latent), weights))
+
+
+def _network(role: str, spec: Spec, dtype: str, *, name: str, **keys):
+    module = importlib.import_module(f"imggen_jax.nets.{name}")
+    return getattr(module, role)(**spec._asdict(), dtype=dtype, **keys)
+
+
+def _penalised(judge, images, gamma):
+    """(logits, gamma/2 ||gradient||^2), without the cost of the gradient where gamma is 0."""
+    return losses.zero_centred_penalty(judge, images, gamma) if gamma else (judge(images), 0.0)
+
+
+# Inversion by Adam from z = 0. The pull is the prior's share of the objective (mean square of z per dimension).
+INVERSION_STEPS = 300
+INVERSION_RATE = 0.1
+INVERSION_PULL = 1e-3
+
+
+def _inversion(decode, latent):
+    """`encode` by optimising z: the least mean squared error of decode(z), with a small pull to the prior's mean."""
+    adam = optax.adam(optax.cosine_decay_schedule(INVERSION_RATE, INVERSION_STEPS))
+
+    def encode(weights, images, condition):
+        def objective(z):
+            # A sum over images, so that each one's z moves as if it were alone.
+            error = jnp.mean(jnp.square(decode(weights, z, condition) - images), axis=(1, 2, 3))
+            return jnp.sum(error + INVERSION_PULL * jnp.mean(jnp.square(z), axis=-1))
+
+        def step(carry, _):
+            z, state = carry
+            updates, state = adam.update(jax.grad(objective)(z), state)
+            return (optax.apply_updates(z, updates), state), None
+
+        z = jnp.zeros((images.shape[0], latent))
+        (z, _), _ = jax.lax.scan(step, (z, adam.init(z)), None, length=INVERSION_STEPS)
+        return z
+
+    return encode

@@ -1,0 +1,1 @@
+"""Flax (Linen) modules: shapes in, shapes out."""

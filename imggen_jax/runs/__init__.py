@@ -1,0 +1,1 @@
+"""The life of a run: build, train, save, log, report."""

@@ -1,0 +1,124 @@
+"""From a checked config and what the data decide to the things that are run: game, optimizers, state, compiled step."""
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from imggen_jax import augment, devices, optim, step
+from imggen_jax.game import Batch, Game, Spec
+from imggen_jax.runs.config import ConfigError, Settings
+
+
+class Built(NamedTuple):
+    """A run's parts, before any of them costs compute."""
+
+    game: Game
+    optimizers: step.Optimizers
+    init: Callable      # () -> TrainState, on one device
+    shape: step.TrainState  # the state's shapes and dtypes
+    play: Callable      # (axis or None) -> function (state, batches, key) -> (state, logs), for devices.make
+
+
+def build(settings: Settings, spec: Spec) -> Built:
+    """Make everything that a config names and work out every shape, without computing anything.
+
+    Raises:
+      ConfigError: an unknown game, network, player or option, or a size that the network cannot make.
+    """
+    game = make_game(settings, spec)
+    optimizers = _optimizers(settings, game)
+    batch = example_batch(spec, settings.train.batch)
+
+    def init():
+        return step.init_state(game, optimizers, jax.random.key(settings.seed), batch)
+
+    train_step = functools.partial(
+        step.train_step, game, optimizers,
+        optim.average_rate(halflife=settings.ema.halflife, rampup=settings.ema.rampup),
+        _flip if settings.data.flip else _as_it_is,
+    )
+
+    def play(axis):
+        return functools.partial(step.play, functools.partial(train_step, axis=axis))
+
+    try:
+        shape = jax.eval_shape(init)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"config.game: {_one_line(error)}") from error
+    return Built(game, optimizers, init, shape, play)
+
+
+def make_game(settings: Settings, spec: Spec) -> Game:
+    options = dict(settings.game)
+    name = options.pop("name")
+    if not name.isidentifier() or importlib.util.find_spec(f"imggen_jax.games.{name}") is None:
+        raise ConfigError(f"unknown config.game.name {name!r}; it is a module of imggen_jax/games, such as 'vae'")
+    module = importlib.import_module(f"imggen_jax.games.{name}")
+    try:
+        return module.make(spec, dtype=settings.train.dtype, **options)
+    except (TypeError, ValueError, ModuleNotFoundError) as error:
+        raise ConfigError(f"config.game: {_one_line(error)}") from error
+
+
+def _optimizers(settings: Settings, game: Game) -> step.Optimizers:
+    movers = {who for who, _ in game.moves}
+    if movers != set(settings.players):
+        raise ConfigError(f"config.players has {sorted(settings.players)}, but the players of this game that move are "
+                          f"{sorted(movers)}")
+    length = dict(images=settings.train.images, batch=settings.train.batch, accumulate=settings.train.accumulate)
+    made = {}
+    for who in sorted(movers):
+        try:
+            made[who] = optim.make(**length, **settings.players[who])
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"config.players.{who}: {_one_line(error)}") from error
+    return made
+
+
+def example_batch(spec: Spec, batch: int) -> Batch:
+    """A batch of black pictures, of the shapes that training sees."""
+    images = {"image": np.zeros((batch, spec.size, spec.size, spec.channels), np.uint8), "seen": np.float32(0)}
+    return images | ({"label": np.zeros(batch, np.int32)} if spec.classes else {})
+
+
+def parameter_counts(params) -> dict[str, int]:
+    """{player: number of parameters}"""
+    return {who: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree)) for who, tree in params.items()}
+
+
+def check_devices(settings: Settings) -> list[jax.Device]:
+    """The run's devices.
+
+    Raises:
+      ConfigError: there are not as many, or they cannot share the batch evenly.
+    """
+    try:
+        found = devices.choose(settings.devices.count)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if settings.devices.engine not in devices.ENGINES:
+        raise ConfigError(f"unknown config.devices.engine {settings.devices.engine!r}; choose one of "
+                          f"{', '.join(devices.ENGINES)}")
+    if settings.train.batch % len(found):
+        raise ConfigError(f"config.train.batch is {settings.train.batch}, which {len(found)} devices cannot share "
+                          f"evenly; choose a multiple of {len(found)}, or set config.devices.count")
+    return found
+
+
+def _flip(batch: Batch, key) -> Batch:
+    return {**batch, "image": augment.random_flip(batch["image"], key)}
+
+
+def _as_it_is(batch: Batch, key) -> Batch:
+    del key
+    return batch
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

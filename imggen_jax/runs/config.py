@@ -1,0 +1,185 @@
+"""Configs: read a file with its overrides, check the sections every run has, and compare two of them."""
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; the message is one line that names the key and the remedy."""
+
+
+class Data(NamedTuple):
+    name: str    # TFDS name, with config and version if wished: "mnist", "avatars/32x32"
+    split: str   # pictures to train on
+    test: str    # held-out pictures; "" for none
+    dir: str     # TFDS data_dir; "" for TFDS's own
+    size: int    # side in pixels to resize to; 0 for the data's own
+    label: str   # ClassLabel feature that conditions the model; "" for none
+    flip: bool   # mirror half of the pictures, at random, each time
+
+
+class Train(NamedTuple):
+    images: int      # length of the run
+    batch: int       # images per round, over all devices
+    accumulate: int  # rounds per update of the parameters
+    dtype: str       # of the computations: "float32" or "bfloat16"
+
+
+class Ema(NamedTuple):
+    halflife: int  # images
+    rampup: float  # share of the images seen that bounds the half-life; 0 for no bound
+
+
+class Devices(NamedTuple):
+    engine: str          # "jit" or "pmap"
+    count: int           # 0 for all there are
+    steps_per_call: int  # rounds compiled into one call
+
+
+class Log(NamedTuple):
+    every: int       # images between lines of metrics
+    evaluate: int    # images between evaluations on held-out pictures, for games that have one
+    show: int        # images between grids of pictures
+    save: int        # images between checkpoints
+    keep: int        # last checkpoints kept
+    keep_every: int  # images between checkpoints kept for good; 0 for none
+
+
+SECTIONS = {"data": Data, "train": Train, "ema": Ema, "devices": Devices, "log": Log}
+# What may differ when a run is taken up again: how long, where and how often, but not what is computed.
+FREE = ("train.images", "devices.", "log.", "data.dir")
+
+
+class Settings(NamedTuple):
+    """The checked sections of a config. `game` and `players` are keyword arguments for those who make them."""
+
+    seed: int
+    data: Data
+    train: Train
+    ema: Ema
+    devices: Devices
+    log: Log
+    game: Mapping
+    players: Mapping
+
+
+def read(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Run a config file's `get_config()` and apply overrides. A config file is code: it is executed.
+
+    Args:
+      path: of the file.
+      overrides: command-line words such as "--config.train.batch=32"; values are read as the type that the key has.
+
+    Raises:
+      ConfigError: no such file, an error in it, an unknown key, a value of a wrong type.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"config file {path!r} not found; the shipped ones are in configs/")
+    words = ["config", f"--config={path}", *overrides]
+    values = flags.FlagValues()
+    holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
+    # A variant imports its parent as `configs.parent`, wherever the command is run from.
+    root = str(Path(path).resolve().parent.parent)
+    sys.path.insert(0, root)
+    try:
+        rest = values(words)[1:]
+    except Exception as error:  # absl wraps whatever the file raises; every case is the config's fault
+        raise ConfigError(f"config {path}: {_first_line(error)}") from error
+    finally:
+        sys.path.remove(root)
+    if rest:
+        raise ConfigError(f"unexpected argument {rest[0]!r}; overrides look like --config.train.batch=32")
+    return holder.value
+
+
+def check(config: ConfigDict | Mapping) -> Settings:
+    """The sections of a config with every key present, none unknown, and of the right type.
+
+    Raises:
+      ConfigError: naming the first key that is wrong.
+    """
+    config = to_dict(config)
+    wanted = {"seed", "game", "players", *SECTIONS}
+    _same_keys("config", config, wanted)
+    sections = {name: _section(f"config.{name}", config[name], kind) for name, kind in SECTIONS.items()}
+    settings = Settings(seed=config["seed"], game=config["game"], players=config["players"], **sections)
+    _type("config.seed", settings.seed, int)
+    if "name" not in settings.game:
+        raise ConfigError("config.game.name is missing; it is a module of imggen_jax/games, such as 'vae'")
+    _ranges(settings)
+    return settings
+
+
+def _section(where: str, section: Mapping, kind: type):
+    _same_keys(where, section, set(kind._fields))
+    types = {"str": str, "int": int, "float": float, "bool": bool}
+    for key, annotation in kind.__annotations__.items():
+        name = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
+        _type(f"{where}.{key}", section[key], types[name])
+    return kind(**section)
+
+
+def _same_keys(where: str, section, wanted: set[str]) -> None:
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{where} must be a section with the keys {', '.join(sorted(wanted))}")
+    if unknown := sorted(set(section) - wanted):
+        raise ConfigError(f"unknown key {where}.{unknown[0]}; known are {', '.join(sorted(wanted))}")
+    if missing := sorted(wanted - set(section)):
+        raise ConfigError(f"{where}.{missing[0]} is missing; every key stands in the config")
+
+
+def _type(where: str, value, kind: type) -> None:
+    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if not fits and not (kind is float and type(value) is int):
+        raise ConfigError(f"{where} must be of type {kind.__name__}, not {type(value).__name__} ({value!r})")
+
+
+def _ranges(settings: Settings) -> None:
+    least = {"train.images": 1, "train.batch": 1, "train.accumulate": 1, "devices.steps_per_call": 1, "log.every": 1,
+             "log.evaluate": 1, "log.show": 1, "log.save": 1, "log.keep": 1, "log.keep_every": 0, "ema.halflife": 0,
+             "ema.rampup": 0, "devices.count": 0, "data.size": 0}
+    for key, bound in least.items():
+        section, name = key.split(".")
+        value = getattr(getattr(settings, section), name)
+        if value < bound:
+            raise ConfigError(f"config.{key} is {value}; it must be at least {bound}")
+    if settings.train.dtype not in ("float32", "bfloat16"):
+        raise ConfigError(f"unknown config.train.dtype {settings.train.dtype!r}; choose float32 or bfloat16")
+
+
+def to_dict(config: ConfigDict | Mapping) -> dict:
+    """As plain nested dicts and lists, equal to what comes back from its JSON."""
+    plain = config.to_dict() if isinstance(config, ConfigDict) else config
+    return json.loads(json.dumps(plain))
+
+
+def flatten(config: Mapping, prefix: str = "") -> dict:
+    """{"train.batch": 64, ...}"""
+    flat = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def differences(old: Mapping, new: Mapping) -> list[str]:
+    """Lines "train.batch: 64 there, 32 here" for the keys in which two runs would compute something else."""
+    old, new = flatten(to_dict(old)), flatten(to_dict(new))
+    nothing = "not set"
+    return [
+        f"{key}: {old.get(key, nothing)!r} there, {new.get(key, nothing)!r} here"
+        for key in sorted(set(old) | set(new))
+        if old.get(key, nothing) != new.get(key, nothing) and not key.startswith(FREE)
+    ]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

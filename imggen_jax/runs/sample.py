@@ -1,0 +1,91 @@
+"""Pictures from seeds: picture number k is the same picture in a batch of 1 or 64, on one device or eight."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imggen_jax.game import Generator, Spec
+
+# A picture's last bit depends on the shape of the program that makes it and on its place in the batch. So every picture
+# is made in a program of this batch size, at the place that its seed gives it; what lies around it does not matter.
+BLOCK = 16
+
+
+def sampler(generator: Generator, spec: Spec) -> Callable:
+    """A function (weights, seeds, labels, truncation) -> images uint8 [n,S,S,C].
+
+    weights: as `generator.decode` reads them. seeds: n integers from 0 to 2^32-1, one for each picture.
+    labels: n integers, or None; without them a class-conditional model draws one from each seed.
+    truncation: factor on the latents; below 1 gives less variety and fewer failures, 0 the mean picture.
+    """
+    @jax.jit
+    def block(weights, seeds, labels, truncation):  # uint32 [BLOCK], int32 [BLOCK] (-1: drawn), float32
+        keys = jax.vmap(jax.random.key)(seeds)
+        z = jax.vmap(lambda key: jax.tree.map(lambda leaf: leaf[0], generator.prior(key, 1)))(keys)
+        z = jax.tree.map(lambda leaf: truncation * leaf, z)
+        return to_uint8(generator.decode(weights, z, _condition(keys, labels, spec)))
+
+    def sample(weights, seeds, labels=None, truncation=1.0):
+        seeds = np.asarray(seeds, np.uint32)
+        labels = np.full(len(seeds), -1, np.int32) if labels is None else np.asarray(labels, np.int32)
+        devices = jax.local_devices()
+        copies = {}
+        made = []
+        for i, (rows, block_seeds, block_labels) in enumerate(_blocks(seeds, labels)):
+            device = devices[i % len(devices)]
+            if device not in copies:
+                copies[device] = jax.device_put(weights, device)
+            inputs = jax.device_put((block_seeds, block_labels, np.float32(truncation)), device)
+            made.append((rows, block(copies[device], *inputs)))
+        images = np.empty((len(seeds), spec.size, spec.size, spec.channels), np.uint8)
+        for rows, pictures in made:
+            for row, place in rows:
+                images[row] = np.asarray(pictures[place])
+        return images
+
+    return sample
+
+
+def to_uint8(images: jax.Array) -> jax.Array:
+    """float [-1,1] -> uint8 [0,255], rounded to the nearest."""
+    return jnp.clip(jnp.round((images + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def _condition(keys, labels, spec: Spec):
+    if not spec.classes:
+        return None
+    drawn = jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, 1), (), 0, spec.classes))(keys)
+    return jnp.where(labels < 0, drawn, labels)
+
+
+def _blocks(seeds: np.ndarray, labels: np.ndarray):
+    """Groups pictures that one program makes: ([(row, place in the block)], seeds [BLOCK], labels [BLOCK])."""
+    groups: list[tuple[list, np.ndarray, np.ndarray]] = []
+    where: dict[tuple[int, int], int] = {}  # (the block's first seed, how often this seed came before) -> its group
+    times: dict[int, int] = {}
+    for row, (seed, label) in enumerate(zip(seeds.tolist(), labels.tolist(), strict=True)):
+        times[seed] = times.get(seed, -1) + 1
+        place = seed % BLOCK
+        key = (seed - place, times[seed])
+        if key not in where:
+            where[key] = len(groups)
+            first = np.uint32(seed - place)
+            groups.append(([], first + np.arange(BLOCK, dtype=np.uint32), np.full(BLOCK, -1, np.int32)))
+        rows, _, block_labels = groups[where[key]]
+        rows.append((row, place))
+        block_labels[place] = label
+    return groups
+
+
+def seed_range(seed: int, num: int) -> Sequence[int]:
+    """Seeds S, S+1, ... of a request.
+
+    Raises:
+      ValueError: a seed below 0 or above 2^32-1.
+    """
+    if seed < 0 or num < 1 or seed + num > 2**32:
+        raise ValueError(f"pictures {seed} to {seed + num - 1}: seeds go from 0 to {2**32 - 1}, and at least one")
+    return range(seed, seed + num)
