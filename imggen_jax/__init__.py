@@ -1,1 +1,27 @@
-"""imggen_jax: train, score, edit with and serve image generators in JAX."""
+"""imggen_jax: train, score, edit with and serve image generators in JAX.
+
+    import imggen_jax
+    model = imggen_jax.load("runs/avatars_vae")
+    pictures = model.sample(16, seed=0)          # uint8 [16,32,32,3]
+"""
+import importlib
+
+__version__ = "0.1.0"
+__all__ = ["describe", "generate", "load", "prepare", "read_config", "train"]
+
+_HOME = {
+    "describe": "imggen_jax.api",
+    "generate": "imggen_jax.api",
+    "load": "imggen_jax.api",
+    "prepare": "imggen_jax.data",
+    "train": "imggen_jax.api",
+}
+
+
+def __getattr__(name: str):
+    # Late, so that the command line can say its help or an error without waiting for JAX.
+    if name == "read_config":
+        return importlib.import_module("imggen_jax.runs.config").read
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'imggen_jax' has no attribute {name!r}")

@@ -71,25 +71,17 @@ def _translation(x: Array, key: Array) -> Array:
 
 
 def _shift(x: Array, by: Array, axis: int, reach: int) -> Array:
-    """Move image i by by[i] in [-reach, reach] pixels along the axis, zeros coming in.
-
-    A shift by the binary digits of by + reach, each a choice between two slices, then back by `reach`.
-    """
-    side = x.shape[axis]
-    pads = [(0, 0)] * x.ndim
-    pads[axis] = (reach, reach)
-    x = jnp.pad(x, pads)
+    """Move image i by by[i] in [-reach, reach] pixels along the axis, zeros coming in."""
     left = reach - by                                          # [0, 2 reach]: where image i's window starts
-    for bit in reversed(range((2 * reach).bit_length())):
-        step, rest = 1 << bit, x.shape[axis]
-        taken = (left >> bit & 1).astype(bool)[:, None, None, None]
-        # Of what is left of the padding, a window needs no more than the bits to come can still take.
-        keep = min(rest, side + step - 1) if rest - step < side else rest - step
-        stop = jax.lax.slice_in_dim(x, 0, keep, axis=axis)
-        go = jax.lax.slice_in_dim(x, step, min(rest, step + keep), axis=axis)
-        lack = [(0, 0)] * x.ndim
-        lack[axis] = (0, keep - go.shape[axis])
-        x = jnp.where(taken, jnp.pad(go, lack), stop)
+    bits = (2 * reach).bit_length()
+    pads = [(0, 0)] * x.ndim
+    pads[axis] = (reach, (1 << bits) - 1 - reach)
+    x = jnp.pad(x, pads)
+    # Each binary digit of `left` is a choice between two slices; together they take away all of the padding.
+    for bit in range(bits):
+        length = x.shape[axis] - (1 << bit)
+        stay, go = (jax.lax.slice_in_dim(x, start, start + length, axis=axis) for start in (0, 1 << bit))
+        x = jnp.where((left >> bit & 1).astype(bool)[:, None, None, None], go, stay)
     return x
 
 
@@ -97,7 +89,7 @@ def _cutout(x: Array, key: Array) -> Array:
     inside = []
     for side, key in zip(x.shape[1:3], jax.random.split(key)):
         box = round(side * CUTOUT)
-        # The box's corner may lie outside, so that every pixel is blanked about as often as every other.
+        # The box may reach out of the image, so that the border has its turn too.
         start = jax.random.randint(key, x.shape[:1], 0, side + 1 - box % 2) - box // 2
         offset = jnp.arange(side) - start[:, None]             # [B, side]
         inside.append((0 <= offset) & (offset < box))

@@ -1,7 +1,9 @@
 """Where the step runs: a device mesh under jit, or pmap; on one host or several."""
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +22,18 @@ class Engine(NamedTuple):
     fetch: Callable        # logs, or any part of a state -> one copy, without the axis that pmap adds
     devices: int           # over which a batch is split
     text: Callable         # (state, batches, key) -> the lowered program's text
+
+
+def use_compile_cache() -> None:
+    """Keep compiled programs in the user's cache folder, so that a second start is quick.
+
+    JAX's own variables come first; IMGGEN_JAX_CACHE moves the folder.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        home = os.environ.get("IMGGEN_JAX_CACHE") or Path.home() / ".cache" / "imggen_jax"
+        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def connect(coordinator: str, processes: int, process: int) -> None:

@@ -1,16 +1,24 @@
 """Cartoon faces drawn with NumPy: the pictures of the built-in dataset `avatars`.
 
-A face is a choice of named factors (`FACTORS`) and a face number, which fixes all that has no name: position, tilt, size
-and proportions. So one face can be drawn again with another expression and nothing else changed. Every part is a signed
-distance: negative inside, in units of 1/64 of the picture's side; a pixel is covered by half a pixel minus the distance.
+A face is a choice of named factors (`FACTORS`) and a face number, which fixes all that has no name: position, tilt,
+size and proportions. So one face can be drawn again with another expression and nothing else changed. Every part is a
+signed distance, negative inside, in units of 1/64 of the picture's side; a pixel is covered by half a pixel minus the
+distance (antialiasing without supersampling).
 
 The same pixels come out on every machine. Only operations that IEEE 754 rounds exactly reach a pixel (+, -, *, /, sqrt,
-minimum, maximum, comparisons), in float64 and in a fixed order; rotations are rational instead of sines and cosines; random
-numbers are the raw words of the counter-based generator Philox (Salmon et al. 2011), whose stream NumPy guarantees.
+minimum, maximum, floor, comparisons), in float64 and in a fixed order; rotations are rational instead of sines and
+cosines; random numbers are raw words of the counter-based generator Philox (Salmon et al. 2011, "Parallel random
+numbers: as easy as 1, 2, 3"), whose stream never changes between NumPy releases (NEP 19).
 """
+# ruff: noqa: E731  (a shape is one formula, and reads best as a named lambda)
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -86,19 +94,66 @@ def draw(factors: Mapping[str, int], face: int, size: int = 64) -> np.ndarray:
     for name, i in factors.items():
         if not 0 <= i < len(FACTORS[name]):
             raise ValueError(f"factor {name!r} is {i}; it must be in [0, {len(FACTORS[name])})")
-    if size < 64 and size not in (16, 32):
-        raise ValueError(f"size is {size}; it must be 16, 32, or 64 or more")
+    _check_size(size)
     image = _draw({name: FACTORS[name][i] for name, i in factors.items()},
                   {name: _rgb(_COLOURS[name][factors[name]]) for name in _COLOURS}, _jitter(face), max(size, 64))
     image = np.floor(image.transpose(1, 2, 0) + 0.5).astype(np.uint8)
     return image if size >= 64 else shrink(image, 64 // size)
 
 
+def _check_size(size: int) -> None:
+    if size < 64 and size not in (16, 32):
+        raise ValueError(f"size is {size}; it must be 16, 32, or 64 or more")
+
+
 def shrink(image: np.ndarray, times: int) -> np.ndarray:
-    """Average over squares of `times` pixels, rounded half up, in integers. uint8 [S,S,3] -> uint8 [S/times,S/times,3]."""
+    """Average over squares of `times` pixels, rounded half up, in integers.
+
+    uint8 [S,S,3] -> uint8 [S/times,S/times,3]; times must divide S."""
     side = image.shape[0] // times
     total = image.reshape(side, times, side, times, 3).sum(axis=(1, 3), dtype=np.int64)
     return ((2 * total + times ** 2) // (2 * times ** 2)).astype(np.uint8)
+
+
+def draw_many(numbers: range, size: int = 64, weights: Mapping[str, Sequence[float]] | None = None,
+              workers: int | None = None) -> Iterator[tuple[dict[str, int], np.ndarray]]:
+    """The factors (`sample_factors`) and the picture (`draw`) of many faces, in order, drawn by several processes.
+
+    The workers run this file as a script rather than being forked or spawned by multiprocessing: that is safe beside
+    the threads of JAX, and needs no `if __name__ == "__main__"` in the user's script. A worker whose reader has gone
+    ends by itself. workers: None for one a core, eight at most.
+    Raises ValueError as `sample_factors` and `draw` do, and RuntimeError if a worker dies.
+    """
+    _check_size(size)
+    sample_factors(0, weights)  # wrong weights are refused before a process is started
+    weights = {name: [float(x) for x in w] for name, w in (weights or {}).items()}
+    workers = min(workers or min(os.cpu_count() or 1, 8), len(numbers))
+    shares = [numbers[i::workers] for i in range(workers)]
+    jobs = [json.dumps({"numbers": [r.start, r.stop, r.step], "size": size, "weights": weights}) for r in shares]
+    start = functools.partial(subprocess.Popen, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    children = [start([sys.executable, "-P", __file__, job]) for job in jobs]
+    try:
+        for i, number in enumerate(numbers):
+            child = children[i % workers]
+            pixels = child.stdout.read(size * size * 3)
+            if len(pixels) < size * size * 3:
+                raise RuntimeError(f"a process that draws faces ended early, with exit code {child.wait()}")
+            yield sample_factors(number, weights), np.frombuffer(pixels, np.uint8).reshape(size, size, 3)
+    finally:
+        for child in children:
+            child.stdout.close()
+            child.kill()
+            child.wait()
+
+
+def _work(numbers: Sequence[int], size: int, weights: Mapping[str, Sequence[float]] | None) -> None:
+    """What a worker of `draw_many` does: writes the pixels of its faces to standard output."""
+    try:
+        for number in range(*numbers):
+            sys.stdout.buffer.write(draw(sample_factors(number, weights), number, size).tobytes())
+        sys.stdout.buffer.flush()
+    except (BrokenPipeError, KeyboardInterrupt):  # nobody reads any more
+        os._exit(1)
 
 
 class _Jitter(NamedTuple):
@@ -130,7 +185,7 @@ class _Jitter(NamedTuple):
 
 
 _RANGES = _Jitter(
-    x=(30.6, 33.4), y=(30.0, 32.2), tilt=(-0.05, 0.05), scale=(0.92, 1.03), width=(0.96, 1.04), height=(0.97, 1.03),
+    x=(30.6, 33.4), y=(30.8, 33.0), tilt=(-0.05, 0.05), scale=(0.98, 1.09), width=(0.96, 1.04), height=(0.97, 1.03),
     eye_gap=(6.5, 7.5), eye_size=(0.93, 1.08), eye_y=(0.2, 1.4), gaze_x=(-0.8, 0.8), gaze_y=(-0.3, 0.5),
     brow_y=(-0.5, 0.5), brow_weight=(0.95, 1.3), nose_size=(0.8, 1.25), nose_y=(5.4, 6.2), mouth_width=(0.9, 1.12),
     mouth_y=(10.7, 11.6), hair_volume=(0.0, 1.0), parting=(-1.0, 1.0), blush=(0.15, 0.5), shoulders=(20.0, 24.0),
@@ -145,16 +200,17 @@ def _jitter(face: int) -> _Jitter:
 # ---------------------------------------------------------------------------------------------------------------------
 # Colours and paint
 
-Colour = tuple[float, float, float]  # RGB, 0 to 255
+Colour = np.ndarray  # float64 [3,1,1], RGB, 0 to 255
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (u, v) float64 [h,w] -> signed distance float64 [h,w]
 
 
+@functools.cache
 def _rgb(code: str) -> Colour:
-    return tuple(float(int(code[i:i + 2], 16)) for i in (1, 3, 5))
+    return np.array([float(int(code[i:i + 2], 16)) for i in (1, 3, 5)]).reshape(3, 1, 1)
 
 
 def _mix(a: Colour, b: Colour, t: float) -> Colour:
-    return tuple(p + t * (q - p) for p, q in zip(a, b))
+    return a + t * (b - a)
 
 
 class _Frame(NamedTuple):
@@ -176,12 +232,12 @@ def _frame(size: int, origin: tuple[float, float], tilt: float, scale: float) ->
 
 def _window(frame: _Frame, box: tuple[float, float, float, float]) -> tuple[slice, slice]:
     """The rows and columns of pixels that can touch a box (left, top, right, bottom) of the frame."""
-    size, (c, s) = frame.u.shape[0], frame.turn
-    unit = size / 64.0
-    xs = [(frame.origin[0] + frame.scale * (u * c - v * s)) * unit for u in box[::2] for v in box[1::2]]
-    ys = [(frame.origin[1] + frame.scale * (u * s + v * c)) * unit for u in box[::2] for v in box[1::2]]
-    clamp = lambda p: min(max(int(p), 0), size)
-    return slice(clamp(min(ys) - 1), clamp(max(ys) + 2)), slice(clamp(min(xs) - 1), clamp(max(xs) + 2))
+    (left, top, right, bottom), size, (c, s) = box, frame.u.shape[0], frame.turn
+    unit, zoom = size / 64.0, frame.scale * size / 128.0
+    u, v, a, b, tilt = left + right, top + bottom, right - left, bottom - top, abs(s)
+    x, y = frame.origin[0] * unit + zoom * (u * c - v * s), frame.origin[1] * unit + zoom * (u * s + v * c)
+    a, b = zoom * (a * c + b * tilt), zoom * (a * tilt + b * c)
+    return (slice(max(int(y - b), 0), max(int(y + b) + 2, 0)), slice(max(int(x - a), 0), max(int(x + a) + 2, 0)))
 
 
 def _fill(image: np.ndarray, frame: _Frame, box: tuple[float, float, float, float], shape: Distance, colour: Colour,
@@ -192,10 +248,9 @@ def _fill(image: np.ndarray, frame: _Frame, box: tuple[float, float, float, floa
     edge = blur + 64.0 / (frame.u.shape[0] * frame.scale)
     cover = np.minimum(np.maximum(0.5 - shape(frame.u[rows, cols], frame.v[rows, cols]) / edge, 0.0), 1.0)
     if alpha != 1.0:
-        cover = cover * alpha
-    for channel, value in zip(image, colour):
-        patch = channel[rows, cols]
-        patch += cover * (value - patch)
+        cover *= alpha
+    patch = image[:, rows, cols]
+    patch += cover * (colour - patch)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -279,20 +334,27 @@ def _draw(names: Mapping[str, str], colour: Mapping[str, Colour], jitter: _Jitte
     """float64 [3,size,size] in [0,255]."""
     j = jitter
     image = np.empty((3, size, size))
-    image[:] = np.array(colour["background_colour"])[:, None, None]
-    bottom = j.y + 22.5 * j.scale
+    image[:] = colour["background_colour"]
+    bottom = j.y + 22.0 * j.scale
     face = _Face(image, _frame(size, (j.x, j.y), j.tilt, j.scale), _frame(size, ((j.x + 32) / 2, bottom), 0.0, j.scale),
                  _head(names["face_shape"], j), names, colour, j)
-    backdrop = _mix(colour["background_colour"], _rgb(_WHITE), 0.38)
-    _fill(image, _frame(size, (32.0, 32.0), 0.0, 1.0), (-28, -28, 28, 28), lambda u, v: _circle(u, v, 0, 0, 27.0), backdrop)
+    image += _disc(size) * (_mix(colour["background_colour"], _rgb(_WHITE), 0.38) - image)
     for part in (_hair_behind, _body, _skull, _beard, _nose, _mouth, _moustache, _eyes, _hair_front, _brows, _glasses):
         part(face)
     return image
 
 
+@functools.lru_cache(maxsize=4)
+def _disc(size: int) -> np.ndarray:
+    """How much the pale disc behind every face covers. float64 [size,size] in [0, 1]."""
+    disc = np.zeros((1, size, size))
+    _fill(disc, _frame(size, (32.0, 32.0), 0.0, 1.0), (-28, -28, 28, 28), lambda u, v: _circle(u, v, 0, 0, 27.0), 1.0)
+    return disc[0]
+
+
 def _shade(skin: Colour) -> Colour:
     """Skin in the shade: darker and redder."""
-    return tuple(c * k for c, k in zip(skin, (0.86, 0.76, 0.74)))
+    return skin * _rgb("#dbc2bd") / 255.0
 
 
 def _body(face: _Face) -> None:
@@ -316,7 +378,7 @@ def _body(face: _Face) -> None:
         vee = lambda u, v: (np.abs(u) + 0.8 * (v - 6.5)) * 0.78
         fill((-9, -3, 9, 8), lambda u, v: np.maximum(vee(u, v), -2.5 - v), skin)
         flap = lambda u, v: np.maximum(np.maximum(-vee(u, v), np.abs(u) - 9.2 + 0.3 * v),
-                                       np.maximum(-2.6 - v, v - 8.0 + 0.55 * np.abs(u - 0.0) - 1.0))
+                                       np.maximum(-2.6 - v, v - 9.0 + 0.55 * np.abs(u)))
         fill((-11, -3, 11, 10), lambda u, v: flap(u, v - 0.8), dark, alpha=0.6)
         fill((-11, -3, 11, 9), flap, pale)
     fill((-7, -15, 7, 5), neck, skin)
@@ -327,8 +389,9 @@ def _skull(face: _Face) -> None:
     skin, j = face.colour["skin_tone"], face.jitter
     shade, a = _shade(skin), _SHAPES[face.is_["face_shape"]][0] * j.width
     fill = lambda box, shape, colour, **how: _fill(face.image, face.head, box, shape, colour, **how)
-    fill((-22, -4, 22, 8), lambda u, v: _ellipse(np.abs(u), v, a + 0.6, 1.6, 3.2, 4.3), skin)
-    fill((-22, -4, 22, 8), lambda u, v: _ellipse(np.abs(u), v, a + 1.0, 1.8, 1.6, 2.5), shade)
+    if face.is_["hair_style"] != "long":  # which hides the ears
+        fill((-22, -4, 22, 8), lambda u, v: _ellipse(np.abs(u), v, a + 0.6, 1.6, 3.2, 4.3), skin)
+        fill((-22, -4, 22, 8), lambda u, v: _ellipse(np.abs(u), v, a + 1.0, 1.8, 1.6, 2.5), shade)
     fill((-18, -19, 18, 19), face.outline, shade)
     fill((-18, -19, 18, 19), lambda u, v: np.maximum(face.outline(u, v), face.outline(u + 1.3, v + 1.1) + 0.3), skin)
     rose = _mix(skin, _rgb("#f2545b"), 0.55)
@@ -340,43 +403,47 @@ def _beard(face: _Face) -> None:
         return
     hair, j, out = face.colour["hair_colour"], face.jitter, face.outline
     fill = lambda box, shape, colour, **how: _fill(face.image, face.head, box, shape, colour, **how)
-    cheeks = lambda u, v: _box(u, v, 0, -3.0, 12.6, 11.0, 7.0)
+    cheeks = lambda u, v: _box(u, v, 0, -3.0, 13.8, 13.4, 9.0)
     beard = lambda u, v: _cut(np.maximum(out(u, v - 1.6) - 0.5, -2.0 - v), cheeks(u, v))
     fill((-20, -3, 20, 22), beard, _mix(hair, _rgb(_INK), 0.16))
     fill((-20, -3, 20, 22), lambda u, v: np.maximum(beard(u, v), out(u + 1.6, v) + 0.6), hair)
-    fill((-8, 5, 8, 16), lambda u, v: _ellipse(u, v, 0, j.mouth_y, 6.6 * j.mouth_width, 3.3), face.colour["skin_tone"])
+    fill((-8, 5, 8, 16), lambda u, v: _ellipse(u, v, 0, j.mouth_y, 6.4 * j.mouth_width, 3.1), face.colour["skin_tone"])
 
 
 def _nose(face: _Face) -> None:
     skin, j = face.colour["skin_tone"], face.jitter
     fill = lambda box, shape, colour, **how: _fill(face.image, face.head, box, shape, colour, **how)
     n = j.nose_size
-    fill((-4, 3, 4, 9), lambda u, v: _ellipse(u, v, 0.3, j.nose_y + 0.3, 2.3 * n, 1.55 * n), _mix(_shade(skin), _rgb("#a03c3c"), 0.16))
-    fill((-4, 2, 4, 9), lambda u, v: _ellipse(u, v, -0.1, j.nose_y - 0.7, 2.0 * n, 1.4 * n), _mix(skin, _rgb(_WHITE), 0.14))
+    shade, light = _mix(_shade(skin), _rgb("#a03c3c"), 0.16), _mix(skin, _rgb(_WHITE), 0.14)
+    fill((-4, 3, 4, 9), lambda u, v: _ellipse(u, v, 0.3, j.nose_y + 0.3, 2.3 * n, 1.55 * n), shade)
+    fill((-4, 2, 4, 9), lambda u, v: _ellipse(u, v, -0.1, j.nose_y - 0.7, 2.0 * n, 1.4 * n), light)
 
 
 def _mouth(face: _Face) -> None:
-    j, ink, mouth = face.jitter, _rgb("#55222b"), _rgb(_MOUTH)
+    j, ink, mouth = face.jitter, _rgb("#471a24"), _rgb(_MOUTH)
     w, y = j.mouth_width, j.mouth_y
-    fill = lambda shape, colour: _fill(face.image, face.head, (-9, y - 6, 9, y + 6), shape, colour)
+    lips = _mix(face.colour["skin_tone"], _rgb("#d8505e"), 0.5)
+    fill = lambda shape, colour: _fill(face.image, face.head, (-8, y - 5, 8, y + 6), shape, colour)
     match face.is_["expression"]:
         case "smiling":
-            grin = lambda u, v: _cut(_ellipse(u, v, 0, y - 2.2, 6.6 * w, 5.6), y - 2.2 - 0.03 * u * u + 0.6 - v + 0 * u) if False else \
-                np.maximum(_ellipse(u, v, 0, y - 2.4, 6.8 * w, 6.0), y - 1.9 - 0.022 * u * u - v)
+            grin = lambda u, v: np.maximum(_ellipse(u, v, 0, y - 2.4, 6.8 * w, 6.0), y - 1.9 - 0.022 * u * u - v)
             fill(grin, mouth)
             fill(lambda u, v: np.maximum(grin(u, v) + 0.7, _ellipse(u, v, 0, y + 4.2, 4.4, 2.9)), _rgb(_TONGUE))
             fill(lambda u, v: np.maximum(grin(u, v) + 0.5, v - (y + 0.1)), _rgb(_WHITE))
         case "neutral":
-            fill(lambda u, v: _curve(u, v, (-4.2 * w, 4.2 * w), (y, y + 0.3, y), 0.85), ink)
+            fill(lambda u, v: _curve(u, v, (-2.9 * w, 2.9 * w), (y + 0.9, y + 1.3, y + 0.9), 1.2), lips)
+            fill(lambda u, v: _curve(u, v, (-4.4 * w, 4.4 * w), (y, y + 0.2, y), 0.85), ink)
         case "sad":
-            fill(lambda u, v: _curve(u, v, (-5.0 * w, 5.0 * w), (y + 2.4, y - 1.4, y + 2.4), 0.95), ink)
+            fill(lambda u, v: _curve(u, v, (-2.8 * w, 2.8 * w), (y + 1.4, y + 0.3, y + 1.4), 1.3), lips)
+            fill(lambda u, v: _curve(u, v, (-5.0 * w, 5.0 * w), (y + 2.5, y - 1.5, y + 2.5), 1.0), ink)
         case "surprised":
             fill(lambda u, v: _ellipse(u, v, 0, y + 0.6, 3.5 * w, 4.2), mouth)
-            fill(lambda u, v: np.maximum(_ellipse(u, v, 0, y + 0.6, 2.8 * w, 3.5), _ellipse(u, v, 0, y + 4.0, 3.0, 2.4)), _rgb(_TONGUE))
+            tongue = lambda u, v: _ellipse(u, v, 0, y + 4.0, 3.0, 2.4)
+            fill(lambda u, v: np.maximum(_ellipse(u, v, 0, y + 0.6, 2.8 * w, 3.5), tongue(u, v)), _rgb(_TONGUE))
         case "angry":
-            teeth = lambda u, v: _box(u, v + 0.05 * u * u - 0.4, 0, y + 0.4, 5.6 * w, 2.3, 1.8)
+            teeth = lambda u, v: _box(u, v + 0.05 * u * u - 0.4, 0, y + 0.5, 5.9 * w, 2.7, 2.0)
             fill(teeth, ink)
-            fill(lambda u, v: np.maximum(teeth(u, v) + 0.85, 0.3 - np.abs(v + 0.05 * u * u - y - 0.8)), _rgb(_WHITE))
+            fill(lambda u, v: np.maximum(teeth(u, v) + 0.85, 0.35 - np.abs(v + 0.05 * u * u - y - 0.9)), _rgb(_WHITE))
 
 
 def _moustache(face: _Face) -> None:
@@ -420,13 +487,13 @@ def _eyes(face: _Face) -> None:
 
     fill(lambda u, v: eye(u, v, 1.1), _rgb(_INK))
     fill(eye, _rgb(_WHITE))
-    centre = lambda u: u - np.where(u > 0, x + j.gaze_x, j.gaze_x - x)   # both eyes look the same way
-    iris, gy = 3.0 * j.eye_size * look.iris, y + 0.2 + j.gaze_y
-    colour = face.colour["eye_colour"]
-    fill(lambda u, v: np.maximum(eye(u, v), _circle(centre(u), v, 0, gy, iris)), _mix(colour, _rgb(_INK), 0.3))
-    fill(lambda u, v: np.maximum(eye(u, v), _circle(centre(u), v, 0, gy + 0.3, iris - 0.6)), colour)
-    fill(lambda u, v: np.maximum(eye(u, v), _circle(centre(u), v, 0, gy, iris * 0.52)), _rgb(_INK))
-    fill(lambda u, v: np.maximum(eye(u, v), _circle(centre(u), v, -0.9, gy - 1.0, 0.95)), _rgb(_WHITE))
+    window = _window(face.head, box)
+    inside, centred = eye(face.head.u[window], face.head.v[window]), face.head.u[window]
+    centred = centred - np.where(centred > 0, x + j.gaze_x, j.gaze_x - x)   # both eyes look the same way
+    iris, gy, colour = 3.2 * j.eye_size * look.iris, y + 0.2 + j.gaze_y, face.colour["eye_colour"]
+    for up, right, radius, paint in ((0.0, 0.0, iris, _mix(colour, _rgb(_INK), 0.3)), (-0.3, 0.0, iris - 0.6, colour),
+                                     (0.0, 0.0, iris * 0.52, _rgb(_INK)), (1.0, -0.9, 0.95, _rgb(_WHITE))):
+        fill(lambda u, v: np.maximum(inside, _circle(centred, v, right, gy - up, radius)), paint)
     if face.is_["expression"] == "sad":
         tear = lambda u, v: _ellipse(u, v, x + 2.4, y + 6.0, 1.25, 1.9)
         _fill(face.image, face.head, (x, y + 3, x + 5, y + 9), tear, _rgb(_TEAR))
@@ -447,15 +514,16 @@ def _glasses(face: _Face) -> None:
     x, y = j.eye_gap + 0.1, j.eye_y + 0.4
     a = _SHAPES[face.is_["face_shape"]][0] * j.width
     if face.is_["glasses"] == "round":
-        lens = lambda u, v: _circle(np.abs(u), v, x, y, 6.0)
+        lens = lambda u, v: _circle(np.abs(u), v, x, y, 5.8)
     else:
-        lens = lambda u, v: _box(np.abs(u), v, x, y, 6.2, 5.2, 1.4)
+        lens = lambda u, v: _box(np.abs(u), v, x, y, 5.8, 5.0, 1.3)
     fill = lambda box, shape, colour, **how: _fill(face.image, face.head, box, shape, colour, **how)
     box = (-x - 8, y - 7, x + 8, y + 7)
-    fill(box, lambda u, v: np.maximum(lens(u, v), np.abs(np.abs(u) - x + 0.6 * (v - y)) - 1.6), _rgb(_WHITE), alpha=0.25)
-    fill(box, lambda u, v: np.abs(lens(u, v)) - 0.7, colour)
-    arms = lambda u, v: np.maximum(np.abs(v - y + 1.2) - 0.6, np.maximum(x + 6.0 - np.abs(u), np.abs(u) - a - 0.4))
-    bridge = lambda u, v: _curve(u, v, (6.4 - x, x - 6.4), (y - 0.8, y - 1.4, y - 0.8), 0.65)
+    gleam = lambda u, v: np.abs(u - np.where(u > 0, x, -x) + 0.7 * (v - y) + 3.4) - 0.9
+    fill(box, lambda u, v: np.maximum(lens(u, v), gleam(u, v)), _rgb(_WHITE), alpha=0.4)
+    fill(box, lambda u, v: np.abs(lens(u, v)) - 0.6, colour)
+    arms = lambda u, v: np.maximum(np.abs(v - y + 1.2) - 0.6, np.maximum(x + 5.8 - np.abs(u), np.abs(u) - a - 0.4))
+    bridge = lambda u, v: _curve(u, v, (6.0 - x, x - 6.0), (y - 0.8, y - 1.4, y - 0.8), 0.65)
     fill((-a - 1, y - 3, a + 1, y + 1), lambda u, v: np.minimum(arms(u, v), bridge(u, v)), colour)
 
 
@@ -489,9 +557,10 @@ def _hair_behind(face: _Face) -> None:
         case "long":
             fill((-24, -21, 24, 36), lambda u, v: _box(u, v, 0, 7.0, 17.8 + w + 0.05 * v, 26.5, 15.0), dark)
         case "bun":
-            fill((-9, -30, 9, -12), lambda u, v: _circle(u, v, 0, -21.0, 6.2 + w), hair)
-            fill((-9, -30, 9, -12), lambda u, v: _curve(u, v, (-4.5, 3.0), (-21.5, -25.0, -24.0), 0.7), _mix(hair, _rgb(_WHITE), 0.3))
-            fill((-9, -30, 9, -12), lambda u, v: _curve(u, v, (-5.0, 5.0), (-17.6, -16.6, -17.6), 1.0), dark)
+            box, shine = (-9, -30, 9, -12), _mix(hair, _rgb(_WHITE), 0.3)
+            fill(box, lambda u, v: _circle(u, v, 0, -20.4, 5.8 + w), hair)
+            fill(box, lambda u, v: _curve(u, v, (-4.5, 3.0), (-21.5, -24.6, -23.6), 0.7), shine)
+            fill(box, lambda u, v: _curve(u, v, (-5.0, 5.0), (-17.6, -16.6, -17.6), 1.0), dark)
 
 
 def _front(style: str, out: Distance, j: _Jitter) -> Distance | None:
@@ -500,18 +569,25 @@ def _front(style: str, out: Distance, j: _Jitter) -> Distance | None:
     cap = lambda u, v: out(u, v + 0.7) - 1.4 - w
     match style:
         case "short":
-            return lambda u, v: np.maximum(np.minimum(cap(u, v), _ellipse(u, v, 1.5 + part * 0.6, -14.6, 13.0, 5.4 + w)),
-                                           (v + 10.6 - 0.018 * (u + 5.0 + part) * (u + 5.0 + part)) * 0.9)
+            quiff = lambda u, v: _ellipse(u, v, 1.5 + part * 0.6, -14.6, 13.0, 5.4 + w)
+            line = lambda u, v: 0.9 * (v + 10.6 - 0.018 * (u + 5.0 + part) * (u + 5.0 + part))
+            return lambda u, v: np.maximum(np.minimum(cap(u, v), quiff(u, v)), line(u, v))
         case "spiky":
-            return lambda u, v: 0.6 * np.maximum(out(u, v + 0.5) - 0.2 - (3.6 + 2 * w) * _zigzag(u + part * 0.4 - 0.05 * u * v, 6.4) * (v < -3),
-                                                 v + 7.6 + 3.6 * _zigzag(u + part + 3.2, 5.4) - 0.010 * u * u)
+            rise = lambda v: np.minimum(np.maximum(-0.2 - 0.1 * v, 0.0), 1.0)
+            wave = lambda u, v: rise(v) * _zigzag(u + 0.5 * part + 0.02 * u * v, 7.4)
+            spikes = lambda u, v: out(u, v + 0.5) - 0.4 - (3.8 + 2 * w) * wave(u, v)
+            line = lambda u, v: v + 7.4 + 2.8 * _zigzag(u + part, 7.0) - 0.014 * u * u
+            return lambda u, v: 0.65 * np.maximum(spikes(u, v), line(u, v))
         case "curly":
             return lambda u, v: np.minimum(_circles(u, v, _FRINGE, 0.4 * w), np.maximum(cap(u, v), v + 12.0))
         case "bob":
-            return lambda u, v: np.minimum(np.maximum(cap(u, v), v + 7.4 - 0.008 * u * u),
-                                           _curve(np.abs(u), v, (14.6, 17.4), (-8.0, 3.0, 12.0), 2.4 + 0.5 * w))
+            fringe = lambda u, v: np.maximum(cap(u, v), v + 7.4 - 0.008 * u * u)
+            strand = lambda u, v: _curve(v, np.abs(u), (-7.0, 11.0), (15.0, 16.4, 15.6), 2.6 + 0.5 * w)
+            return lambda u, v: np.minimum(fringe(u, v), strand(u, v))
         case "long":
-            return lambda u, v: np.maximum(cap(u, v), (v + 14.0 - 0.034 * (u - part) * (u - part) - 0.22 * np.abs(u - part)) * 0.75)
+            fall = lambda u, v: _box(u, v, 0, 5.0, 17.6 + w + 0.04 * v, 23.5, 15.0)
+            opening = lambda u, v: _ellipse(np.abs(u - part), v, -6.0, 7.0, 20.0, 21.5)
+            return lambda u, v: _cut(np.maximum(np.minimum(fall(u, v), cap(u, v)), 0.35 * (v - 17.0)), opening(u, v))
         case "bun":
             return lambda u, v: np.maximum(cap(u, v) + 0.4, (v + 10.8 - 0.03 * u * u) * 0.85)
     return None
@@ -525,7 +601,17 @@ def _hair_front(face: _Face) -> None:
     if shape is None:
         fill((-12, -17, 0, -9), lambda u, v: shine(u, v + 0.2), _rgb(_WHITE), alpha=0.3, blur=0.8)
         return
-    bottom = 15 if style == "bob" else 0
-    fill((-19, -18, 19, bottom), lambda u, v: np.maximum(shape(u, v - 1.3), out(u, v)), _shade(face.colour["skin_tone"]))
+    bottom = {"bob": 15, "long": 19}.get(style, 1)
+    shadow = lambda u, v: np.maximum(shape(u, v - 1.3), out(u, v))
+    fill((-19, -18, 19, bottom), shadow, _shade(face.colour["skin_tone"]))
     fill((-24, -28, 24, bottom), shape, hair)
-    fill((-13, -18, 0, -9), lambda u, v: np.maximum(shine(u, v), shape(u, v)), _mix(hair, _rgb(_WHITE), 0.35), alpha=0.8)
+    gleam = lambda u, v: np.maximum(shine(u, v), shape(u, v))
+    fill((-13, -18, 0, -9), gleam, _mix(hair, _rgb(_WHITE), 0.35), alpha=0.8)
+    if style == "long":
+        part = 2.5 * j.parting
+        line = lambda u, v: np.maximum(_curve(v, u, (-21.0, -13.0), (part, part * 0.9, part), 0.4), shape(u, v))
+        fill((-6, -21, 6, -11), line, _mix(hair, _rgb(_INK), 0.3))
+
+
+if __name__ == "__main__":
+    _work(**json.loads(sys.argv[1]))

@@ -120,7 +120,7 @@ def make(
 
 def _network(role: str, spec: Spec, dtype: str, *, name: str, **keys):
     module = importlib.import_module(f"imggen_jax.nets.{name}")
-    return getattr(module, role)(**spec._asdict(), dtype=dtype, **keys)
+    return getattr(module, role)(**spec._asdict(), dtype=jnp.dtype(dtype), **keys)
 
 
 def _penalised(judge, images, gamma):

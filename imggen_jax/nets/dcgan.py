@@ -89,7 +89,8 @@ class Generator(nn.Module):
         times = halvings(self.size)
         base, width = self.size >> times, self.width << times - 1
         if self.classes:
-            z = jnp.concatenate([z, nn.Embed(self.classes, z.shape[-1], embedding_init=nn.initializers.normal(1.0))(label)], -1)
+            embedding = nn.Embed(self.classes, z.shape[-1], embedding_init=nn.initializers.normal(1.0))
+            z = jnp.concatenate([z, embedding(label)], axis=-1)
         x = nn.Dense(base * base * width, dtype=self.dtype, kernel_init=HE)(z)
         x = self.activate(x.reshape(-1, base, base, width), train)
         for _ in range(times - 1):

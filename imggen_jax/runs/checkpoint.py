@@ -12,18 +12,22 @@ import orbax.checkpoint as ocp
 from imggen_jax.game import PyTree
 
 
-def open_manager(workdir: Path, *, keep: int = 1, keep_every: int = 0) -> ocp.CheckpointManager:
+def open_manager(
+    workdir: Path, *, keep: int = 1, keep_every: int = 0, read_only: bool = False
+) -> ocp.CheckpointManager:
     """The checkpoints of a run.
 
     Args:
       workdir: of the run.
       keep: how many of the last ones stay.
       keep_every: rounds; a checkpoint whose round is a multiple stays for good. 0 for none.
+      read_only: for looking at a run that may be training at this moment.
     """
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep,
         keep_period=keep_every or None,
-        cleanup_tmp_directories=True,  # saves that were killed would pile up
+        cleanup_tmp_directories=not read_only,  # saves that were killed would pile up
+        read_only=read_only,
         enable_async_checkpointing=True,
     )
     return ocp.CheckpointManager((workdir / "checkpoints").resolve(), options=options)

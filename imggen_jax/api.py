@@ -1,0 +1,185 @@
+"""Every verb as a function: train, load, generate, describe, prepare."""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from imggen_jax.game import Game, PyTree, Spec
+from imggen_jax.runs import checkpoint, pictures
+from imggen_jax.runs.build import build, parameter_counts
+from imggen_jax.runs.config import check
+from imggen_jax.runs.sample import sampler, seed_range, to_uint8
+from imggen_jax.runs.train import RunError, train
+
+__all__ = ["Model", "RunError", "describe", "generate", "load", "train"]
+
+
+class Model(NamedTuple):
+    """A trained generator. Images are NumPy arrays, uint8 [n,S,S,C]; labels are integers in [0, classes)."""
+
+    config: Mapping
+    spec: Spec
+    label_names: tuple[str, ...]
+    step: int                    # rounds trained
+    state: PyTree                # the whole training state, as NumPy arrays
+    game: Game
+    functions: Mapping[str, Callable]
+
+    @property
+    def weights(self) -> PyTree:
+        """The averaged parameters, which pictures are made from."""
+        return self.state.average
+
+    @property
+    def images(self) -> int:
+        """Images seen in training."""
+        return self.step * self.config["train"]["batch"]
+
+    def sample(self, num: int, *, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> np.ndarray:
+        """New pictures: number k is made from seed + k, and is the same whatever `num`.
+
+        Args:
+          num: how many.
+          seed: of the first one, 0 to 2^32-1.
+          label: condition for all of them, a number or a name; None draws one for each from its seed.
+          truncation: factor on the latents, 0 to 1 for less variety and fewer failures.
+
+        Returns:
+          uint8 [num,S,S,C]
+
+        Raises:
+          ValueError: a seed, label or truncation out of range.
+        """
+        if not truncation >= 0:
+            raise ValueError(f"truncation is {truncation}; it must be 0 or more")
+        seeds = seed_range(seed, num)
+        number = self.label_number(label)
+        labels = None if number is None else np.full(num, number)
+        return self.functions["sample"](self.weights, seeds, labels, truncation)
+
+    def encode(self, images: np.ndarray, labels: Sequence[int] | None = None) -> PyTree:
+        """Latents of pictures; for a GAN found by optimisation.
+
+        Args:
+          images: uint8 [n,S,S,C].
+          labels: int [n], for a class-conditional model only.
+
+        Returns:
+          z, float32 NumPy arrays whose first axis is n.
+        """
+        images = self._check(images)
+        z = self.functions["encode"](self.weights, images, self._condition(labels, len(images)))
+        return jax.tree.map(np.asarray, z)
+
+    def decode(self, z: PyTree, labels: Sequence[int] | None = None) -> np.ndarray:
+        """Pictures of latents: uint8 [n,S,S,C]."""
+        number = len(jax.tree.leaves(z)[0])
+        return np.asarray(self.functions["decode"](self.weights, z, self._condition(labels, number)))
+
+    def reconstruct(self, images: np.ndarray, labels: Sequence[int] | None = None) -> np.ndarray:
+        """decode(encode(images)): uint8 [n,S,S,C]."""
+        return self.decode(self.encode(images, labels), labels)
+
+    def label_number(self, label: int | str | None) -> int | None:
+        """A label as its number.
+
+        Raises:
+          ValueError: there is no such label, or the model knows none.
+        """
+        if label is None:
+            return None
+        if not self.spec.classes:
+            raise ValueError(f"label {label!r}: this model was trained without labels")
+        if str(label) in self.label_names:
+            return self.label_names.index(str(label))
+        if str(label).isdecimal() and int(label) < self.spec.classes:
+            return int(label)
+        known = ", ".join(self.label_names) if 0 < len(self.label_names) <= 20 else f"0 to {self.spec.classes - 1}"
+        raise ValueError(f"label {label!r} is out of range; known are {known}")
+
+    def _check(self, images: np.ndarray) -> np.ndarray:
+        wanted = (self.spec.size, self.spec.size, self.spec.channels)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != wanted:
+            raise ValueError(f"images are {images.dtype} {images.shape}; this model takes uint8 (n, {wanted[0]}, "
+                             f"{wanted[1]}, {wanted[2]})")
+        return images
+
+    def _condition(self, labels, number: int):
+        if not self.spec.classes:
+            return None
+        if labels is None or len(labels) != number:
+            raise ValueError(f"this model is class-conditional: give {number} labels, one for each picture")
+        return np.array([self.label_number(label) for label in labels], np.int32)
+
+
+def load(workdir: str | os.PathLike) -> Model:
+    """The newest checkpoint of a run.
+
+    Raises:
+      RunError: there is no run, or nothing has been saved yet.
+    """
+    workdir = Path(workdir)
+    config, facts = _read_json(workdir, "config.json"), _read_json(workdir, "data.json")
+    spec = Spec(**{name: facts[name] for name in Spec._fields})
+    built = build(check(config), spec)
+    if not (workdir / "checkpoints").is_dir():
+        raise RunError(f"{workdir} has no checkpoint yet; train it first")
+    manager = checkpoint.open_manager(workdir, read_only=True)
+    step = manager.latest_step()
+    if step is None:
+        raise RunError(f"{workdir} has no checkpoint yet; train it first")
+    state = checkpoint.restore(manager, step, built.shape)
+    manager.close()
+    generator = built.game.generator
+
+    def encode(weights, images, condition):
+        return generator.encode(weights, images.astype(np.float32) / 127.5 - 1.0, condition)
+
+    functions = {
+        "sample": sampler(generator, spec),
+        "encode": jax.jit(encode),
+        "decode": jax.jit(lambda weights, z, condition: to_uint8(generator.decode(weights, z, condition))),
+    }
+    return Model(config, spec, tuple(facts["label_names"]), step, state, built.game, functions)
+
+
+def generate(workdir, out, *, num: int, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Path:
+    """Write pictures of a run: out/<seed of the picture, 6 digits>.png, and out/grid.png with all of them.
+
+    Returns:
+      The path of the grid.
+    """
+    images = load(workdir).sample(num, seed=seed, label=label, truncation=truncation)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for number, image in zip(seed_range(seed, num), images, strict=True):
+        pictures.write_png(out / f"{number:06d}.png", image)
+    pictures.write_png(out / "grid.png", pictures.grid(images))
+    return out / "grid.png"
+
+
+def describe(workdir) -> dict:
+    """Facts of a run: step, images, parameters per player, sha256 over the whole training state, config."""
+    model = load(workdir)
+    return {
+        "step": model.step,
+        "images": model.images,
+        "parameters": parameter_counts(model.state.params),
+        "sha256": checkpoint.fingerprint(model.state),
+        "config": model.config,
+    }
+
+
+def _read_json(workdir: Path, name: str):
+    try:
+        return json.loads((workdir / name).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(f"{workdir} is not the folder of a run: it has no {name}; train one with --config") from None
+    except json.JSONDecodeError as error:
+        raise RunError(f"{workdir}/{name} is damaged ({error}); restore it or train anew in another folder") from None

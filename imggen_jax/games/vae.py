@@ -1,0 +1,135 @@
+"""Variational autoencoders (Kingma and Welling, arXiv 1312.6114): one player, encoder and decoder together."""
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from imggen_jax import losses
+from imggen_jax.augment import to_float
+from imggen_jax.game import Game, Generator, Spec
+
+LIKELIHOODS = ("bernoulli", "gaussian", "logistic_mixture")
+STEP = 1 / 127.5  # distance between two neighbours of the 256 values in [-1, 1]
+
+
+def make(
+    spec: Spec,
+    *,
+    dtype: str,
+    latent: int,
+    network: Mapping,
+    likelihood: str,
+    mixtures: int,
+    beta: float,
+    free_bits: float,
+    warmup: int,
+) -> Game:
+    """The game of a lone player, "vae", who maximises E log p(x|z) - beta KL(q(z|x) || p(z)) with p(z) = N(0, I).
+
+    The ELBO is a bound on the log-probability of discrete data under every likelihood, in nats per image: of binary
+    pixels, drawn anew from the grey values each time (bernoulli); of 8-bit pixels (logistic_mixture); of 8-bit pixels
+    with uniform noise of one step, whose density per unit of [-1,1] times 1/127.5 is a probability (gaussian, with
+    one learnt sigma for all pixels; Theis et al., arXiv 1511.01844, section 3.1). Bits per dimension = -ELBO / (D ln 2).
+
+    Args:
+      spec: what the data decide.
+      dtype: of the computations inside the networks, "float32" or "bfloat16".
+      latent: length of z.
+      network: `name`, a module of imggen_jax/nets, and keyword arguments of its Encoder and Decoder.
+      likelihood: "bernoulli", "gaussian" or "logistic_mixture".
+      mixtures: logistics per pixel; read by "logistic_mixture" alone.
+      beta: final weight of the KL; 1 maximises the ELBO.
+      free_bits: nats per latent dimension under which the KL costs the same.
+      warmup: images over which the KL's weight rises from 0 to beta; 0 for beta from the start.
+
+    Raises:
+      ValueError: an unknown likelihood, or a size that the network does not have.
+    """
+    if likelihood not in LIKELIHOODS:
+        raise ValueError(f"unknown likelihood {likelihood!r}; choose from {', '.join(LIKELIHOODS)}")
+    outputs = losses.mixture_parameters(spec.channels, mixtures) if likelihood == "logistic_mixture" else spec.channels
+    encoder, decoder = _networks(spec, jnp.dtype(dtype), latent, outputs, **network)
+    pixels = spec.size**2 * spec.channels
+
+    def init(key, batch):
+        del batch  # shapes come from spec
+        key_e, key_d = jax.random.split(key)
+        label = jnp.zeros(1, jnp.int32) if spec.classes else None
+        images = jnp.zeros((1, spec.size, spec.size, spec.channels))
+        mine = {
+            "encoder": encoder.init(key_e, images, label)["params"],
+            "decoder": decoder.init(key_d, jnp.zeros((1, latent)), label)["params"],
+        }
+        if likelihood == "gaussian":
+            mine["log_sigma"] = jnp.zeros(())
+        return {"vae": mine}, {}
+
+    def posterior(mine, images, label):
+        return encoder.apply({"params": mine["encoder"]}, images, label)
+
+    def output(mine, z, label):
+        return decoder.apply({"params": mine["decoder"]}, z, label)
+
+    def observe(images, key):
+        """What the model explains: binary pixels in {-1, 1}, dequantised or 8-bit ones, from float [-1,1]."""
+        if likelihood == "bernoulli":
+            return jnp.where(jax.random.uniform(key, images.shape) < (images + 1) / 2, 1.0, -1.0)
+        if likelihood == "gaussian":
+            return images + STEP * jax.random.uniform(key, images.shape, minval=-0.5, maxval=0.5)
+        return images
+
+    def log_likelihood(mine, out, x):
+        if likelihood == "bernoulli":
+            return losses.bernoulli(out, (x + 1) / 2)
+        if likelihood == "gaussian":
+            return losses.gaussian(out, mine["log_sigma"], x) + pixels * math.log(STEP)
+        return losses.logistic_mixture(out, x)
+
+    def terms(mine, batch, key):
+        """(log p(x|z) [B], KL [B,latent]) with one z from the posterior of each image."""
+        key_x, key_z = jax.random.split(key)
+        x, label = observe(to_float(batch["image"]), key_x), batch.get("label") if spec.classes else None
+        mean, log_variance = posterior(mine, x, label)
+        z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key_z, mean.shape)
+        return log_likelihood(mine, output(mine, z, label), x), losses.gaussian_kl(mean, log_variance)
+
+    def figures(reconstruction, kl):
+        elbo = reconstruction - jnp.sum(kl, axis=-1)
+        return {"elbo": elbo, "reconstruction": reconstruction, "kl": jnp.sum(kl, axis=-1),
+                "bits_per_dim": -elbo / (pixels * math.log(2))}
+
+    def loss(params, extra, batch, key):
+        reconstruction, kl = terms(params["vae"], batch, key)
+        weight = beta * jnp.minimum(1.0, batch["seen"] / warmup) if warmup else beta
+        value = jnp.mean(weight * losses.free_bits(kl, free_bits) - reconstruction)
+        return value, (extra, jax.tree.map(jnp.mean, {"loss": value, **figures(reconstruction, kl)}))
+
+    def evaluate(weights, batch, key):
+        return figures(*terms(weights["vae"], batch, key))
+
+    def prior(key, n):
+        return jax.random.normal(key, (n, latent))  # float32 [n,latent]
+
+    def decode(weights, z, condition):
+        out = output(weights["vae"], z, condition)
+        if likelihood == "bernoulli":
+            return 2 * jax.nn.sigmoid(out) - 1
+        return jnp.clip(out, -1, 1) if likelihood == "gaussian" else losses.logistic_mixture_mean(out, spec.channels)
+
+    def encode(weights, images, condition):
+        return posterior(weights["vae"], images, condition)[0]
+
+    def weights(params, extra):
+        return {"vae": params["vae"]}
+
+    return Game(init, (("vae", loss),), Generator(prior, decode, encode, weights), evaluate)
+
+
+def _networks(spec: Spec, dtype, latent: int, outputs: int, *, name: str, **keys):
+    module = importlib.import_module(f"imggen_jax.nets.{name}")
+    encoder = module.Encoder(**spec._asdict(), latent=latent, dtype=dtype, **keys)
+    return encoder, module.Decoder(size=spec.size, classes=spec.classes, outputs=outputs, dtype=dtype, **keys)

@@ -1,0 +1,149 @@
+"""Verbs and flags: `python -m imggen_jax.main [VERB] ...`. Each verb is a function of the public API."""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+TRAIN = """\
+Trains what a config describes, or goes on with it: the same command resumes.
+
+examples:
+  python -m imggen_jax.main --config configs/avatars_vae.py
+  python -m imggen_jax.main --config configs/mnist_vae.py --workdir runs/digits --config.train.batch=64
+  python -m imggen_jax.main --config configs/cifar10_gan.py --coordinator auto        # on every host of a TPU pod
+
+other verbs (each has --help):
+  generate   make pictures with a trained run
+  describe   print a run's facts as JSON
+  prepare    download and prepare a stock TFDS dataset, once
+"""
+GENERATE = """\
+Writes OUT/<seed of the picture, 6 digits>.png and OUT/grid.png. Picture number k has seed S+k, and is the same whatever
+N, the batch size and the number of devices.
+
+examples:
+  python -m imggen_jax.main generate --workdir runs/avatars_gan --num 64 --out faces
+  python -m imggen_jax.main generate --workdir runs/cifar10_gan --num 16 --label horse --truncation 0.8 --out horses
+"""
+DESCRIBE = """\
+Prints JSON: step, images, parameters per player, sha256 over the whole training state, config.
+
+example:
+  python -m imggen_jax.main describe --workdir runs/avatars_vae
+"""
+PREPARE = """\
+Downloads a stock TFDS dataset and prepares it as array_record, once; training then needs no TensorFlow. Needs the
+`prepare` extra: pip install "imggen_jax[prepare]"
+
+example:
+  python -m imggen_jax.main prepare --name cifar10
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a command line; returns the exit code: 0 done, 1 diverged, 2 wrong input, 128 + signal if interrupted."""
+    verbs = {"generate": _generate, "describe": _describe, "prepare": _prepare}
+    verb, rest = (verbs[words[0]], words[1:]) if words and words[0] in verbs else (_train, words)
+    try:
+        return verb(list(rest))
+    except (ValueError, OSError) as error:
+        # ConfigError, DataError and RunError are ValueErrors with one line meant for the user.
+        if os.environ.get("IMGGEN_JAX_TRACEBACK"):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def _train(words: list[str]) -> int:
+    parser = _parser(None, TRAIN)
+    parser.add_argument("--config", required=True, metavar="FILE", help="Python file with get_config(); it is executed")
+    parser.add_argument("--workdir", metavar="W", help="the run's folder (default: runs/<config's name>)")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="join several processes; 'auto' on TPU pods and Slurm")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many processes there are")
+    parser.add_argument("--process", type=int, default=0, metavar="I", help="which one this is, from 0")
+    parser.epilog = "Any value of the config can be set: --config.key=value"
+    args, overrides = parser.parse_known_args(words)
+
+    from imggen_jax.runs import config
+
+    read = config.read(args.config, overrides)
+    config.check(read)
+    _start_jax(args)
+    from imggen_jax.runs import train as run
+
+    workdir = args.workdir or Path("runs") / Path(args.config).stem
+    try:
+        report = run.train(read, workdir)
+    except run.Diverged as error:
+        print(f"diverged: {error}", file=sys.stderr)
+        return 1
+    except run.Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return 128 + stop.signal
+    print(f"Done. Report: {report}\nPictures: python -m imggen_jax.main generate --workdir {workdir} --num 64 --out out")
+    return 0
+
+
+def _generate(words: list[str]) -> int:
+    parser = _parser("generate", GENERATE)
+    parser.add_argument("--workdir", required=True, metavar="W", help="folder of a trained run")
+    parser.add_argument("--num", type=int, required=True, metavar="N", help="how many pictures")
+    parser.add_argument("--out", required=True, metavar="D", help="folder to write to; made if needed")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the first picture (default: 0)")
+    parser.add_argument("--label", metavar="L", help="number or name of a class, for class-conditional runs")
+    parser.add_argument("--truncation", type=float, default=1.0, metavar="T",
+                        help="factor on the latents; below 1: fewer failures, less variety (default: 1)")
+    args = parser.parse_args(words)
+    _start_jax()
+    from imggen_jax import api
+
+    grid = api.generate(args.workdir, args.out, num=args.num, seed=args.seed, label=args.label,
+                        truncation=args.truncation)
+    print(f"{args.num} pictures in {args.out}; all together: {grid}")
+    return 0
+
+
+def _describe(words: list[str]) -> int:
+    parser = _parser("describe", DESCRIBE)
+    parser.add_argument("--workdir", required=True, metavar="W", help="folder of a run")
+    args = parser.parse_args(words)
+    _start_jax()
+    from imggen_jax import api
+
+    print(json.dumps(api.describe(args.workdir), indent=2))
+    return 0
+
+
+def _prepare(words: list[str]) -> int:
+    parser = _parser("prepare", PREPARE)
+    parser.add_argument("--name", required=True, metavar="NAME", help="TFDS name, such as cifar10")
+    parser.add_argument("--dir", default="", metavar="D", help="TFDS data_dir (default: TFDS's own)")
+    args = parser.parse_args(words)
+    from imggen_jax import data
+
+    data.prepare(args.name, args.dir)
+    return 0
+
+
+def _parser(verb: str | None, description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog="python -m imggen_jax.main" + (f" {verb}" if verb else ""), description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+
+
+def _start_jax(args: argparse.Namespace | None = None) -> None:
+    from imggen_jax import devices
+
+    devices.use_compile_cache()
+    if args is not None and args.coordinator:
+        devices.connect(args.coordinator, args.processes, args.process)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `describe | head` ends quietly
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,180 @@
+"""What a run writes about itself while it trains: metrics.jsonl, TensorBoard events, pictures, and a progress bar."""
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from imggen_jax.runs import pictures
+
+
+def open_log(workdir: str | Path, total_images: int, resume_step: int = 0, enabled: bool = True) -> Log:
+    """Begin or continue the log of a run.
+
+    What was logged after `resume_step` is dropped, from metrics.jsonl and from what TensorBoard shows, for those rounds
+    are about to be played again; so every step is there once, however often the run was interrupted. That holds if the
+    lines of a step are logged before its checkpoint is saved.
+
+    Args:
+      workdir: the run's folder.
+      total_images: length of the run, for the progress bar.
+      resume_step: the step that was restored; 0 starts over and drops everything.
+      enabled: False gives a log that writes nothing, for all processes of a run but the first.
+    """
+    if not enabled:
+        return Log(None, total_images, None, None, 0.0)
+    from tensorboardX import SummaryWriter
+
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / "metrics.jsonl"
+    kept = [line for line in read_metrics(path) if resume_step and line["step"] <= resume_step]
+    part = path.with_suffix(".part")
+    part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    os.replace(part, path)
+    seconds = max((line.get("seconds", 0.0) for line in kept), default=0.0)
+    events = SummaryWriter(
+        str(workdir / "tensorboard"),
+        purge_step=resume_step + 1 if resume_step else 0,
+        flush_secs=1,  # a killed run loses no more than this from TensorBoard, and nothing from metrics.jsonl
+        filename_suffix=f".{time.time_ns()}",  # starts within one second would share a file, and the last empty it
+    )
+    return Log(workdir, total_images, path.open("a", encoding="utf-8"), events, seconds)
+
+
+def read_metrics(path: str | Path) -> list[dict]:
+    """The lines of a metrics.jsonl, in order; none if it is not there.
+
+    A line that is not whole, as a killed process or a full disk leaves it, is left out.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            lines.append(line)
+    return lines
+
+
+class Log:
+    """The open files of a run and its progress bar; made by `open_log`."""
+
+    def __init__(self, workdir, total_images, metrics, events, seconds):
+        self._workdir, self._total = workdir, total_images
+        self._metrics, self._events = metrics, events
+        self._seconds, self._start = seconds, time.monotonic()
+        self._bar = None
+        self._terminal = _fits_a_bar(sys.stderr)
+
+    def train(
+        self, *, step: int, images: int, scalars: Mapping[str, float], images_per_second: float | None
+    ) -> None:
+        """Log a training interval: scalars by name (`generator/loss`), and the speed if it is known.
+
+        The line also holds `seconds`, the time the run has taken so far: compilation, evaluation and pictures count,
+        the time between an interruption and its resumption does not.
+        """
+        if self._workdir is None:
+            return
+        seconds = self._seconds + time.monotonic() - self._start
+        speed = math.nan if images_per_second is None else images_per_second
+        self._write(step, images, {"seconds": round(seconds, 3)}, {"images_per_second": speed, **scalars})
+        main = {name.removesuffix("/loss"): value for name, value in scalars.items() if _is_main(name)}
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in main.items())
+        if self._terminal:
+            self.progress(images)
+            self._bar.set_postfix_str(losses)
+        else:
+            pace = f"{speed:.0f} images/s  {_duration((self._total - images) / speed)} left  " if speed > 0 else ""
+            self.say(f"{_count(images)} of {_count(self._total)} images ({100 * images / self._total:.0f}%)  "
+                     f"{pace}{losses}")
+
+    def evaluate(self, *, step: int, images: int, scalars: Mapping[str, float]) -> None:
+        """Log figures on held-out data, named with their split: `test/elbo`."""
+        if self._workdir is None:
+            return
+        self._write(step, images, {}, scalars)
+        self.say(f"{_count(images)} images: " + "  ".join(f"{name} {value:.5g}" for name, value in scalars.items()))
+
+    def picture(self, *, step: int, images: int, name: str, image: np.ndarray) -> None:
+        """Write a picture, uint8 [H,W,3], as pictures/<name>_<images, 9 digits>.png, and for TensorBoard."""
+        if self._workdir is None:
+            return
+        pictures.write_png(self._workdir / "pictures" / f"{name}_{images:09d}.png", image)
+        self._events.add_image(name, image, step, dataformats="HWC")
+
+    def progress(self, images: int) -> None:
+        """Move the bar to `images` seen so far. Call it once before the first round, so that a resumed run's speed is
+        not taken to include the images of before."""
+        if self._workdir is None or not self._terminal:
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            # A short bar leaves room for the losses.
+            form = "{percentage:3.0f}%|{bar:6}| {n_fmt}/{total_fmt} [{elapsed}<{remaining},{rate_fmt}{postfix}]"
+            self._bar = tqdm(total=self._total, initial=images, unit=" images", unit_scale=True, dynamic_ncols=True,
+                             bar_format=form)
+        self._bar.update(images - self._bar.n)
+
+    def say(self, line: str) -> None:
+        """Print a line to stderr, above the bar where there is one."""
+        if self._workdir is None:
+            return
+        if self._bar is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._bar.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        """Finish the bar and close the files. Safe to call twice."""
+        if self._workdir is None:
+            return
+        if self._bar is not None:
+            self._bar.close()
+        self._events.close()
+        self._metrics.close()
+
+    def _write(self, step, images, timing, scalars):
+        scalars = {name: float(value) for name, value in scalars.items()}
+        line = {"step": int(step), "images": int(images), **timing, **{k: _number(v) for k, v in scalars.items()}}
+        self._metrics.write(json.dumps(line, allow_nan=False) + "\n")
+        self._metrics.flush()
+        for name, value in scalars.items():
+            if math.isfinite(value):
+                self._events.add_scalar(name, value, step)
+
+
+def _number(value: float) -> float | None:
+    # Nine significant digits restore a float32 exactly; JSON has no word for infinity or not-a-number.
+    return float(f"{value:.9g}") if math.isfinite(value) else None
+
+
+def _fits_a_bar(stream) -> bool:
+    # A terminal that does not tell its size, as in some containers, gets plain lines: tqdm would draw nothing there.
+    return stream.isatty() and min(os.get_terminal_size(stream.fileno())) > 0
+
+
+def _is_main(name: str) -> bool:
+    return name.rpartition("/")[2] in ("loss", "elbo")
+
+
+def _count(n: int) -> str:
+    return f"{n / 1e6:.2f}M" if n >= 1e6 else f"{n / 1e3:.1f}k" if n >= 1e4 else str(n)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
