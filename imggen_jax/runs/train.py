@@ -56,6 +56,7 @@ class Loop(NamedTuple):
     log: object
     manager: object
     rounds: int         # in the whole run, a multiple of the rounds in a call
+    intervals: Mapping[str, int]  # rounds between the events of config.log
 
 
 def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
@@ -81,18 +82,24 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
     built = build(settings, spec)
     _write_facts(workdir, config, settings, spec, train_set, built, chosen)
 
-    rounds = _up(settings.train.images, settings)
-    keep_every = _up(settings.log.keep_every, settings, settings.log.save) if settings.log.keep_every else 0
-    manager = checkpoint.open_manager(workdir, keep=settings.log.keep, keep_every=keep_every)
+    batch, wanted = settings.train.batch, settings.log
+    rounds = _up(settings.train.images, batch, settings.devices.steps_per_call)
+    intervals = {name: _up(getattr(wanted, name), batch, settings.devices.steps_per_call)
+                 for name in ("every", "evaluate", "show")}
+    # Saved where a line of metrics ends, so that a resumed run's lines are means over the same rounds.
+    intervals["save"] = _up(wanted.save, batch, intervals["every"])
+    keep_every = _up(wanted.keep_every, batch, intervals["save"]) if wanted.keep_every else 0
+    manager = checkpoint.open_manager(workdir, keep=wanted.keep, keep_every=keep_every)
     engine = devices.make(settings.devices.engine, chosen, built.play)
     latest = manager.latest_step()
     host = jax.tree.map(np.asarray, jax.jit(built.init)()) if latest is None else checkpoint.restore(
         manager, latest, built.shape)
-    log = open_log(workdir, settings.train.images, int(host.step), enabled=jax.process_index() == 0)
+    log = open_log(workdir, rounds * batch, int(host.step), enabled=jax.process_index() == 0)
+    log.progress(int(host.step) * batch)
     if latest is not None:
         log.say(f"Resuming {workdir} at {latest * settings.train.batch:,} images.")
     loop = Loop(settings, built, engine, train_set, _shower(settings, built, spec, test_set or train_set, log),
-                evaluator(built.game, test_set, settings.train.batch, settings.seed), log, manager, rounds)
+                evaluator(built.game, test_set, settings.train.batch, settings.seed), log, manager, rounds, intervals)
     try:
         _play(loop, host)
     finally:
@@ -171,7 +178,7 @@ def _play(loop: Loop, host) -> None:
             if pending is not None:
                 window.append(_read(loop, *pending))
             pending = (step, logs)
-            due = {name for name in ("every", "evaluate", "show", "save") if _due(loop, step, getattr(settings.log, name))}
+            due = {name for name, every in loop.intervals.items() if step == loop.rounds or step % every == 0}
             stop = _agree(signals.received)
             if first or due or stop:
                 window.append(_read(loop, *pending))
@@ -243,23 +250,18 @@ def _mean(window: list[dict[str, np.ndarray]]) -> dict[str, float]:
 
 def _events(loop: Loop, state, step: int, due: set[str]) -> None:
     host = jax.tree.map(np.array, loop.engine.fetch(state))  # copies: the devices' buffers are given back to the step
-    if "save" in due:
-        images = step * loop.settings.train.batch
-        checkpoint.save(loop.manager, host, {"images": images})
+    images = step * loop.settings.train.batch
     if "evaluate" in due and (scores := loop.evaluate(host.average)):
-        loop.log.evaluate(step=step, images=step * loop.settings.train.batch, scalars=scores)
+        loop.log.evaluate(step=step, images=images, scalars=scores)
     if "show" in due:
         loop.show(host.average, step)
+    if "save" in due:  # the last: a run that is killed before it does the rest of this again
+        checkpoint.save(loop.manager, host, {"images": images})
 
 
-def _due(loop: Loop, step: int, every: int) -> bool:
-    return step == loop.rounds or step % _up(every, loop.settings) == 0
-
-
-def _up(images: int, settings: Settings, multiple_of: int = 0) -> int:
-    """An interval in images as rounds: a whole number of calls, and of another interval if one is given."""
-    unit = _up(multiple_of, settings) if multiple_of else settings.devices.steps_per_call
-    return unit * max(1, math.ceil(images / (settings.train.batch * unit)))
+def _up(images: int, batch: int, unit: int) -> int:
+    """A length in images as rounds, of which it takes a whole number of units."""
+    return unit * max(1, math.ceil(images / (batch * unit)))
 
 
 def _shower(settings: Settings, built: Built, spec: Spec, held_out: data.Dataset, log) -> Callable:

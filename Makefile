@@ -1,0 +1,39 @@
+# make demo    set up, train on the built-in avatars, write pictures and say where they are
+# make test    set up, check everything that takes minutes at most
+# make test-all, make lint, make setup
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+DEMO := runs/demo
+
+.PHONY: setup demo test test-all lint clean
+.DEFAULT_GOAL := setup
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/python -m imggen_jax.main --config configs/demo.py --workdir $(DEMO)
+	$(BIN)/python -m imggen_jax.main generate --workdir $(DEMO) --num 64 --out $(DEMO)/faces
+	@echo
+	@echo 'New faces:  $(DEMO)/faces/grid.png'
+	@echo 'The report: $(DEMO)/report.html'
+
+test: $(STAMP)
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -q
+
+test-all: $(STAMP)
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -q -m ''
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,34 @@
+"""Cartoon faces by a DCGAN with the R3GAN losses: relativistic, with R1 and R2.
+
+Makes: 32x32 faces from the built-in dataset. Expected: sharp, varied faces.
+Hardware and time: two CPU cores, 40 minutes.
+Run: python -m imggen_jax.main --config configs/avatars_gan.py
+"""
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    adam = {"optimizer": "adam", "learning_rate": 5e-4, "b1": 0.0, "b2": 0.99, "warmup": 0, "decay": "cosine",
+            "final": 0.2, "clip": 0.0}
+    return ConfigDict({
+        "seed": 0,
+        "data": {"name": "avatars/32x32", "split": "train", "test": "test", "dir": "", "size": 0, "label": "",
+                 "flip": False},
+        "game": {
+            "name": "gan",
+            "latent": 64,
+            "generator": {"name": "dcgan", "width": 48, "norm": "batch"},
+            "discriminator": {"name": "dcgan", "width": 48},
+            "loss": "relativistic",
+            "r1": 1.0,
+            "r2": 1.0,
+            "gradient_penalty": 0.0,
+            "critic_moves": 1,
+            "augment": (),
+        },
+        "players": {"generator": adam, "discriminator": adam},
+        "train": {"images": 400_000, "batch": 64, "accumulate": 1, "dtype": "float32"},
+        "ema": {"halflife": 10_000, "rampup": 0.05},
+        "devices": {"engine": "jit", "count": 0, "steps_per_call": 8},
+        "log": {"every": 5_000, "evaluate": 100_000, "show": 25_000, "save": 25_000, "keep": 3, "keep_every": 0},
+    })
