@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
             "critic_moves": 1,
             "augment": (),
         },
-        "players": {"generator": adam, "discriminator": adam},
+        "players": {"generator": dict(adam), "discriminator": dict(adam)},
         "train": {"images": 400_000, "batch": 64, "accumulate": 1, "dtype": "float32"},
         "ema": {"halflife": 10_000, "rampup": 0.05},
         "devices": {"engine": "jit", "count": 0, "steps_per_call": 8},

@@ -1,7 +1,7 @@
 """Every verb as a function: train, load, generate, describe, prepare."""
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +13,10 @@ import numpy as np
 from imggen_jax.game import Game, PyTree, Spec
 from imggen_jax.runs import checkpoint, pictures
 from imggen_jax.runs.build import build, parameter_counts
-from imggen_jax.runs.config import check
+from imggen_jax.runs.config import ConfigError, check
+from imggen_jax.runs.errors import RunError
 from imggen_jax.runs.sample import sampler, seed_range, to_uint8
-from imggen_jax.runs.train import RunError, train
+from imggen_jax.runs.train import read_json, train
 
 __all__ = ["Model", "RunError", "describe", "generate", "load", "train"]
 
@@ -54,10 +55,14 @@ class Model(NamedTuple):
           uint8 [num,S,S,C]
 
         Raises:
-          ValueError: a seed, label or truncation out of range.
+          RunError: a number, seed, label or truncation out of range.
         """
-        if not truncation >= 0:
-            raise ValueError(f"truncation is {truncation}; it must be 0 or more")
+        if not (truncation >= 0 and math.isfinite(truncation)):
+            raise RunError(f"truncation is {truncation}; it must be a number from 0 up, as a rule at most 1")
+        if num < 1:
+            raise RunError(f"num is {num}; it must be at least 1")
+        if not 0 <= seed <= 2**32 - num:
+            raise RunError(f"seed is {seed}; for {num} pictures it must be from 0 to {2**32 - num}")
         seeds = seed_range(seed, num)
         number = self.label_number(label)
         labels = None if number is None else np.full(num, number)
@@ -72,14 +77,21 @@ class Model(NamedTuple):
 
         Returns:
           z, float32 NumPy arrays whose first axis is n.
+
+        Raises:
+          RunError: images or labels that this model cannot take.
         """
         images = self._check(images)
         z = self.functions["encode"](self.weights, images, self._condition(labels, len(images)))
         return jax.tree.map(np.asarray, z)
 
     def decode(self, z: PyTree, labels: Sequence[int] | None = None) -> np.ndarray:
-        """Pictures of latents: uint8 [n,S,S,C]."""
-        number = len(jax.tree.leaves(z)[0])
+        """Pictures of latents: uint8 [n,S,S,C].
+
+        Raises:
+          RunError: latents or labels that this model cannot take.
+        """
+        number = self._latents(z)
         return np.asarray(self.functions["decode"](self.weights, z, self._condition(labels, number)))
 
     def reconstruct(self, images: np.ndarray, labels: Sequence[int] | None = None) -> np.ndarray:
@@ -90,31 +102,44 @@ class Model(NamedTuple):
         """A label as its number.
 
         Raises:
-          ValueError: there is no such label, or the model knows none.
+          RunError: there is no such label, or the model knows none.
         """
         if label is None:
             return None
         if not self.spec.classes:
-            raise ValueError(f"label {label!r}: this model was trained without labels")
+            raise RunError(f"label {label!r}: this model was trained without labels")
         if str(label) in self.label_names:
             return self.label_names.index(str(label))
         if str(label).isdecimal() and int(label) < self.spec.classes:
             return int(label)
         known = ", ".join(self.label_names) if 0 < len(self.label_names) <= 20 else f"0 to {self.spec.classes - 1}"
-        raise ValueError(f"label {label!r} is out of range; known are {known}")
+        raise RunError(f"label {label!r} is out of range; known are {known}")
 
     def _check(self, images: np.ndarray) -> np.ndarray:
-        wanted = (self.spec.size, self.spec.size, self.spec.channels)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != wanted:
-            raise ValueError(f"images are {images.dtype} {images.shape}; this model takes uint8 (n, {wanted[0]}, "
-                             f"{wanted[1]}, {wanted[2]})")
+        images, wanted = np.asarray(images), (self.spec.size, self.spec.size, self.spec.channels)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != wanted or not len(images):
+            raise RunError(f"images are {images.dtype} {images.shape}; this model takes uint8 (n, {wanted[0]}, "
+                           f"{wanted[1]}, {wanted[2]}) with n > 0")
         return images
+
+    def _latents(self, z: PyTree) -> int:
+        """How many there are, after a check of their shapes."""
+        leaves, structure = jax.tree.flatten(z)
+        number = len(leaves[0]) if leaves and np.ndim(leaves[0]) else 0
+        wanted = jax.eval_shape(lambda: self.game.generator.prior(jax.random.key(0), number))
+        shapes = [leaf.shape for leaf in jax.tree.leaves(wanted)]
+        if not number or structure != jax.tree.structure(wanted) or [np.shape(leaf) for leaf in leaves] != shapes:
+            raise RunError(f"latents are {[np.shape(leaf) for leaf in leaves]}; this model takes {shapes}, with the "
+                           "number of pictures, above 0, first")
+        return number
 
     def _condition(self, labels, number: int):
         if not self.spec.classes:
+            if labels is not None:
+                raise RunError("labels are given, but this model was trained without labels")
             return None
         if labels is None or len(labels) != number:
-            raise ValueError(f"this model is class-conditional: give {number} labels, one for each picture")
+            raise RunError(f"this model is class-conditional: give {number} labels, one for each picture")
         return np.array([self.label_number(label) for label in labels], np.int32)
 
 
@@ -122,18 +147,21 @@ def load(workdir: str | os.PathLike) -> Model:
     """The newest checkpoint of a run.
 
     Raises:
-      RunError: there is no run, or nothing has been saved yet.
+      RunError: there is no run, nothing has been saved yet, or a file of it is damaged.
     """
     workdir = Path(workdir)
-    config, facts = _read_json(workdir, "config.json"), _read_json(workdir, "data.json")
-    spec = Spec(**{name: facts[name] for name in Spec._fields})
-    built = build(check(config), spec)
-    if not (workdir / "checkpoints").is_dir():
-        raise RunError(f"{workdir} has no checkpoint yet; train it first")
-    manager = checkpoint.open_manager(workdir, read_only=True)
-    step = manager.latest_step()
+    config, facts = _read(workdir / "config.json"), _read(workdir / "data.json")
+    try:
+        settings, spec = check(config), Spec(**{name: facts[name] for name in Spec._fields})
+        label_names = tuple(facts["label_names"])
+        built = build(settings, spec)
+    except (ConfigError, KeyError, TypeError) as error:
+        raise RunError(f"config.json or data.json in {workdir} is damaged, or of another version of imggen_jax "
+                       f"({type(error).__name__}: {error})") from error
+    step = checkpoint.latest_step(workdir)
     if step is None:
         raise RunError(f"{workdir} has no checkpoint yet; train it first")
+    manager = checkpoint.open_manager(workdir, read_only=True)
     state = checkpoint.restore(manager, step, built.shape)
     manager.close()
     generator = built.game.generator
@@ -146,7 +174,7 @@ def load(workdir: str | os.PathLike) -> Model:
         "encode": jax.jit(encode),
         "decode": jax.jit(lambda weights, z, condition: to_uint8(generator.decode(weights, z, condition))),
     }
-    return Model(config, spec, tuple(facts["label_names"]), step, state, built.game, functions)
+    return Model(config, spec, label_names, step, state, built.game, functions)
 
 
 def generate(workdir, out, *, num: int, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Path:
@@ -154,13 +182,19 @@ def generate(workdir, out, *, num: int, seed: int = 0, label: int | str | None =
 
     Returns:
       The path of the grid.
+
+    Raises:
+      RunError: the run cannot be loaded, cannot give what is asked for, or `out` cannot be written to.
     """
     images = load(workdir).sample(num, seed=seed, label=label, truncation=truncation)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    for number, image in zip(seed_range(seed, num), images, strict=True):
-        pictures.write_png(out / f"{number:06d}.png", image)
-    pictures.write_png(out / "grid.png", pictures.grid(images))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for number, image in zip(seed_range(seed, num), images, strict=True):
+            pictures.write_png(out / f"{number:06d}.png", image)
+        pictures.write_png(out / "grid.png", pictures.grid(images))
+    except OSError as error:
+        raise RunError(f"cannot write pictures to {out} ({error.strerror or error}); choose another folder") from error
     return out / "grid.png"
 
 
@@ -176,10 +210,8 @@ def describe(workdir) -> dict:
     }
 
 
-def _read_json(workdir: Path, name: str):
-    try:
-        return json.loads((workdir / name).read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise RunError(f"{workdir} is not the folder of a run: it has no {name}; train one with --config") from None
-    except json.JSONDecodeError as error:
-        raise RunError(f"{workdir}/{name} is damaged ({error}); restore it or train anew in another folder") from None
+def _read(path: Path) -> dict:
+    content = read_json(path)
+    if content is None:
+        raise RunError(f"{path.parent} is not the folder of a run: it has no {path.name}; train one with --config")
+    return content

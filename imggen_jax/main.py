@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from imggen_jax.runs.errors import Diverged, Interrupted, RunError, SaveError
+
 TRAIN = """\
 Trains what a config describes, or goes on with it: the same command resumes.
 
@@ -46,17 +48,41 @@ example:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a command line; returns the exit code: 0 done, 1 diverged, 2 wrong input, 128 + signal if interrupted."""
+    """Run a command line; returns the exit code: 0 done, 1 diverged or disk full, 2 wrong input, 128 + signal."""
     verbs = {"generate": _generate, "describe": _describe, "prepare": _prepare}
+    if words and words[0] not in verbs and not words[0].startswith("-"):
+        print(f"error: unknown verb {words[0]!r}; choose {', '.join(verbs)}, or train with --config FILE",
+              file=sys.stderr)
+        return 2
     verb, rest = (verbs[words[0]], words[1:]) if words and words[0] in verbs else (_train, words)
     try:
         return verb(list(rest))
-    except (ValueError, OSError) as error:
-        # ConfigError, DataError and RunError are ValueErrors with one line meant for the user.
-        if os.environ.get("IMGGEN_JAX_TRACEBACK"):
+    except KeyboardInterrupt:
+        print("\nInterrupted before anything was trained, or after all was saved.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except Exception as error:
+        told = _told(error)
+        if told is None or os.environ.get("IMGGEN_JAX_TRACEBACK"):
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        print(" ".join(told[1].split()), file=sys.stderr)
+        return told[0]
+
+
+def _told(error: Exception) -> tuple[int, str] | None:
+    """(exit code, line) for what a user can do something about; None for a bug, which keeps its traceback."""
+    from imggen_jax.data import DataError
+    from imggen_jax.runs.config import ConfigError
+
+    match error:
+        case ConfigError() | DataError() | RunError():
+            return 2, f"error: {error}"
+        case SaveError():
+            return 1, f"error: {error}"
+        case Diverged():
+            return 1, f"diverged: {error}"
+        case Interrupted():
+            return 128 + error.signal, str(error)
+    return None
 
 
 def _train(words: list[str]) -> int:
@@ -77,14 +103,7 @@ def _train(words: list[str]) -> int:
     from imggen_jax.runs import train as run
 
     workdir = args.workdir or Path("runs") / Path(args.config).stem
-    try:
-        report = run.train(read, workdir)
-    except run.Diverged as error:
-        print(f"diverged: {error}", file=sys.stderr)
-        return 1
-    except run.Interrupted as stop:
-        print(stop, file=sys.stderr)
-        return 128 + stop.signal
+    report = run.train(read, workdir)
     print(f"Done. Report: {report}\nPictures: python -m imggen_jax.main generate --workdir {workdir} --num 64 --out out")
     return 0
 
@@ -137,8 +156,11 @@ def _parser(verb: str | None, description: str) -> argparse.ArgumentParser:
 
 
 def _start_jax(args: argparse.Namespace | None = None) -> None:
+    from absl import logging
+
     from imggen_jax import devices
 
+    logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of every error that it also raises
     devices.use_compile_cache()
     if args is not None and args.coordinator:
         devices.connect(args.coordinator, args.processes, args.process)

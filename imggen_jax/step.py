@@ -90,7 +90,7 @@ def train_step(
 
         (value, (new_extra, scalars)), grads = jax.value_and_grad(own, has_aux=True)(params[who])
         value, new_extra, scalars, grads = average_over((value, new_extra, scalars, grads))
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         healthy &= jnp.isfinite(value) & jnp.isfinite(norm)
         updates, new_opt = optimizers[who].update(grads, opt[who], params[who])
         new = (optax.apply_updates(params[who], updates), new_opt, new_extra)

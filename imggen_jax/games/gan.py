@@ -128,28 +128,35 @@ def _penalised(judge, images, gamma):
     return losses.zero_centred_penalty(judge, images, gamma) if gamma else (judge(images), 0.0)
 
 
-# Inversion by Adam from z = 0. The pull is the prior's share of the objective (mean square of z per dimension).
+# Inversion by Adam. The pull is the prior's share of the objective: the mean square of z, beside that of the error.
+INVERSION_STARTS = 32
 INVERSION_STEPS = 300
 INVERSION_RATE = 0.1
 INVERSION_PULL = 1e-3
 
 
 def _inversion(decode, latent):
-    """`encode` by optimising z: the least mean squared error of decode(z), with a small pull to the prior's mean."""
+    """`encode` by optimising z: the least mean squared error of decode(z), with a small pull to the prior's mean.
+
+    Each image starts from the best of a few latents, the prior's mean among them, and moves as if it were alone.
+    """
     adam = optax.adam(optax.cosine_decay_schedule(INVERSION_RATE, INVERSION_STEPS))
 
     def encode(weights, images, condition):
-        def objective(z):
-            # A sum over images, so that each one's z moves as if it were alone.
+        n = images.shape[0]
+
+        def objective(z):  # float32 [n]
             error = jnp.mean(jnp.square(decode(weights, z, condition) - images), axis=(1, 2, 3))
-            return jnp.sum(error + INVERSION_PULL * jnp.mean(jnp.square(z), axis=-1))
+            return error + INVERSION_PULL * jnp.mean(jnp.square(z), axis=-1)
 
         def step(carry, _):
             z, state = carry
-            updates, state = adam.update(jax.grad(objective)(z), state)
+            updates, state = adam.update(jax.grad(lambda z: jnp.sum(objective(z)))(z), state)
             return (optax.apply_updates(z, updates), state), None
 
-        z = jnp.zeros((images.shape[0], latent))
+        starts = jax.random.normal(jax.random.key(0), (INVERSION_STARTS, latent)).at[0].set(0)
+        scores = jax.lax.map(lambda z: objective(jnp.tile(z, (n, 1))), starts)
+        z = starts[jnp.argmin(scores, axis=0)]
         (z, _), _ = jax.lax.scan(step, (z, adam.init(z)), None, length=INVERSION_STEPS)
         return z
 

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,27 +22,12 @@ from imggen_jax.game import Spec
 from imggen_jax.runs import checkpoint, pictures, report
 from imggen_jax.runs.build import Built, build, check_devices, parameter_counts
 from imggen_jax.runs.config import Settings, check, differences, to_dict
+from imggen_jax.runs.errors import Diverged, Interrupted, RunError, SaveError
 from imggen_jax.runs.evaluate import evaluator
 from imggen_jax.runs.log import open_log
 from imggen_jax.runs.sample import sampler, to_uint8
 
 SHOWN = 64  # pictures in a grid
-
-
-class RunError(ValueError):
-    """A run that cannot start or go on; the message is one line that says why and what to do."""
-
-
-class Diverged(RuntimeError):
-    """A loss or gradient that is not finite; the last checkpoint is from before it."""
-
-
-class Interrupted(Exception):
-    """SIGTERM or Ctrl-C: the run has saved and can be resumed. `signal` is its number."""
-
-    def __init__(self, signal_number: int, message: str):
-        super().__init__(message)
-        self.signal = signal_number
 
 
 class Loop(NamedTuple):
@@ -72,18 +58,22 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
     Raises:
       ConfigError, data.DataError, RunError: before anything starts, for what cannot work.
       Diverged: a loss or gradient is not finite.
+      SaveError: a file cannot be written.
       Interrupted: SIGTERM or Ctrl-C came; everything is saved.
     """
     workdir = Path(workdir)
     settings = check(config)
     check_workdir(workdir, config)
     chosen = check_devices(settings)
+    batch, wanted = settings.train.batch, settings.log
+    rounds = _up(settings.train.images, batch, settings.devices.steps_per_call)
+    latest = checkpoint.latest_step(workdir)
+    if latest is not None and latest >= rounds:
+        return _complete(workdir, latest * batch)
     spec, train_set, test_set = _load_data(settings)
     built = build(settings, spec)
     _write_facts(workdir, config, settings, spec, train_set, built, chosen)
 
-    batch, wanted = settings.train.batch, settings.log
-    rounds = _up(settings.train.images, batch, settings.devices.steps_per_call)
     intervals = {name: _up(getattr(wanted, name), batch, settings.devices.steps_per_call)
                  for name in ("every", "evaluate", "show")}
     # Saved where a line of metrics ends, so that a resumed run's lines are means over the same rounds.
@@ -91,39 +81,74 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
     keep_every = _up(wanted.keep_every, batch, intervals["save"]) if wanted.keep_every else 0
     manager = checkpoint.open_manager(workdir, keep=wanted.keep, keep_every=keep_every)
     engine = devices.make(settings.devices.engine, chosen, built.play)
-    latest = manager.latest_step()
     host = jax.tree.map(np.asarray, jax.jit(built.init)()) if latest is None else checkpoint.restore(
         manager, latest, built.shape)
     log = open_log(workdir, rounds * batch, int(host.step), enabled=jax.process_index() == 0)
     log.progress(int(host.step) * batch)
     if latest is not None:
-        log.say(f"Resuming {workdir} at {latest * settings.train.batch:,} images.")
+        log.say(f"Resuming {workdir} at {latest * batch:,} images.")
     loop = Loop(settings, built, engine, train_set, _shower(settings, built, spec, test_set or train_set, log),
                 evaluator(built.game, test_set, settings.train.batch, settings.seed), log, manager, rounds, intervals)
     try:
-        _play(loop, host)
-    finally:
-        manager.wait_until_finished()
-        manager.close()
-        log.close()
+        with _Signals() as signals:
+            try:
+                _play(loop, host, signals)
+            finally:
+                checkpoint.finish(manager)
+                log.close()
+        return _report(workdir)
+    except OSError as error:
+        raise SaveError(f"cannot write to {workdir} ({error.strerror or error}); make room or change the folder's "
+                        "permissions, then run the same command again: the checkpoints are intact") from error
+
+
+def _complete(workdir: Path, images: int) -> Path:
+    """Nothing is left to do, unless the process was killed just before it could write the report."""
+    if jax.process_index() == 0:
+        print(f"{workdir} is complete: {images:,} images. To go on, raise config.train.images.", file=sys.stderr)
+    page, metrics = workdir / "report.html", workdir / "metrics.jsonl"
+    if page.is_file() and not (metrics.is_file() and metrics.stat().st_mtime > page.stat().st_mtime):
+        return page
+    return _report(workdir)
+
+
+def _report(workdir: Path) -> Path:
     return report.write(workdir) if jax.process_index() == 0 else workdir / "report.html"
 
 
 def check_workdir(workdir: Path, config: ConfigDict | Mapping) -> None:
-    """Refuse a folder that another config trains in.
+    """Refuse a folder that cannot be written to, or that another config trains in.
 
     Raises:
-      RunError: naming the keys that differ.
+      RunError: saying why, and naming the keys that differ.
     """
-    try:
-        old = json.loads((workdir / "config.json").read_text())
-    except FileNotFoundError:
-        return
-    except (json.JSONDecodeError, NotADirectoryError) as error:
-        raise RunError(f"{workdir}/config.json cannot be read ({error}); choose another --workdir") from error
-    if differ := differences(old, config):
+    above = next(folder for folder in (workdir, *workdir.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        reason = "not writable" if above.is_dir() else "not a folder"
+        raise RunError(f"the workdir {workdir} cannot be used: {above} is {reason}; choose another --workdir")
+    old = read_json(workdir / "config.json")
+    if old is None and (workdir / "checkpoints").exists():
+        raise RunError(f"{workdir} has checkpoints but no config.json that says what they are; choose another --workdir")
+    if differ := differences(old, config) if old is not None else []:
         raise RunError(f"{workdir} holds a run of another config ({'; '.join(differ)}); choose another --workdir, or "
                        "delete that folder")
+
+
+def read_json(path: Path) -> dict | None:
+    """What a run wrote about itself, None where there is no such file.
+
+    Raises:
+      RunError: it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # ValueErrors: not JSON, not even text, or no dictionary
+        raise RunError(f"{path} cannot be read ({error}); restore that file, or choose another --workdir") from error
+    return content
 
 
 def _load_data(settings: Settings) -> tuple[Spec, data.Dataset, data.Dataset | None]:
@@ -131,7 +156,9 @@ def _load_data(settings: Settings) -> tuple[Spec, data.Dataset, data.Dataset | N
     common = dict(name=wanted.name, dir=wanted.dir, size=wanted.size, label=wanted.label)
     facts = data.peek(split=wanted.split, **common)
     spec = Spec(facts.size, facts.channels, facts.classes)
-    build(settings, spec)  # a size or an option that cannot work is told before the pictures are decoded
+    build(settings, spec)  # what cannot work is told before the pictures are decoded
+    if wanted.test:
+        data.peek(split=wanted.test, **common)
     return spec, data.load(split=wanted.split, **common), (
         data.load(split=wanted.test, **common) if wanted.test else None)
 
@@ -141,7 +168,9 @@ def _write_facts(workdir, config, settings, spec, train_set, built, chosen) -> N
         return
     from imggen_jax import __version__
 
-    workdir.mkdir(parents=True, exist_ok=True)
+    if (old := read_json(workdir / "data.json")) and old.get("fingerprint") != train_set.fingerprint:
+        raise RunError(f"the pictures of {settings.data.name!r} are not those that {workdir} was trained on; choose "
+                       "another --workdir, or put back the dataset")
     facts = {
         "data.json": {
             "name": settings.data.name, "split": settings.data.split, **spec._asdict(),
@@ -155,20 +184,24 @@ def _write_facts(workdir, config, settings, spec, train_set, built, chosen) -> N
         # The last one: a folder with a config is a run.
         "config.json": to_dict(config),
     }
-    for name, content in facts.items():
-        temporary = workdir / f".{name}.tmp"
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-        os.replace(temporary, workdir / name)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        for name, content in facts.items():
+            temporary = workdir / f".{name}.tmp"
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            os.replace(temporary, workdir / name)
+    except OSError as error:
+        raise RunError(f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir") from error
 
 
-def _play(loop: Loop, host) -> None:
+def _play(loop: Loop, host, signals: _Signals) -> None:
     settings, engine = loop.settings, loop.engine
     per_call, batch = settings.devices.steps_per_call, settings.train.batch
     key = jax.random.key(settings.seed)
     state = engine.put_state(host)
     step = int(host.step)
     first, pending, window, clock = True, None, [], time.perf_counter()
-    with _Signals() as signals, ThreadPoolExecutor(1) as reader:
+    with ThreadPoolExecutor(1) as reader:
         batches = reader.submit(_batches, loop, step)
         while step < loop.rounds:
             state, logs = engine.run(state, engine.put_batches(batches.result()), key)
@@ -178,7 +211,9 @@ def _play(loop: Loop, host) -> None:
             if pending is not None:
                 window.append(_read(loop, *pending))
             pending = (step, logs)
-            due = {name for name, every in loop.intervals.items() if step == loop.rounds or step % every == 0}
+            # Not step % every: a run taken up with another steps_per_call may never meet the multiples themselves.
+            due = {name for name, every in loop.intervals.items()
+                   if step >= loop.rounds or step // every > (step - per_call) // every}
             stop = _agree(signals.received)
             if first or due or stop:
                 window.append(_read(loop, *pending))
@@ -299,29 +334,39 @@ def _agree(received: int) -> int:
 
 
 class _Signals:
-    """Notes SIGTERM and Ctrl-C instead of dying; a second Ctrl-C dies."""
+    """Notes SIGTERM and Ctrl-C instead of dying; a second one leaves at once.
+
+    Python runs its handlers when the main thread comes back from compiled code, which may be minutes later. So a thread
+    of its own reads their numbers from a pipe, to which they are written at once (`signal.set_wakeup_fd`).
+    """
+
+    NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
     def __enter__(self):
         self.received = 0
-        self.before = {}
-        if _in_main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self.before[number] = signal.signal(number, self._note)
+        self.active = threading.current_thread() is threading.main_thread()  # no other can set handlers
+        if self.active:
+            reader, self.writer = os.pipe()
+            os.set_blocking(self.writer, False)
+            self.wakeup = signal.set_wakeup_fd(self.writer)
+            self.handlers = {number: signal.signal(number, lambda *_: None) for number in self.NUMBERS}
+            threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
         return self
 
-    def _note(self, number, frame):
-        del frame
-        if self.received:
-            raise KeyboardInterrupt
-        self.received = number
-        print("\nStopping: saving first (again to leave at once) ...", file=sys.stderr, flush=True)
+    def _listen(self, reader: int) -> None:
+        with open(reader, "rb", buffering=0) as numbers:
+            while number := int.from_bytes(numbers.read(1)):
+                if number not in self.NUMBERS:
+                    continue
+                if self.received:  # no one waits for what is being saved: that is as safe as a kill
+                    print("\nLeft at once; the last checkpoint is intact.", file=sys.stderr, flush=True)
+                    os._exit(128 + number)
+                self.received = number
+                print("\nStopping: saving first (again to leave at once) ...", file=sys.stderr, flush=True)
 
     def __exit__(self, *exception):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-
-def _in_main_thread() -> bool:
-    import threading
-
-    return threading.current_thread() is threading.main_thread()
+        if self.active:
+            for number, handler in self.handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(self.wakeup)
+            os.close(self.writer)  # ends the thread

@@ -15,7 +15,7 @@ def pair(size, levels, classes=0, channels=1):
     return vae.Encoder(channels=channels, latent=3, **each), vae.Decoder(outputs=5, **each)
 
 
-@pytest.mark.parametrize(("size", "levels"), [(16, 1), (20, 2), (28, 2), (32, 3), (36, 2), (64, 3), (100, 4), (252, 5), (256, 5)])
+@pytest.mark.parametrize(("size", "levels"), [(16, 1), (28, 2), (36, 2), (252, 5), (256, 5)])
 def test_every_size_is_read_and_made(size, levels):
     encoder, decoder = pair(size, levels, channels=3)
     images = jnp.zeros((2, size, size, 3))
@@ -36,7 +36,7 @@ def test_patches_undo_each_other(side):
 def test_the_posterior_starts_as_the_prior():
     encoder, _ = pair(16, 1)
     images = jax.random.normal(jax.random.key(1), (2, 16, 16, 1))
-    (mean, log_variance), _ = encoder.init_with_output(jax.random.key(0), images, None)
+    (mean, log_variance), _ = jax.jit(encoder.init_with_output)(jax.random.key(0), images, None)
     np.testing.assert_array_equal(mean, 0)
     np.testing.assert_array_equal(log_variance, 0)
 
@@ -46,8 +46,8 @@ def test_a_label_changes_both():
     encoder, decoder = pair(16, 1, classes=3)
     images, z, label = jnp.ones((3, 16, 16, 1)), jnp.ones((3, 3)), jnp.arange(3)
     for net, x in ((encoder, images), (decoder, z)):
-        variables = net.init(jax.random.key(0), x, label)
-        variables = jax.tree.map(lambda p: jnp.where(p == 0, 0.1 * jnp.cos(jnp.arange(p.size, dtype=jnp.float32)).reshape(p.shape), p), variables)
+        variables = jax.jit(net.init)(jax.random.key(0), x, label)
+        variables = jax.tree.map(lambda p: np.asarray(p) + 0.1 * np.cos(np.arange(p.size)).reshape(p.shape), variables)
         out = jax.tree.leaves(net.apply(variables, x, label))[0]
         assert not np.allclose(out[0], out[1], atol=1e-4)
 

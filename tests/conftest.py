@@ -1,0 +1,24 @@
+"""Eight devices out of one CPU, programs compiled once for all tests, and nothing written outside temporary folders."""
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+# Before JAX is imported, here or in a process that a test starts.
+HERE = Path(__file__).resolve().parent
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE.parent / ".pytest_cache" / "compiled"))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+os.environ["MPLBACKEND"] = "Agg"
+
+_cache = tempfile.TemporaryDirectory(prefix="imggen_jax_tests_")
+os.environ["IMGGEN_JAX_CACHE"] = _cache.name
+
+sys.path.insert(0, str(HERE))  # for `import tiny`
+
+
+def pytest_configure(config):
+    # The tests mirror the package, so two files may have one name: nets/test_vae.py and games/test_vae.py.
+    config.option.importmode = "importlib"

@@ -1,0 +1,228 @@
+"""One step on any devices: the same run on 1, 2 and 8, in one process and two, under jit and pmap, on absent platforms."""
+import functools
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+
+from imggen_jax import devices, step
+from imggen_jax.game import Game, Generator
+from imggen_jax.runs.build import check_devices
+from imggen_jax.runs.config import ConfigError, check
+
+# The losses and parameters that 1, 2 and 8 devices must agree upon: all parts of both games, batch statistics included.
+RUNS = [("vae", "logistic_mixture"), ("gan", "dcgan")]
+
+
+def settings(name, variant, spec=tiny.LABELLED, **options):
+    """A config whose rounds do not amplify rounding: Adam divides by the size of a gradient, so where a gradient is
+    nothing but rounding it makes a whole step of it, unless its eps is larger than that."""
+    return tiny.config(name, variant, spec, learning_rate=1e-3, eps=1e-3, **options)
+
+
+def close(a, b, rtol=1e-5, atol=1e-6):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), a, b)
+
+
+@functools.cache
+def on(name, variant, count, calls=4, **options):
+    return tiny.rounds(settings(name, variant, count=count, **options), tiny.LABELLED, calls)
+
+
+@pytest.mark.parametrize(("name", "variant"), RUNS)
+def test_one_two_and_eight_devices_play_the_same_twenty_rounds(name, variant):
+    state, logs = on(name, variant, 1)
+    assert int(state.step) == 20 and state.healthy and np.isfinite(logs["loss"]).all()
+    assert abs(logs["loss"][-1] / logs["loss"][0] - 1).max() > 1e-3  # something was learnt that could differ
+    for count in (2, 8):
+        other, other_logs = on(name, variant, count)
+        close(other_logs["loss"], logs["loss"])
+        for part in ("params", "average", "extra"):
+            close(getattr(other, part), getattr(state, part))
+
+
+def toy(axis, prepare=lambda batch, key: batch):
+    """Two players without random numbers, with a running statistic."""
+    def first(params, extra, batch, key):
+        x = batch["image"].astype(jnp.float32).mean((1, 2, 3)) / 255
+        value = jnp.mean((params["a"] * x - params["b"] + x) ** 2)
+        return value, ({"mean": 0.9 * extra["mean"] + 0.1 * x.mean()}, {"x": x.mean()})
+
+    def second(params, extra, batch, key):
+        return jnp.mean((params["b"] - extra["mean"]) ** 2) + 0.1 * params["a"] * params["b"], (extra, {})
+
+    def init(key, batch):
+        del key, batch
+        return {"a": jnp.float32(1), "b": jnp.float32(-1)}, {"mean": jnp.float32(0)}
+
+    game = Game(init, (("a", first), ("b", second)), Generator(None, None, None, lambda params, extra: dict(params)))
+    optimizers = dict.fromkeys("ab", optax.adam(0.05))
+    one = functools.partial(step.train_step, game, optimizers, lambda seen, size: 0.1, prepare, axis=axis)
+    return step.init_state(game, optimizers, jax.random.key(0), None), functools.partial(step.play, one)
+
+
+def make(engine, count):
+    return devices.make(engine, devices.choose(count), lambda axis: toy(axis)[1])
+
+
+def batches(rounds=5, batch=16, seed=0):
+    return {"image": np.random.default_rng(seed).integers(0, 256, (rounds, batch, 2, 2, 1)).astype(np.uint8)}
+
+
+def test_pmap_and_jit_agree_where_no_random_numbers_are_drawn():
+    found = []
+    for engine, count in (("jit", 1), ("jit", 4), ("pmap", 1), ("pmap", 4)):
+        engine = make(engine, count)
+        state, logs = engine.put_state(toy(None)[0]), []
+        for call in range(4):
+            state, log = engine.run(state, engine.put_batches(batches(seed=call)), jax.random.key(0))
+            logs.append(engine.fetch(log))
+        assert engine.devices == count
+        found.append((engine.fetch(state), logs))
+    for other in found[1:]:
+        close(other, found[0])
+
+
+@pytest.mark.parametrize(("name", "variant"), RUNS)
+def test_under_pmap_all_replicas_stay_equal_to_the_bit(name, variant):
+    built = tiny.build(name, variant, tiny.LABELLED, engine="pmap", count=4)
+    engine = devices.make("pmap", devices.choose(4), built.play)
+    state = engine.put_state(jax.jit(built.init)())
+    for call in range(2):
+        state, logs = engine.run(state, engine.put_batches(tiny.pictures(tiny.LABELLED, 5, 8, seed=call)),
+                                 jax.random.key(0))
+    for leaf in jax.tree.leaves((state, logs)):
+        assert leaf.shape[0] == 4
+        np.testing.assert_array_equal(leaf, np.broadcast_to(np.asarray(leaf)[:1], leaf.shape))
+    one = engine.fetch(state)
+    assert int(one.step) == 10 and one.healthy
+    assert jax.tree.map(jnp.shape, one) == jax.tree.map(lambda leaf: leaf.shape, built.shape)
+
+
+PROCESS = """
+import pickle, sys
+import jax, tiny
+from imggen_jax import devices
+address, process, name, variant, out = sys.argv[1:]
+devices.connect(address, 2, int(process))
+assert jax.process_count() == 2 and len(jax.devices()) == 4 and len(jax.local_devices()) == 2
+import test_devices
+for engine in ("jit", "pmap"):
+    found = tiny.rounds(test_devices.settings(name, variant, count=0, engine=engine), tiny.LABELLED, 2)
+    with open(f"{out}/{engine}{process}", "wb") as file:
+        pickle.dump(jax.tree.map(lambda x: x, found), file)
+"""
+
+
+def test_two_processes_are_one_with_the_same_devices(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    here = Path(__file__).resolve().parent
+    flags = "--xla_force_host_platform_device_count=2"
+    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}
+    name, variant = "gan", "dcgan"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", PROCESS, address, str(i), name, variant, str(tmp_path)],
+                         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for i in range(2)
+    ]
+    try:
+        for process in processes:
+            output, _ = process.communicate(timeout=300)
+            assert process.returncode == 0, output
+    finally:
+        for process in processes:
+            process.kill()
+    for engine in ("jit", "pmap"):
+        found = [pickle.loads((tmp_path / f"{engine}{i}").read_bytes()) for i in range(2)]
+        jax.tree.map(np.testing.assert_array_equal, *found)
+        close(found[0], on(name, variant, 4, calls=2, engine=engine))
+
+
+@pytest.mark.parametrize("engine", ["jit", "pmap"])
+def test_nothing_is_compiled_after_the_second_call(engine, caplog):
+    engine = make(engine, 2)
+    state, key = engine.put_state(toy(None)[0]), jax.random.key(0)
+    with jax.log_compiles():
+        for call in range(5):
+            if call == 2:
+                caplog.clear()
+            state, logs = engine.run(state, engine.put_batches(batches(seed=call)), key)
+            engine.fetch(logs)
+            if call == 0:
+                assert "Compiling" in caplog.text
+    assert "Compiling" not in caplog.text and "Finished tracing" not in caplog.text
+
+
+@pytest.mark.parametrize("engine", ["jit", "pmap"])
+def test_the_state_is_donated(engine):
+    engine = make(engine, 2)
+    state = engine.put_state(toy(None)[0])
+    after, _ = engine.run(state, engine.put_batches(batches()), jax.random.key(0))
+    again, _ = engine.run(after, engine.put_batches(batches()), jax.random.key(0))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(after))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(again))
+
+
+def test_a_batch_is_split_and_the_state_is_whole():
+    engine = make("jit", 4)
+    put = engine.put_batches(batches(rounds=5, batch=16))["image"]
+    assert [shard.data.shape for shard in put.addressable_shards] == [(5, 4, 2, 2, 1)] * 4
+    np.testing.assert_array_equal(put, batches(rounds=5, batch=16)["image"])
+    state = engine.put_state(toy(None)[0])
+    assert all(leaf.is_fully_replicated and len(leaf.devices()) == 4 for leaf in jax.tree.leaves(state))
+    put = make("pmap", 4).put_batches(batches(rounds=5, batch=16))["image"]
+    np.testing.assert_array_equal(put[2], batches(rounds=5, batch=16)["image"][:, 8:12])
+
+
+def test_the_lowered_program_can_be_read():
+    engine = make("jit", 2)
+    args = (engine.put_state(toy(None)[0]), engine.put_batches(batches()), jax.random.key(0))
+    assert "stablehlo.while" in engine.text(*args)
+
+
+def test_wrong_devices_are_named():
+    with pytest.raises(ValueError, match="unknown engine 'tmap'; choose one of jit, pmap"):
+        devices.make("tmap", devices.choose(1), toy)
+    with pytest.raises(ValueError, match="config.devices.count is 9, but there are 8 cpu devices; 0 takes all"):
+        devices.choose(9)
+    assert len(devices.choose(0)) == 8 and len(devices.choose(3)) == 3
+    assert devices.describe(devices.choose(3)) == "3 x cpu"
+    for changes, message in (
+        (dict(count=9), "config.devices.count is 9, but there are 8"),
+        (dict(engine="tmap"), "unknown config.devices.engine 'tmap'; choose one of jit, pmap"),
+        (dict(count=3), "config.train.batch is 8, which 3 devices cannot share evenly; choose a multiple of 3"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            check_devices(check(tiny.config("vae", "gaussian", **changes)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("name", "variant"), [*RUNS, ("gan", "r3gan")])
+def test_every_game_s_step_lowers_for_tpu_and_cuda(name, variant, dtype):
+    built = tiny.build(name, variant, tiny.LABELLED, dtype=dtype)
+    batches = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, tiny.pictures(tiny.LABELLED, 5, 8)))
+    traced = jax.jit(built.play(None)).trace(built.shape, batches, jax.eval_shape(lambda: jax.random.key(0)))
+    state, logs = traced.out_info
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), built.shape)
+    # Parameters, averages, statistics and losses stay float32 whatever the networks compute in.
+    for leaf in jax.tree.leaves((state.params, state.average, state.extra, logs)):
+        assert leaf.dtype == jnp.float32
+    for platform in ("tpu", "cuda"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert text.count("stablehlo.convolution") > 0 and ("bf16" in text) == (dtype == "bfloat16")
+
+
+def test_every_game_is_played_here():
+    assert {name for name, _ in RUNS} == set(tiny.GAMES)

@@ -1,0 +1,25 @@
+"""The notebook runs from top to bottom, as in Colab, on a handful of faces."""
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+from imggen_jax.data import avatars
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_quickstart_runs_and_shows_pictures(tmp_path, monkeypatch):
+    small = avatars.AvatarsConfig(name="tiny", size=32, train=96, test=32)
+    avatars.Avatars(config=small, data_dir=tmp_path / "tfds").download_and_prepare(file_format="array_record")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setenv("QUICKSTART_WORKDIR", str(tmp_path / "run"))
+    monkeypatch.setenv("QUICKSTART_IMAGES", "64")
+    notebook = nbformat.read(ROOT / "experiments" / "quickstart.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
+
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    assert len(shown) == 4  # two grids, sixteen samples, one walk
+    assert (tmp_path / "run" / "report.html").is_file()
