@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
             "vae": {"optimizer": "adamw", "learning_rate": 1e-3, "b2": 0.99, "weight_decay": 1e-4,
                     "warmup": 20_000, "decay": "cosine", "final": 0.01, "clip": 10_000.0},
         },
-        "train": {"images": 600_000, "batch": 64, "accumulate": 1, "dtype": "float32"},
+        "train": {"images": 400_000, "batch": 64, "accumulate": 1, "dtype": "float32"},
         "ema": {"halflife": 20_000, "rampup": 0.05},
         "devices": {"engine": "jit", "count": 0, "steps_per_call": 16},
         "log": {"every": 10_000, "evaluate": 100_000, "show": 50_000, "save": 50_000, "keep": 3, "keep_every": 0},

@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
             "vae": {"optimizer": "adamw", "learning_rate": 1e-3, "b2": 0.999, "weight_decay": 1e-4,
                     "warmup": 60_000, "decay": "cosine", "final": 0.01, "clip": 200.0},
         },
-        "train": {"images": 2_000_000, "batch": 128, "accumulate": 1, "dtype": "float32"},
+        "train": {"images": 1_600_000, "batch": 128, "accumulate": 1, "dtype": "float32"},
         "ema": {"halflife": 60_000, "rampup": 0.05},
         "devices": {"engine": "jit", "count": 0, "steps_per_call": 16},
         "log": {"every": 20_000, "evaluate": 200_000, "show": 200_000, "save": 200_000, "keep": 3, "keep_every": 0},

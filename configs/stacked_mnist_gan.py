@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
             "augment": (),
         },
         "players": {"generator": dict(adam), "discriminator": dict(adam)},
-        "train": {"images": 300_000, "batch": 64, "accumulate": 1, "dtype": "float32"},
+        "train": {"images": 256_000, "batch": 64, "accumulate": 1, "dtype": "float32"},
         "ema": {"halflife": 10_000, "rampup": 0.05},
         "devices": {"engine": "jit", "count": 0, "steps_per_call": 8},
         "log": {"every": 5_000, "evaluate": 100_000, "show": 25_000, "save": 25_000, "keep": 3, "keep_every": 0},
