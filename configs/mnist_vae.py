@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
         "game": {
             "name": "vae",
             "latent": 32,
-            "network": {"name": "vae", "widths": (32, 64), "blocks": (1, 1), "hidden": 512, "dense_blocks": 2},
+            "network": {"name": "vae", "widths": (16, 32), "blocks": (0, 1), "hidden": 512, "dense_blocks": 1},
             "likelihood": "bernoulli",
             "mixtures": 0,
             "beta": 1.0,
@@ -22,10 +22,10 @@ def get_config() -> ConfigDict:
             "warmup": 60_000,
         },
         "players": {
-            "vae": {"optimizer": "adamw", "learning_rate": 1e-3, "b2": 0.999, "weight_decay": 1e-4,
+            "vae": {"optimizer": "adamw", "learning_rate": 2e-3, "b2": 0.999, "weight_decay": 1e-4,
                     "warmup": 60_000, "decay": "cosine", "final": 0.01, "clip": 200.0},
         },
-        "train": {"images": 1_600_000, "batch": 128, "accumulate": 1, "dtype": "float32"},
+        "train": {"images": 1_400_000, "batch": 128, "accumulate": 1, "dtype": "float32"},
         "ema": {"halflife": 60_000, "rampup": 0.05},
         "devices": {"engine": "jit", "count": 0, "steps_per_call": 16},
         "log": {"every": 20_000, "evaluate": 200_000, "show": 200_000, "save": 200_000, "keep": 3, "keep_every": 0},

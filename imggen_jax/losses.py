@@ -200,7 +200,9 @@ def zero_centred_penalty(critic: Callable[[Array], Array], images: Array, gamma:
     return logits, gamma / 2 * squared
 
 
-def interpolated_penalty(critic: Callable[[Array], Array], real: Array, fake: Array, weight: float, key: Array) -> Array:
+def interpolated_penalty(
+    critic: Callable[[Array], Array], real: Array, fake: Array, weight: float, key: Array
+) -> Array:
     """weight (||grad D(x)|| - 1)^2 at points x between real and fake images, float32 [B].
 
     WGAN-GP: Gulrajani et al. (arXiv 1704.00028), eq. 3 and algorithm 1.

@@ -89,7 +89,8 @@ def _train(words: list[str]) -> int:
     parser = _parser(None, TRAIN)
     parser.add_argument("--config", required=True, metavar="FILE", help="Python file with get_config(); it is executed")
     parser.add_argument("--workdir", metavar="W", help="the run's folder (default: runs/<config's name>)")
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="join several processes; 'auto' on TPU pods and Slurm")
+    parser.add_argument("--coordinator", metavar="HOST:PORT",
+                        help="join several processes; 'auto' on TPU pods and Slurm")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many processes there are")
     parser.add_argument("--process", type=int, default=0, metavar="I", help="which one this is, from 0")
     parser.epilog = "Any value of the config can be set: --config.key=value"
@@ -104,7 +105,8 @@ def _train(words: list[str]) -> int:
 
     workdir = args.workdir or Path("runs") / Path(args.config).stem
     report = run.train(read, workdir)
-    print(f"Done. Report: {report}\nPictures: python -m imggen_jax.main generate --workdir {workdir} --num 64 --out out")
+    print(f"Done. Report: {report}")
+    print(f"Pictures: python -m imggen_jax.main generate --workdir {workdir} --num 64 --out out")
     return 0
 
 
@@ -168,4 +170,9 @@ def _start_jax(args: argparse.Namespace | None = None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `describe | head` ends quietly
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if code == 1:  # after a save that failed, threads of orbax's may wait for minutes for what will not come
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

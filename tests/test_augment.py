@@ -28,11 +28,10 @@ def test_random_flip_mirrors_some_whole_images_and_keeps_the_dtype():
 
 
 def test_translation_moves_each_image_as_numpy_does():
-    x = images(64)
-    by = jnp.arange(64) % 9 - 4
-    moved = augment._shift(x, by, axis=2, reach=4)
-    for image, shift, found in zip(np.asarray(x), np.asarray(by), moved):
-        expected = np.roll(np.pad(image, ((0, 0), (4, 4), (0, 0))), shift, axis=1)[:, 4:-4]
+    x = images(81)
+    by = np.stack(np.meshgrid(np.arange(-4, 5), np.arange(-4, 5)), axis=-1).reshape(81, 2)
+    for image, shift, found in zip(np.asarray(x), by, augment._shift(x, jnp.asarray(by), reach=4)):
+        expected = np.roll(np.pad(image, ((4, 4), (4, 4), (0, 0))), shift, axis=(0, 1))[4:-4, 4:-4]
         np.testing.assert_array_equal(found, expected)
 
 

@@ -42,13 +42,15 @@ def _gan(spec: Spec) -> dict:
     stages = {16: 3, 28: 3, 32: 4, 64: 5}[spec.size]
     r3gan = {"name": "r3gan", "widths": (4,) * stages, "blocks": (1,) * stages, "cardinality": (2,) * stages,
              "expansion": 2}
-    plain = {**dcgan, "generator": {"name": "dcgan", "width": 4, "norm": "none"}, "r1": 0.0, "r2": 0.0, "augment": ()}
+    plain = {**dcgan, "r1": 0.0, "r2": 0.0, "augment": ()}
+    bare = {"name": "dcgan", "width": 4, "norm": "none"}
     return {
         "dcgan": dcgan,
         "r3gan": {**dcgan, "generator": r3gan, "discriminator": r3gan, "augment": ()},
-        "non_saturating": {**plain, "loss": "non_saturating", "r1": 1.0},
+        "non_saturating": {**plain, "generator": bare, "loss": "non_saturating", "r1": 1.0},
         "hinge": {**plain, "loss": "hinge"},
-        "wasserstein": {**plain, "loss": "wasserstein", "gradient_penalty": 10.0, "critic_moves": 2},
+        "wasserstein": {**plain, "generator": bare, "loss": "wasserstein", "gradient_penalty": 10.0,
+                        "critic_moves": 2},
     }
 
 

@@ -213,7 +213,7 @@ def _decode_all(source: Source, shape: tuple[int, ...], *, crop: bool) -> Arrays
 
     start, large = 0, False
     progress = tqdm.tqdm(total=len(images), desc=f"decoding {source.title}", unit=" images", delay=2, mininterval=1,
-                         leave=False)
+                         leave=False, disable=None)
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress:
         for chunk in sources.examples(source):
             numbered = range(start, start + len(chunk)), *zip(*chunk)

@@ -33,7 +33,8 @@ def make(
     The ELBO is a bound on the log-probability of discrete data under every likelihood, in nats per image: of binary
     pixels, drawn anew from the grey values each time (bernoulli); of 8-bit pixels (logistic_mixture); of 8-bit pixels
     with uniform noise of one step, whose density per unit of [-1,1] times 1/127.5 is a probability (gaussian, with
-    one learnt sigma for all pixels; Theis et al., arXiv 1511.01844, section 3.1). Bits per dimension = -ELBO / (D ln 2).
+    one learnt sigma for all pixels; Theis et al., arXiv 1511.01844, section 3.1).
+    Bits per dimension = -ELBO / (D ln 2), with D = H W C.
 
     Args:
       spec: what the data decide.

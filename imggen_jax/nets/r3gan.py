@@ -1,7 +1,7 @@
 """The networks of R3GAN (Huang et al., arXiv 2501.05441): residual, grouped, without normalisation.
 
-Every layer starts normal with variance gain^2 / fan_in, without a bias; the last layer of each residual branch starts at
-zero (Fixup, arXiv 1901.09321). The gains are those of the published code (brownvc/R3GAN, `Networks.py` and
+Every layer starts normal with variance gain^2 / fan_in, without a bias; the last layer of each residual branch
+starts at zero (Fixup, arXiv 1901.09321). The gains are those of the published code (brownvc/R3GAN, `Networks.py` and
 `FusedOperators.py`); a comment names the source of each. The networks differ from it in one thing: the lowest
 resolution may be 7 besides 4, so that 28x28 can be made.
 """
@@ -85,7 +85,7 @@ class Generator(nn.Module):
 
     Attributes:
       size, channels, classes: of the data (`game.Spec`).
-      widths: channels of each stage, from the lowest resolution up; as many stages as doublings from 4 (or 7), plus one.
+      widths: channels of each stage, from the lowest resolution up; one stage more than doublings from 4 (or 7).
       blocks: residual blocks of each stage.
       cardinality: groups of each stage's 3x3 convolutions; divides width * expansion.
       expansion: see `Block`; 2 in the paper's presets.

@@ -1,7 +1,7 @@
 """Twofold resampling with the binomial filter [1,3,3,1]/8, as sums of shifted slices.
 
-R3GAN (arXiv 2501.05441; `Resamplers.py` of its code) interpolates with [1,2,1] convolved with [1,1]: bilinear. What lies
-outside the image is zero, as there. The same values as a depthwise convolution, which is slow on a CPU in both
+R3GAN (arXiv 2501.05441; `Resamplers.py` of its code) interpolates with [1,2,1] convolved with [1,1]: bilinear. What
+lies outside the image is zero, as there. The same values as a depthwise convolution, which is slow on a CPU in both
 directions; a slice and an addition are fast under any number of derivatives.
 """
 from __future__ import annotations

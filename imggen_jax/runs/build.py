@@ -4,7 +4,8 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 
 from imggen_jax import augment, devices, optim, step
 from imggen_jax.game import Batch, Game, Spec
-from imggen_jax.runs.config import ConfigError, Settings
+from imggen_jax.runs.config import ConfigError, Settings, check_type
 
 
 class Built(NamedTuple):
@@ -51,6 +52,11 @@ def build(settings: Settings, spec: Spec) -> Built:
         shape = jax.eval_shape(init)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"config.game: {_one_line(error)}") from error
+    for who, state in shape.opt.items():
+        try:
+            jax.eval_shape(optimizers[who].update, shape.params[who], state, shape.params[who])
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"config.players.{who}: {_one_line(error)}") from error
     return Built(game, optimizers, init, shape, play)
 
 
@@ -60,9 +66,11 @@ def make_game(settings: Settings, spec: Spec) -> Game:
     if not name.isidentifier() or importlib.util.find_spec(f"imggen_jax.games.{name}") is None:
         raise ConfigError(f"unknown config.game.name {name!r}; it is a module of imggen_jax/games, such as 'vae'")
     module = importlib.import_module(f"imggen_jax.games.{name}")
+    _check_types("config.game", module.make, options)
     try:
         return module.make(spec, dtype=settings.train.dtype, **options)
-    except (TypeError, ValueError, ModuleNotFoundError) as error:
+    # AttributeError: a network's module without the class that the game wants of it.
+    except (TypeError, ValueError, ModuleNotFoundError, AttributeError) as error:
         raise ConfigError(f"config.game: {_one_line(error)}") from error
 
 
@@ -74,11 +82,19 @@ def _optimizers(settings: Settings, game: Game) -> step.Optimizers:
     length = dict(images=settings.train.images, batch=settings.train.batch, accumulate=settings.train.accumulate)
     made = {}
     for who in sorted(movers):
+        _check_types(f"config.players.{who}", optim.make, settings.players[who])
         try:
             made[who] = optim.make(**length, **settings.players[who])
         except (TypeError, ValueError) as error:
             raise ConfigError(f"config.players.{who}: {_one_line(error)}") from error
     return made
+
+
+def _check_types(where: str, make: Callable, options: Mapping) -> None:
+    """Options against the annotations of who takes them; unknown and missing ones are left to Python's call."""
+    for key, kind in typing.get_type_hints(make).items():
+        if key in options:
+            check_type(f"{where}.{key}", options[key], typing.get_origin(kind) or kind)
 
 
 def example_batch(spec: Spec, batch: int) -> Batch:

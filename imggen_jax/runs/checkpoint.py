@@ -108,7 +108,7 @@ def fingerprint(state: PyTree) -> str:
     """sha256 over every name, dtype, shape and byte of a state."""
     digest = hashlib.sha256()
     for name, leaf in sorted(flatten(state).items()):
-        leaf = np.ascontiguousarray(leaf)
+        leaf = np.asarray(leaf)  # whose tobytes is in C order, whatever its strides
         digest.update(f"{name} {leaf.dtype} {leaf.shape}\n".encode())
         digest.update(leaf.tobytes())
     return digest.hexdigest()

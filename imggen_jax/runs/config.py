@@ -94,6 +94,8 @@ def read(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
         raise ConfigError(f"config {path}: {_first_line(error)}") from error
     finally:
         sys.path.remove(root)
+        # ml_collections runs each file inside the module of the one before, and would find that one's get_config.
+        sys.modules.pop("config_config", None)
     if rest:
         raise ConfigError(f"unexpected argument {rest[0]!r}; overrides look like --config.train.batch=32")
     return holder.value
@@ -110,9 +112,14 @@ def check(config: ConfigDict | Mapping) -> Settings:
     _same_keys("config", config, wanted)
     sections = {name: _section(f"config.{name}", config[name], kind) for name, kind in SECTIONS.items()}
     settings = Settings(seed=config["seed"], game=config["game"], players=config["players"], **sections)
-    _type("config.seed", settings.seed, int)
+    check_type("config.seed", settings.seed, int)
+    check_type("config.game", settings.game, Mapping)
     if "name" not in settings.game:
         raise ConfigError("config.game.name is missing; it is a module of imggen_jax/games, such as 'vae'")
+    check_type("config.game.name", settings.game["name"], str)
+    check_type("config.players", settings.players, Mapping)
+    for who, options in settings.players.items():
+        check_type(f"config.players.{who}", options, Mapping)
     _ranges(settings)
     return settings
 
@@ -122,7 +129,7 @@ def _section(where: str, section: Mapping, kind: type):
     types = {"str": str, "int": int, "float": float, "bool": bool}
     for key, annotation in kind.__annotations__.items():
         name = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
-        _type(f"{where}.{key}", section[key], types[name])
+        check_type(f"{where}.{key}", section[key], types[name])
     return kind(**section)
 
 
@@ -135,13 +142,22 @@ def _same_keys(where: str, section, wanted: set[str]) -> None:
         raise ConfigError(f"{where}.{missing[0]} is missing; every key stands in the config")
 
 
-def _type(where: str, value, kind: type) -> None:
+def check_type(where: str, value, kind: type) -> None:
+    """An integer is a float too, but a bool is no number, and a string is no sequence.
+
+    Raises:
+      ConfigError: the value is of another type.
+    """
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    fits = fits and not (kind is Sequence and isinstance(value, str))
     if not fits and not (kind is float and type(value) is int):
-        raise ConfigError(f"{where} must be of type {kind.__name__}, not {type(value).__name__} ({value!r})")
+        name = {Mapping: "section", Sequence: "list"}.get(kind, kind.__name__)
+        raise ConfigError(f"{where} must be of type {name}, not {type(value).__name__} ({value!r})")
 
 
 def _ranges(settings: Settings) -> None:
+    if not 0 <= settings.seed < 2**32:
+        raise ConfigError(f"config.seed is {settings.seed}; it must be from 0 to {2**32 - 1}")
     least = {"train.images": 1, "train.batch": 1, "train.accumulate": 1, "devices.steps_per_call": 1, "log.every": 1,
              "log.evaluate": 1, "log.show": 1, "log.save": 1, "log.keep": 1, "log.keep_every": 0, "ema.halflife": 0,
              "ema.rampup": 0, "devices.count": 0, "data.size": 0}

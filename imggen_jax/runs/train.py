@@ -128,7 +128,7 @@ def check_workdir(workdir: Path, config: ConfigDict | Mapping) -> None:
         raise RunError(f"the workdir {workdir} cannot be used: {above} is {reason}; choose another --workdir")
     old = read_json(workdir / "config.json")
     if old is None and (workdir / "checkpoints").exists():
-        raise RunError(f"{workdir} has checkpoints but no config.json that says what they are; choose another --workdir")
+        raise RunError(f"{workdir} has checkpoints but no config.json to say what they are; choose another --workdir")
     if differ := differences(old, config) if old is not None else []:
         raise RunError(f"{workdir} holds a run of another config ({'; '.join(differ)}); choose another --workdir, or "
                        "delete that folder")
@@ -233,8 +233,8 @@ def _play(loop: Loop, host, signals: _Signals) -> None:
                 _events(loop, state, step, due | ({"save"} if stop else set()))
                 clock += time.perf_counter() - paused
             if stop and step < loop.rounds:
-                raise Interrupted(stop, f"Stopped by {signal.Signals(stop).name} at {step * batch:,} images; everything "
-                                        "is saved. The same command goes on from here.")
+                raise Interrupted(stop, f"Stopped by {signal.Signals(stop).name} at {step * batch:,} images; all is "
+                                        "saved. The same command goes on from here.")
 
 
 def _batches(loop: Loop, step: int) -> dict[str, np.ndarray]:
@@ -242,10 +242,10 @@ def _batches(loop: Loop, step: int) -> dict[str, np.ndarray]:
     batch, seed = loop.settings.train.batch, loop.settings.seed
     mine = batch // jax.process_count()
     rows = slice(jax.process_index() * mine, (jax.process_index() + 1) * mine)
-    calls = range(step, step + loop.settings.devices.steps_per_call)
+    number = len(loop.train_set.images)
     rounds = [
-        data.gather(loop.train_set, data.batch_indices(len(loop.train_set.images), seed=seed, step=i, batch=batch)[rows])
-        for i in calls
+        data.gather(loop.train_set, data.batch_indices(number, seed=seed, step=i, batch=batch)[rows])
+        for i in range(step, step + loop.settings.devices.steps_per_call)
     ]
     return {name: np.stack([one[name] for one in rounds]) for name in rounds[0]}
 
@@ -266,8 +266,8 @@ def _read(loop: Loop, step: int, logs) -> dict[str, np.ndarray]:
         at = step - len(losses) + k
         saved = loop.manager.latest_step()
         kept = f"the checkpoint of step {saved} is intact" if saved is not None else "nothing had been saved yet"
-        raise Diverged(f"step {at}: the {what} of {names[move]} is {value[k, move]}; the update was not applied and the "
-                       f"run has stopped; {kept}. Try a lower learning rate, or config.players.{names[move]}.clip")
+        raise Diverged(f"step {at}: the {what} of {names[move]} is {value[k, move]}; the update was not applied, the "
+                       f"run has stopped, and {kept}. Try a lower learning rate, or config.players.{names[move]}.clip")
     for i, name in enumerate(names):
         logs |= {f"{name}/loss": losses[:, i], f"{name}/grad_norm": norms[:, i]}
     return logs

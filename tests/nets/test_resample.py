@@ -37,7 +37,7 @@ def test_constants_are_preserved_inside_and_fade_at_the_border():
     ones = jnp.ones((1, 8, 8, 1))
     np.testing.assert_allclose(upsample(ones)[:, 1:-1, 1:-1], 1, rtol=1e-6)
     np.testing.assert_allclose(downsample(ones)[:, 1:-1, 1:-1], 1, rtol=1e-6)
-    np.testing.assert_allclose(upsample(ones)[0, 0, 5, 0], 0.75)   # the neighbour outside is zero, as in the paper's code
+    np.testing.assert_allclose(upsample(ones)[0, 0, 5, 0], 0.75)  # the neighbour outside is zero
     np.testing.assert_allclose(downsample(ones)[0, 0, 2, 0], 0.875)
 
 

@@ -1,0 +1,257 @@
+"""The life of a run: what it writes, that it is resumed to the bit, and how it ends when something goes wrong."""
+import json
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import shell
+
+from imggen_jax.runs import checkpoint
+
+LINES = [2, 4, 6, 8, 10]  # rounds after which a line of metrics is due
+
+
+def lines(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def values(workdir: Path) -> list[dict]:
+    """The lines of metrics without what the clock decides."""
+    return [{key: value for key, value in line.items() if key not in ("seconds", "images_per_second")}
+            for line in lines(workdir)]
+
+
+def described(workdir: Path) -> dict:
+    result = shell.call("describe", "--workdir", workdir)
+    assert result.code == 0, result.err
+    return json.loads(result.out)
+
+
+@pytest.fixture
+def run(request):
+    return request.getfixturevalue(request.param)
+
+
+both = pytest.mark.parametrize("run", ["vae", "gan"], indirect=True)
+
+
+@both
+def test_a_run_ends_with_one_done_and_says_how_to_make_pictures(run):
+    assert run.result.code == 0, run.result.err
+    assert run.result.out.count("Done.") == 1
+    assert f"generate --workdir {run.workdir}" in run.result.out
+    assert not re.search("warn|traceback|absl", run.result.err, re.IGNORECASE)
+
+
+@both
+def test_everything_that_a_run_writes_is_there(run):
+    names = {path.name for path in run.workdir.iterdir()}
+    assert names == {"checkpoints", "config.json", "data.json", "metrics.jsonl", "pictures", "report.html", "run.json",
+                     "tensorboard"}
+    assert {int(path.name) for path in (run.workdir / "checkpoints").iterdir()} == {8, 10}
+    assert next((run.workdir / "tensorboard").glob("events.out.tfevents.*")).stat().st_size > 1000
+    assert "</html>" in (run.workdir / "report.html").read_text()
+    facts = json.loads((run.workdir / "data.json").read_text())
+    labels = [] if run.workdir.parent.name.startswith("vae") else list(shell.LABELS)
+    assert {key: facts[key] for key in ("size", "channels", "classes", "label_names", "examples")} == {
+        "size": 16, "channels": 3, "classes": len(labels), "label_names": labels, "examples": shell.TRAIN}
+    assert set(json.loads((run.workdir / "run.json").read_text())) == {"players", "devices", "versions", "seed"}
+
+
+def test_a_vae_shows_samples_and_reconstructions_and_its_elbo_on_held_out_pictures(vae):
+    names = {path.stem for path in (vae.workdir / "pictures").iterdir()}
+    assert names == {f"{kind}_{images:09d}" for kind in ("samples", "reconstructions") for images in (40, 80)}
+    assert [line["step"] for line in lines(vae.workdir) if "test/elbo" in line] == [6, 10]
+
+
+@both
+def test_each_interval_is_one_line_of_metrics(run):
+    trained = [line for line in lines(run.workdir) if "seconds" in line]
+    assert [line["step"] for line in trained] == LINES
+    assert [line["images"] for line in trained] == [8 * step for step in LINES]
+    players = described(run.workdir)["config"]["players"]
+    assert all({f"{who}/loss", f"{who}/grad_norm"} <= set(line) for line in trained for who in players)
+
+
+@both
+def test_describe_says_what_a_run_is(run):
+    facts = described(run.workdir)
+    assert set(facts) == {"step", "images", "parameters", "sha256", "config"}
+    assert (facts["step"], facts["images"]) == (10, 80)
+    assert re.fullmatch("[0-9a-f]{64}", facts["sha256"])
+    assert facts["config"] == json.loads((run.workdir / "config.json").read_text())
+    assert all(number > 100 for number in facts["parameters"].values())
+
+
+@both
+def test_a_complete_run_is_left_alone(run):
+    before = shell.contents(run.workdir)
+    again = shell.call("--config", run.config, "--workdir", run.workdir)
+    assert again.code == 0
+    assert "is complete: 80 images" in again.err
+    assert shell.contents(run.workdir) == before
+
+
+def test_a_report_that_a_kill_prevented_is_written_by_the_next_start(vae, tmp_path):
+    shutil.copytree(vae.workdir, tmp_path / "run")
+    (tmp_path / "run" / "report.html").unlink()
+    assert shell.call("--config", vae.config, "--workdir", tmp_path / "run").code == 0
+    assert "</html>" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one_with_other_rounds_in_a_call(vae, tmp_path):
+    workdir = tmp_path / "run"
+    common = ("--config", vae.config, "--workdir", workdir)
+    assert shell.call(*common, "--config.train.images=24").code == 0  # 3 rounds: not a multiple of 2
+    result = shell.call(*common, "--config.train.images=80", "--config.devices.steps_per_call=2")
+    assert result.code == 0 and "Resuming" in result.err and "at 24 images" in result.err
+    assert described(workdir)["step"] == 11
+    assert [line["step"] for line in lines(workdir) if "seconds" in line] == [2, 3, 5, 7, 9, 11]
+
+
+def test_a_run_is_not_resumed_on_other_pictures(vae, tmp_path):
+    shutil.copytree(vae.workdir, tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "data.json").read_text())
+    (tmp_path / "run" / "data.json").write_text(json.dumps({**facts, "fingerprint": "0" * 64}))
+    before = shell.contents(tmp_path / "run")
+    result = shell.call("--config", vae.config, "--workdir", tmp_path / "run", "--config.train.images=160")
+    assert result.code == 2 and "the pictures of 'small' are not those" in result.err
+    assert shell.contents(tmp_path / "run") == before
+
+
+# The moments of a kill, seen from outside: what has just appeared in the folder.
+MOMENTS = {
+    "while compiling": lambda workdir: (workdir / "config.json").exists(),
+    "after some rounds": lambda workdir: (workdir / "metrics.jsonl").exists()
+    and (workdir / "metrics.jsonl").read_text().count("\n") >= 1,
+    "while saving": lambda workdir: any((workdir / "checkpoints").glob("*tmp*")),
+    "after a save": lambda workdir: any((workdir / "checkpoints" / step).exists() for step in ("4", "8")),
+}
+
+
+def kill(run, workdir: Path, arrived) -> None:
+    """Start the run and kill -9 it as soon as a moment has come."""
+    process = shell.start("--config", run.config, "--workdir", workdir)
+    deadline = time.monotonic() + 120
+    while not arrived(workdir) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.0005)
+    process.kill()
+    process.communicate()
+
+
+def same(run, workdir: Path) -> None:
+    """Run to the end, and compare with the run that was never interrupted."""
+    result = shell.call("--config", run.config, "--workdir", workdir)
+    assert result.code == 0, result.err
+    assert described(workdir)["sha256"] == described(run.workdir)["sha256"]
+    assert values(workdir) == values(run.workdir)
+    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"8", "10"}
+    assert shell.contents(workdir / "pictures") == shell.contents(run.workdir / "pictures")
+
+
+@both
+def test_a_run_that_is_killed_ends_with_the_same_bits(run, tmp_path):
+    for moment in ("while compiling", "after some rounds", "while saving"):
+        kill(run, tmp_path / "run", MOMENTS[moment])
+    same(run, tmp_path / "run")
+
+
+@pytest.mark.slow
+@both
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_that_is_killed_at_one_moment_ends_with_the_same_bits(run, moment, tmp_path):
+    kill(run, tmp_path / "run", MOMENTS[moment])
+    same(run, tmp_path / "run")
+
+
+@pytest.mark.slow
+@both
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_that_is_killed_at_random_moments_ends_with_the_same_bits(run, seed, tmp_path):
+    chance = random.Random(seed)
+    for _ in range(4):
+        begun, wait = time.monotonic(), chance.uniform(1, 8)
+        kill(run, tmp_path / "run", lambda workdir: time.monotonic() - begun > wait)
+    same(run, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("run", "number", "code"), [("vae", signal.SIGTERM, 143), ("gan", signal.SIGINT, 130)],
+                         indirect=["run"])
+def test_a_signal_saves_and_says_so_and_the_run_resumes_with_the_same_bits(run, number, code, tmp_path):
+    workdir = tmp_path / "run"
+    process = shell.start("--config", run.config, "--workdir", workdir)
+    while not (workdir / "config.json").exists() and process.poll() is None:
+        time.sleep(0.001)
+    while not (workdir / "metrics.jsonl").exists() and process.poll() is None:  # the handlers are set soon after
+        time.sleep(0.001)
+    time.sleep(0.05)
+    process.send_signal(number)
+    err = process.communicate()[1]
+    assert process.returncode == code, err
+    assert "Stopping: saving first" in err
+    assert re.search(rf"Stopped by {number.name} at \d+ images; all is saved. The same command goes on", err)
+    assert "Traceback" not in err
+    step = checkpoint.latest_step(workdir)
+    assert 0 < step < 10 and f"at {8 * step} images" in err
+    result = shell.call("--config", run.config, "--workdir", workdir)
+    assert result.code == 0 and f"Resuming {workdir} at {8 * step} images" in result.err
+    assert described(workdir)["sha256"] == described(run.workdir)["sha256"]
+
+
+def test_a_second_signal_leaves_at_once_even_from_compiled_code(tmp_path):
+    # Hashing stands for a long compilation: it holds the main thread in C for a minute.
+    program = ("import hashlib, sys; from imggen_jax.runs import train\n"
+               "with train._Signals():\n"
+               "    print('ready', flush=True); hashlib.pbkdf2_hmac('sha256', b'x', b'y', 200_000_000)")
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               cwd=shell.REPOSITORY)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr.readline() == "\n" and "Stopping" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    err = process.communicate(timeout=30)[1]
+    assert process.returncode == 143
+    assert "Left at once" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(("game", "player"), [("vae", "vae"), ("gan", "discriminator"), ("gan", "generator")])
+def test_a_run_that_diverges_stops_and_its_checkpoint_is_good(game, player, tmp_path):
+    content = shell.config(game, log={"every": 8, "save": 8})
+    # The warm-up makes the first round harmless; what the second one does to the parameters, the third one sees.
+    content["players"][player] |= {"optimizer": "sgd", "learning_rate": 1e38, "warmup": 16}
+    content["players"][player].pop("b1")
+    config = shell.write_config(tmp_path / "configs" / "wild.py", content)
+    common = ("--config", config, "--workdir", tmp_path / "run")
+    first = shell.call(*common)
+    assert first.code == 1
+    told = first.err.splitlines()[-1]
+    assert re.search(rf"^diverged: step \d+: the (loss|gradient norm) of {player} is (nan|-?inf); the update was not "
+                     r"applied, the run has stopped, and the checkpoint of step \d+ is intact", told), told
+    assert "Traceback" not in first.err and not first.out
+    before, kept = described(tmp_path / "run"), shell.contents(tmp_path / "run" / "checkpoints")
+    assert before["step"] >= 1
+    second = shell.call(*common)
+    assert second.code == 1 and second.err.splitlines()[-1] == told
+    assert described(tmp_path / "run") == before
+    assert shell.contents(tmp_path / "run" / "checkpoints") == kept
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_run_goes_on_when_there_is_room(vae, tmp_path):
+    # Files can grow to 24 kB only: metrics fit, checkpoints do not. Every program is compiled already.
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (24_000, 24_000))
+
+    process = shell.start("--config", vae.config, "--workdir", tmp_path / "run", preexec_fn=full)
+    err = process.communicate(timeout=120)[1]
+    assert process.returncode == 1, err
+    told = err.splitlines()[-1]
+    assert told.startswith("error: ") and "cannot" in told and "(File too large)" in told and str(tmp_path) in told
+    assert "Traceback" not in err and "absl" not in err
+    same(vae, tmp_path / "run")

@@ -1,0 +1,153 @@
+"""What every game promises, asked of each module of imggen_jax/games."""
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+import imggen_jax
+from imggen_jax import step
+from imggen_jax.game import Spec
+from imggen_jax.runs.build import example_batch
+
+BATCH = 8
+SPECS = [Spec(16, 1, 0), Spec(16, 3, 4), Spec(28, 1, 3), Spec(32, 3, 0), Spec(64, 3, 2)]
+games = pytest.mark.parametrize(("name", "variant"), tiny.VARIANTS)
+
+
+def shapes(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+
+
+@functools.cache
+def start(name, variant, spec=tiny.LABELLED):
+    """(what was built, a state that has played five rounds, its logs, the state before): one program for many tests."""
+    built = tiny.build(name, variant, spec, batch=BATCH, learning_rate=1e-2)
+    before = jax.jit(built.init)()
+    batches = tiny.pictures(spec, 5, BATCH)
+    play = jax.jit(built.play(None))
+    state, logs = before, []
+    for _ in range(4):
+        state, log = play(state, batches, jax.random.key(0))
+        logs.append(log)
+    return built, state, jax.tree.map(lambda *x: np.concatenate(x), *logs), before
+
+
+def test_every_game_is_here():
+    found = {path.stem for path in (Path(imggen_jax.__file__).parent / "games").glob("*.py")} - {"__init__"}
+    assert found == set(tiny.GAMES), "give each module of imggen_jax/games an entry in tests/tiny.py"
+    for name, entry in tiny.GAMES.items():
+        for variant in entry.variants(tiny.SPEC):
+            assert {who for who, _ in tiny.build(name, variant).game.moves} == set(entry.players)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+@games
+def test_shapes_and_dtypes_of_everything(name, variant, spec):
+    for dtype in ("float32", "bfloat16"):
+        game = tiny.build(name, variant, spec, dtype=dtype).game
+        batch, key = example_batch(spec, BATCH), jax.random.key(0)
+        params, extra = jax.eval_shape(game.init, key, batch)
+        assert {who for who, _ in game.moves} <= set(params)
+        assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+        for _, loss in game.moves:
+            value, (new_extra, scalars) = jax.eval_shape(loss, params, extra, batch, key)
+            assert shapes(new_extra) == shapes(extra)
+            for leaf in (value, *scalars.values()):
+                assert (leaf.shape, leaf.dtype) == ((), jnp.float32)
+            # A float picture in [-1, 1] is as good as a uint8 one.
+            floats = {**batch, "image": np.zeros(batch["image"].shape, np.float32)}
+            assert shapes(jax.eval_shape(loss, params, extra, floats, key)) == shapes((value, (new_extra, scalars)))
+        weights = jax.eval_shape(game.generator.weights, params, extra)
+        z = jax.eval_shape(functools.partial(game.generator.prior, n=3), key)
+        assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves(z))
+        condition = jnp.zeros(3, jnp.int32) if spec.classes else None
+        images = jax.eval_shape(game.generator.decode, weights, z, condition)
+        assert shapes(images) == ((3, spec.size, spec.size, spec.channels), jnp.float32)
+        assert shapes(jax.eval_shape(game.generator.encode, weights, images, condition)) == shapes(z)
+        if game.evaluate is not None:
+            for figure in jax.eval_shape(game.evaluate, weights, batch, key).values():
+                assert (figure.shape, figure.dtype) == ((BATCH,), jnp.float32)
+
+
+@games
+def test_the_start_is_a_function_of_the_key(name, variant):
+    built, _, _, before = start(name, variant)
+    init = jax.jit(lambda key: built.game.init(key, None))
+    same, other = (init(jax.random.key(seed)) for seed in (0, 1))
+    jax.tree.map(np.testing.assert_array_equal, (before.params, before.extra), same)
+    for who in same[0]:
+        differ = jax.tree.map(lambda a, b: bool(np.any(a != b)), same[0][who], other[0][who])
+        assert any(jax.tree.leaves(differ)), f"{who} starts the same with every key"
+
+
+@games
+def test_some_rounds_keep_everything_finite_and_move_every_player(name, variant):
+    built, state, logs, before = start(name, variant)
+    assert int(state.step) == 20 and bool(state.healthy)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, logs)))
+    assert logs["loss"].shape == logs["grad_norm"].shape == (20, len(built.game.moves))
+    assert shapes(state) == shapes(built.shape)
+    for who, _ in built.game.moves:
+        changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), before.params[who], state.params[who])
+        assert all(jax.tree.leaves(changed)), f"parameters of {who} that no round changes: {changed}"
+        assert f"{who}/loss" in logs
+    if len(state.params) == 1:  # a lone player has nobody to lose against
+        assert logs["loss"][-1] < 0.95 * logs["loss"][0]
+
+
+@games
+def test_a_move_changes_its_own_player_alone(name, variant):
+    built, _, _, before = start(name, variant)
+    game, batch = built.game, jax.tree.map(lambda x: x[0], tiny.pictures(tiny.LABELLED, 1, BATCH))
+    movers = list(dict(game.moves))
+    if len(before.params) == 1:
+        pytest.skip("there is one player")
+    for who in movers[:-1]:  # the last one is left out: a program for each move takes long to compile
+        alone = game._replace(moves=tuple(move for move in game.moves if move[0] == who)[:1])
+        one = functools.partial(step.train_step, alone, built.optimizers, lambda seen, size: 1.0, lambda b, key: b)
+        after, _ = jax.jit(one)(before._replace(opt={who: before.opt[who]}), batch, jax.random.key(0))
+        for other in set(before.params) - {who}:
+            jax.tree.map(np.testing.assert_array_equal, after.params[other], before.params[other])
+        assert any(jax.tree.leaves(jax.tree.map(lambda a, b: bool(np.any(a != b)), after.params[who],
+                                                before.params[who])))
+
+
+@games
+def test_a_picture_depends_on_its_own_latent_and_label(name, variant):
+    built, state, _, _ = start(name, variant)
+    generator, classes = built.game.generator, tiny.LABELLED.classes
+    decode = jax.jit(generator.decode)
+    z = jax.jit(generator.prior, static_argnums=1)(jax.random.key(1), 4)
+    others = jax.jit(generator.prior, static_argnums=1)(jax.random.key(2), 4)
+    label = jnp.array([0, 1, 2, 3]) % classes
+    images = decode(state.average, z, label)
+    assert images.dtype == jnp.float32 and jnp.abs(images).max() <= 1
+    mixed = jax.tree.map(lambda a, b: a.at[1:].set(b[1:]), z, others)
+    among_others = decode(state.average, mixed, label.at[1:].set(label[:-1]))
+    np.testing.assert_allclose(among_others[0], images[0], atol=1e-5)
+    order = np.array([2, 0, 3, 1])
+    shuffled = decode(state.average, jax.tree.map(lambda leaf: leaf[order], z), label[order])
+    np.testing.assert_allclose(shuffled, images[order], atol=1e-5)
+    # And on both of them.
+    assert np.abs(images - decode(state.average, others, label)).max() > 1e-4
+    assert np.abs(images - decode(state.average, z, (label + 1) % classes)).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", tiny.GAMES)
+def test_encode_and_evaluate_give_numbers_for_each_picture(name):
+    variant = next(iter(tiny.GAMES[name].variants(tiny.LABELLED)))
+    built, state, _, _ = start(name, variant)
+    game, batch = built.game, jax.tree.map(lambda x: x[0], tiny.pictures(tiny.LABELLED, 1, 4))
+    images = batch["image"] / np.float32(127.5) - 1
+    z = jax.jit(game.generator.encode)(state.average, images, batch["label"])
+    assert all(np.isfinite(leaf).all() and leaf.shape[0] == 4 for leaf in jax.tree.leaves(z))
+    first = jax.tree.map(lambda leaf: np.asarray(leaf)[0], z)
+    assert any(np.abs(np.asarray(leaf)[1:] - one).max() > 1e-3
+               for leaf, one in zip(jax.tree.leaves(z), jax.tree.leaves(first)))
+    if game.evaluate is not None:
+        figures = jax.jit(game.evaluate)(state.average, {**batch, "seen": np.float32(0)}, jax.random.key(0))
+        assert all(np.isfinite(figure).all() and len(set(figure.tolist())) == 4 for figure in figures.values())

@@ -1,0 +1,117 @@
+"""Who imports whom, read from the import statements, and that there is one training step."""
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import imggen_jax
+
+ROOT = Path(imggen_jax.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+EVERYTHING_BELOW = {"game", "step", "devices", "optim", "losses", "augment", "nets", "games", "data", "metrics", "runs"}
+# A part of the package -> the parts that it may import. `games` may not import `games`: its modules never each other.
+ALLOWED = {
+    "game": set(),
+    "step": {"game"},
+    "devices": set(),
+    "optim": set(),
+    "losses": set(),
+    "augment": set(),
+    "nets": {"nets"},
+    "games": {"game", "losses", "augment", "nets"},
+    "data": {"data"},
+    "metrics": {"metrics"},
+    "runs": EVERYTHING_BELOW | {""},
+    "api": EVERYTHING_BELOW | {"", "api"},
+    "main": EVERYTHING_BELOW | {"", "api", "main"},
+    "": EVERYTHING_BELOW | {"api"},  # the package's own __init__.py
+}
+
+
+def part(path: Path) -> str:
+    """"nets" of nets/conv.py, "step" of step.py, "" of the package's __init__.py."""
+    first = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Dotted names of all modules that a file imports, also by name in a string: importlib.import_module("a.b")."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(
+                r"imggen_jax(\.\w*)+", node.value):
+            found.add(node.value)
+    return found
+
+
+def ours(names: set[str]) -> set[str]:
+    """The parts of the package among them; "" for a name of its __init__.py."""
+    found = set()
+    for name in names:
+        top, _, rest = name.partition(".")
+        if top == "imggen_jax":
+            first = rest.split(".")[0]
+            found.add(first if (ROOT / first).is_dir() or (ROOT / f"{first}.py").is_file() else "")
+    return found
+
+
+def parse(path: Path) -> ast.AST:
+    return ast.parse(path.read_text())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_arrow_against_the_table(path):
+    here = part(path)
+    assert here in ALLOWED, f"{here} is new: give it a line in this table and in the design"
+    assert ours(imported(parse(path))) <= ALLOWED[here]
+
+
+def test_the_table_has_no_dead_line():
+    assert set(ALLOWED) - {"metrics"} <= {part(path) for path in MODULES}
+
+
+def test_the_reader_sees_every_kind_of_import():
+    text = ("import imggen_jax.step\nfrom imggen_jax import losses\ndef f():\n    from imggen_jax.nets.conv import Conv\n"
+            "    import_module(f'imggen_jax.games.{name}')\n    from imggen_jax import __version__\n")
+    assert ours(imported(ast.parse(text))) == {"step", "losses", "nets", "games", ""}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if part(path) == "data"], ids=lambda path: path.name)
+def test_data_is_read_without_jax(path):
+    assert not {name.split(".")[0] for name in imported(parse(path))} & {"jax", "flax", "optax", "tensorflow"}
+
+
+def test_only_what_is_declared_is_imported():
+    """Distribution names of pyproject.toml that differ from the module's name stand here."""
+    import tomllib
+
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[\[<>=]", name)[0].replace("-", "_") for name in project["dependencies"]}
+    modules = {{"absl_py": "absl", "orbax_checkpoint": "orbax", "pillow": "PIL"}.get(name, name) for name in declared}
+    for path in MODULES:
+        found = {name.split(".")[0] for name in imported(parse(path))} - set(sys.stdlib_module_names) - {"imggen_jax"}
+        assert found <= modules, f"{path.name} imports {sorted(found - modules)}, which pyproject.toml does not declare"
+
+
+def uses(name: str) -> set[str]:
+    """Files in which a name or an attribute of this name is read or defined."""
+    def named(node):
+        return name in (getattr(node, "id", None), getattr(node, "attr", None), getattr(node, "name", None))
+    return {str(path.relative_to(ROOT)) for path in MODULES if any(named(node) for node in ast.walk(parse(path)))}
+
+
+def test_there_is_one_training_step():
+    defined = [path for path in MODULES for node in ast.walk(parse(path))
+               if isinstance(node, ast.FunctionDef) and node.name == "train_step"]
+    assert [path.name for path in defined] == ["step.py"]
+    # The other one looks for latents (`encode` of a GAN), not for parameters.
+    assert uses("apply_updates") == {"step.py", "games/gan.py"}
+    assert uses("value_and_grad") == {"step.py"}
+    assert uses("pmean") == {"step.py"}
