@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
         "game": {
             "name": "vae",
             "latent": 64,
-            "network": {"name": "vae", "widths": (64, 128), "blocks": (1, 1), "hidden": 512, "dense_blocks": 2},
+            "network": {"name": "vae", "widths": (32, 64), "blocks": (1, 1), "hidden": 384, "dense_blocks": 1},
             "likelihood": "gaussian",
             "mixtures": 0,
             "beta": 1.0,
@@ -23,11 +23,11 @@ def get_config() -> ConfigDict:
             "warmup": 50_000,
         },
         "players": {
-            "vae": {"optimizer": "adamw", "learning_rate": 1e-3, "b2": 0.99, "weight_decay": 1e-4,
+            "vae": {"optimizer": "adamw", "learning_rate": 2e-3, "b2": 0.99, "weight_decay": 1e-4,
                     "warmup": 20_000, "decay": "cosine", "final": 0.01, "clip": 10_000.0},
         },
-        "train": {"images": 400_000, "batch": 64, "accumulate": 1, "dtype": "float32"},
+        "train": {"images": 300_000, "batch": 128, "accumulate": 1, "dtype": "float32"},
         "ema": {"halflife": 20_000, "rampup": 0.05},
-        "devices": {"engine": "jit", "count": 0, "steps_per_call": 16},
+        "devices": {"engine": "jit", "count": 0, "steps_per_call": 8},
         "log": {"every": 10_000, "evaluate": 100_000, "show": 50_000, "save": 50_000, "keep": 3, "keep_every": 0},
     })

@@ -11,6 +11,6 @@ from configs.avatars_vae import get_config as parent
 
 def get_config() -> ConfigDict:
     config = parent()
-    config.train.images = 200_000
+    config.train.images = 100_000
     config.log.show = config.log.save = 25_000
     return config

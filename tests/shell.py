@@ -94,8 +94,8 @@ def command(*words) -> list[str]:
 
 def start(*words, **options) -> subprocess.Popen:
     """A command line in a process of its own, whose stderr is a pipe of text."""
-    return subprocess.Popen(command(*words), cwd=REPOSITORY, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-                            **options)
+    return subprocess.Popen(command(*words), cwd=REPOSITORY, text=True, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, **options)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

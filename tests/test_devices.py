@@ -1,4 +1,4 @@
-"""One step on any devices: the same run on 1, 2 and 8, in one process and two, under jit and pmap, on absent platforms."""
+"""One step on any devices: the same run on 1, 2 and 8, in one process and two, by jit and pmap, lowered for others."""
 import functools
 import os
 import pickle

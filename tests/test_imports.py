@@ -78,8 +78,9 @@ def test_the_table_has_no_dead_line():
 
 
 def test_the_reader_sees_every_kind_of_import():
-    text = ("import imggen_jax.step\nfrom imggen_jax import losses\ndef f():\n    from imggen_jax.nets.conv import Conv\n"
-            "    import_module(f'imggen_jax.games.{name}')\n    from imggen_jax import __version__\n")
+    text = ("import imggen_jax.step\nfrom imggen_jax import losses\n"
+            "def f():\n    from imggen_jax.nets.conv import Conv\n    import_module(f'imggen_jax.games.{name}')\n"
+            "    from imggen_jax import __version__\n")
     assert ours(imported(ast.parse(text))) == {"step", "losses", "nets", "games", ""}
 
 

@@ -18,7 +18,7 @@ def value_of(params):
 
 
 def toy(*moves, **params):
-    """A game of scalars. A move is (player, function (params, extra, batch, key) -> loss, or (loss, extra, scalars))."""
+    """A game of scalars. A move is (player, function (params, extra, batch, key) -> loss or (loss, extra, scalars))."""
     def wrapped(function):
         def loss(params, extra, batch, key):
             found = function(params, extra, batch, key)

@@ -94,7 +94,7 @@ def pictures(spec: Spec, rounds: int, batch: int, seed: int = 0) -> dict[str, np
 
 
 def rounds(settings: dict, spec: Spec, calls: int) -> tuple[building.step.TrainState, dict]:
-    """Play a config through its engine, on all processes there are: the state and the logs [rounds,...], on the host."""
+    """Play a config through its engine, on all processes there are: the state and the logs [rounds,...] on the host."""
     settings = check(settings)
     built = building.build(settings, spec)
     engine = devices.make(settings.devices.engine, building.check_devices(settings), built.play)

@@ -66,7 +66,9 @@ def make(
             "decoder": decoder.init(key_d, jnp.zeros((1, latent)), label)["params"],
         }
         if likelihood == "gaussian":
-            mine["log_sigma"] = jnp.zeros(())
+            # About where training ends: from sigma 1, Adam would take thousands of rounds to get here, and until then
+            # the pictures would be told to be blurred.
+            mine["log_sigma"] = jnp.full((), -2.0)
         return {"vae": mine}, {}
 
     def posterior(mine, images, label):

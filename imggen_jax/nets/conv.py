@@ -171,85 +171,110 @@ def _weight_gradient(x, y, *, strides, pads, groups, window):
     return jax.linear_transpose(lambda w: _output(x, w, strides=strides, pads=pads, groups=groups), w)(y)[0]
 
 
-# The forms for CPU.
+# The forms for CPU. All of them hand XLA convolutions of one group in the plain layout, without dilation, or matmuls.
+# Other layouts XLA turns into the plain one outside of loops, but in the body of a `scan` it computes them element by
+# element, 50 to 100 times slower (a weight gradient at 14x14, 32 to 32 channels: 23 ms outside, 1,366 ms inside).
 
-def _pointwise(w_shape, strides, pads, groups):
-    return w_shape[:2] == (1, 1) and strides == (1, 1) and pads == ((0, 0), (0, 0)) and groups == 1
+def _pointwise(window, strides, pads, groups):
+    return (window, strides, pads, groups) == ((1, 1), (1, 1), ((0, 0), (0, 0)), 1)
 
 
 def _output_cpu(x, w, *, strides, pads, groups):
-    if _pointwise(w.shape, strides, pads, groups):
+    if _pointwise(w.shape[:2], strides, pads, groups):
         return jnp.einsum("bhwc,co->bhwo", x, w[0, 0])
-    return _output(x, w, strides=strides, pads=pads, groups=groups)
+    # A grouped convolution runs at a tenth of the speed of a dense one, so few dense ones do the work of many groups
+    # with zeros between them: at 32 channels each twice as fast as at 16 or at 64.
+    parts, merged = _merge(groups, x.shape[-1], 32)
+    w = _block_diagonal(w, groups, merged)
+    ys = [_output(a, b, strides=strides, pads=pads, groups=1)
+          for a, b in zip(jnp.split(x, parts, -1), jnp.split(w, parts, -1))]
+    return ys[0] if parts == 1 else jnp.concatenate(ys, -1)
 
 
 def _input_gradient_cpu(y, w, *, strides, pads, groups, sides):
-    if _pointwise(w.shape, strides, pads, groups):
+    """One convolution of stride 1 for each phase of the strides, without the zeros of a dilated y.
+
+    Row u = s*q + phase of x lies at s*(q + shift) + r of the padded image and gets sum_m y[q + shift - m] w[s*m + r].
+    """
+    if _pointwise(w.shape[:2], strides, pads, groups):
         return jnp.einsum("bhwo,co->bhwc", y, w[0, 0])
-    return _phases(y, w, strides, pads, groups, sides)
+    kh, kw, c, o = w.shape
+    w = w.reshape(kh, kw, c, groups, o // groups).transpose(0, 1, 4, 3, 2).reshape(kh, kw, o // groups, groups * c)
+    w = lax.optimization_barrier(w)  # else XLA undoes the transposition, and the layout is not the plain one
+    rows = -(-sides[0] // strides[0]), -(-sides[1] // strides[1])
+
+    def phase(axis, p):  # -> the taps of this phase, and the padding of y
+        (lo, _), s, n = pads[axis], strides[axis], rows[axis]
+        shift, r = divmod(p + lo, s)
+        taps = -(-(w.shape[axis] - r) // s)
+        return slice(r, None, s), taps, (taps - 1 - shift, n + shift - y.shape[1 + axis])
+
+    def part(i, j):
+        (rows_of, th, pad_h), (columns_of, tw, pad_w) = phase(0, i), phase(1, j)
+        if th < 1 or tw < 1:  # a kernel smaller than the stride does not reach these pixels
+            return jnp.zeros((y.shape[0], *rows, groups * c), y.dtype)
+        return _output_cpu(y, w[rows_of, columns_of][::-1, ::-1], strides=(1, 1), pads=(pad_h, pad_w), groups=groups)
+
+    if strides == (1, 1):
+        return part(0, 0)
+    x = jnp.stack([jnp.stack([part(i, j) for j in range(strides[1])], 3) for i in range(strides[0])], 2)
+    x = x.reshape(y.shape[0], rows[0] * strides[0], rows[1] * strides[1], groups * c)
+    return x[:, :sides[0], :sides[1]]
 
 
 def _weight_gradient_cpu(x, y, *, strides, pads, groups, window):
+    """A convolution over x [C,H,W,B] whose kernel is y [H',W',B,O]: its output [C,kh,kw,O] are the taps.
+
+    Space to depth first, so that a stride is 1 and each output pixel a strides*strides block of taps.
+    """
     if _pointwise(window, strides, pads, groups):
         return jnp.einsum("bhwc,bhwo->co", x, y)[None, None]
-    return _taps(x, y, strides, pads, groups, window)
-
-
-# Both gradients are written with convolutions in the plain layout and with matmuls only. XLA turns other layouts into
-# the plain one outside of loops, but not in the body of a `scan`, where they run 50 to 100 times slower (measured: the
-# weight gradient at 14x14, 32 to 32 channels, 23 ms outside and 1,366 ms inside).
-
-def _phases(y, w, strides, pads, groups, sides):
-    """The input gradient as a convolution of stride 1, without the zeros of a dilated y.
-
-    Row u of x lies at v = u + top = s*q + r of the padded image and gets sum_m y[q-m] w[s*m + r]: a convolution of stride
-    1 whose s phases r are channels, then depth to space.
-    """
-    (sh, sw), g, (C, O), (B, Ho, Wo, _) = strides, groups, w.shape[2:], y.shape
-    th, tw = -(-w.shape[0] // sh), -(-w.shape[1] // sw)
-    w = jnp.pad(w, ((0, th * sh - w.shape[0]), (0, tw * sw - w.shape[1]), (0, 0), (0, 0)))
-    w = w.reshape(th, sh, tw, sw, C, g, O // g)[::-1, :, ::-1].transpose(0, 2, 6, 5, 1, 3, 4)
-    w = lax.optimization_barrier(w.reshape(th, tw, O // g, g * sh * sw * C))  # else XLA undoes the transposition
-    first = [lo // s for (lo, _), s in zip(pads, strides)]
-    last = [-(-(n + lo) // s) for (lo, _), s, n in zip(pads, strides, sides)]
-    z = _output(y, w, strides=(1, 1), groups=g,
-                pads=[(t - 1 - a, b - n) for t, a, b, n in zip((th, tw), first, last, (Ho, Wo))])
-    H, W = z.shape[1:3]
-    x = z.reshape(B, H, W, g, sh, sw, C).transpose(0, 1, 4, 2, 5, 3, 6).reshape(B, H * sh, W * sw, g * C)
-    top, left = (lo - s * a for (lo, _), s, a in zip(pads, strides, first))
-    return x[:, top:top + sides[0], left:left + sides[1]]
-
-
-def _taps(x, y, strides, pads, groups, window):
-    """The weight gradient as one matmul per chunk of images and group, its taps split between the operands.
-
-    Space to depth first, which leaves stride 1 and t = ceil(k/s) taps a side. The full patches of x would be t*t copies;
-    instead the t horizontal taps are t shifted copies of x, the t vertical ones t shifted copies of y.
-    """
-    (sh, sw), g, (B, H, W, C), (_, Ho, Wo, O) = strides, groups, x.shape, y.shape
+    (sh, sw), (B, H, W, C), (_, Ho, Wo, O) = strides, x.shape, y.shape
     th, tw = -(-window[0] // sh), -(-window[1] // sw)
-    c, o = C // g, O // g
-    n = math.gcd(B, max(1, 2048 // (Ho * Wo)))
-    fill = [(lo, (m + t - 1) * s - lo - side, 0)
-            for (lo, _), m, t, s, side in zip(pads, (Ho, Wo), (th, tw), strides, (H, W))]
+    # Rows keep what padding the convolution itself can add. Columns are padded here.
+    (above, top), left = divmod(pads[0][0], sh), pads[1][0]
+    R, Q = min(-(-(H + top) // sh), Ho + th - 1 - above), Wo + tw - 1
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (top, R * sh - top - H, 0), (left, Q * sw - left - W, 0), (0, 0, 0)])
+    x = x.reshape(B, R, sh, Q, sw, C).transpose(5, 2, 4, 1, 3, 0).reshape(C, sh * sw, R, Q, B)
+    # XLA gives most convolutions to YNNPACK, which is 2 to 4 times slower than Eigen where the kernel is this large, but
+    # not one whose kernel is taller than its image: hence rows of zeros below y.
+    tall = max(Ho, R + 1)
+    y = jnp.pad(y.transpose(1, 2, 0, 3), ((0, tall - Ho), (0, 0), (0, 0), (0, 0)))
+    parts, merged = _merge(groups, C, 16)
 
-    def chunk(i, total):
-        a = lax.dynamic_index_in_dim(x.reshape(n, B // n, H, W, C), i, 1, keepdims=False)
-        b = lax.dynamic_index_in_dim(y.reshape(n, B // n, Ho, Wo, O), i, 1, keepdims=False)
-        a = lax.pad(a, jnp.zeros((), x.dtype), [(0, 0, 0), *fill, (0, 0, 0)])
-        a = a.reshape(n, Ho + th - 1, sh, Wo + tw - 1, sw, g, c).transpose(5, 0, 1, 3, 2, 4, 6)
-        a = a.reshape(g, n, Ho + th - 1, Wo + tw - 1, sh * sw * c)
-        a = jnp.concatenate([a[..., j:j + Wo, :] for j in range(tw)], -1).reshape(g, -1, tw * sh * sw * c)
-        b = b.reshape(n, Ho, Wo, g, o).transpose(3, 0, 1, 2, 4)
-        b = jnp.concatenate(
-            [jnp.pad(b, ((0, 0), (0, 0), (i, th - 1 - i), (0, 0), (0, 0))) for i in range(th)], -1)
-        b = lax.optimization_barrier(b.reshape(g, -1, th * o).swapaxes(1, 2))
-        return total + jnp.matmul(b, a, preferred_element_type=jnp.float32)
+    def part(a, b):
+        a, b = lax.optimization_barrier((a.reshape(-1, R, Q, B), b))  # else XLA undoes the transpositions
+        w = _output(a, b, strides=(1, 1), pads=((above, th - 1 + tall - R - above), (0, 0)), groups=1)
+        w = w.reshape(C // parts, sh, sw, th, tw, O // parts).transpose(3, 1, 4, 2, 0, 5)
+        return w.reshape(th * sh, tw * sw, C // parts, O // parts)[:window[0], :window[1]]
 
-    total = jnp.zeros((g, th * o, tw * sh * sw * c), jnp.float32)
-    w = lax.fori_loop(0, B // n, chunk, total).astype(x.dtype)
-    w = w.reshape(g, th, o, tw, sh, sw, c).transpose(1, 4, 3, 5, 6, 0, 2).reshape(th * sh, tw * sw, c, O)
-    return w[:window[0], :window[1]]
+    w = jnp.concatenate([part(a, b) for a, b in zip(jnp.split(x, parts, 0), jnp.split(y, parts, -1))], -1)
+    return _diagonal_blocks(w, groups, merged)
+
+
+def _merge(groups: int, channels: int, enough: int) -> Pair:
+    """(parts, merged): groups = parts*merged, with `enough` channels in a part if possible, and at most 16 parts."""
+    enough = max(enough, channels // 16)
+    merged = next(m for m in range(1, groups + 1) if groups % m == 0 and (m == groups or m * channels >= enough * groups))
+    return groups // merged, merged
+
+
+def _block_diagonal(w: Array, groups: int, merged: int) -> Array:
+    """[kh,kw,c,O] of `groups` groups -> [kh,kw,merged*c,O] of groups/merged, with zeros off the blocks."""
+    if merged == 1:
+        return w
+    kh, kw, c, O = w.shape
+    w = w.reshape(kh, kw, 1, c, groups // merged, merged, O // groups)
+    return (w * jnp.eye(merged, dtype=w.dtype)[:, None, None, :, None]).reshape(kh, kw, merged * c, O)
+
+
+def _diagonal_blocks(w: Array, groups: int, merged: int) -> Array:
+    """The transpose of `_block_diagonal`."""
+    if merged == 1:
+        return w
+    kh, kw, c, O = w.shape
+    w = w.reshape(kh, kw, merged, c // merged, groups // merged, merged, O // groups)
+    return jnp.einsum("hwmcgmo->hwcgmo", w).reshape(kh, kw, c // merged, O)
 
 
 # The primitives.
@@ -257,9 +282,11 @@ def _taps(x, y, strides, pads, groups, window):
 def _primitive(name: str, general: Callable, cpu: Callable) -> Primitive:
     primitive = Primitive(name)
     compiled = functools.lru_cache(maxsize=None)(lambda **params: jax.jit(functools.partial(primitive.bind, **params)))
+    in_float32 = lambda a, b, **params: cpu(*(  # a CPU computes half precision no faster, and XLA's forms for it are slow
+        v.astype(jnp.promote_types(v.dtype, jnp.float32)) for v in (a, b)), **params).astype(a.dtype)
     primitive.def_impl(lambda a, b, **params: compiled(**params)(a, b))
     mlir.register_lowering(primitive, mlir.lower_fun(general, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
+    mlir.register_lowering(primitive, mlir.lower_fun(in_float32, multiple_results=False), platform="cpu")
     return primitive
 
 

@@ -18,9 +18,9 @@ def state(step=3, seed=0):
     rng = np.random.default_rng(seed)
     weights = {"kernel": rng.normal(size=(5, 7)).astype(np.float32),
                "bias": np.array([np.nan, -0.0, np.inf], np.float32)}
-    return TrainState(step=np.int32(step), params={"vae": weights}, opt={"vae": (np.int32(9), {"mu": weights["kernel"]})},
-                      extra={"pool": rng.integers(0, 256, (2, 4), np.uint8), "half": jnp.bfloat16(1.5) * np.ones(3)},
-                      average={"vae": weights}, healthy=np.array(True))
+    extra = {"pool": rng.integers(0, 256, (2, 4), np.uint8), "half": np.full(3, 1.5, jnp.bfloat16)}
+    return TrainState(step=np.int32(step), params={"vae": weights}, opt={"vae": (np.int32(9), {"mu": weights["bias"]})},
+                      extra=extra, average={"vae": weights}, healthy=np.array(True))
 
 
 def shape(of):

@@ -210,8 +210,8 @@ def test_a_second_signal_leaves_at_once_even_from_compiled_code(tmp_path):
     program = ("import hashlib, sys; from imggen_jax.runs import train\n"
                "with train._Signals():\n"
                "    print('ready', flush=True); hashlib.pbkdf2_hmac('sha256', b'x', b'y', 200_000_000)")
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               cwd=shell.REPOSITORY)
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=shell.REPOSITORY, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
     assert process.stderr.readline() == "\n" and "Stopping" in process.stderr.readline()

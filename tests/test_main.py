@@ -1,0 +1,305 @@
+"""The command line: pictures and facts from a trained run, and one clear line for whatever is wrong with the input."""
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shell
+from PIL import Image
+
+from imggen_jax import main
+from imggen_jax.runs import train
+
+
+def trained(folder, game, **sections):
+    config = shell.write_config(folder / "configs" / f"{game}.py",
+                                shell.config(game, train={"images": 16}, **sections))
+    assert shell.call("--config", config, "--workdir", folder / game).code == 0
+    return folder / game
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("main"), "vae")
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("main"), "gan")
+
+
+def generate(workdir, out, *words):
+    result = shell.call("generate", "--workdir", workdir, "--out", out, *words)
+    assert result.code == 0, result.err
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_generate_names_pictures_by_their_seeds_and_lays_them_on_a_grid(vae, tmp_path):
+    made = generate(vae, tmp_path / "deep" / "out", "--num", 5, "--seed", 14)
+    assert set(made) == {"000014.png", "000015.png", "000016.png", "000017.png", "000018.png", "grid.png"}
+    with Image.open(tmp_path / "deep" / "out" / "000014.png") as picture:
+        assert picture.size == (16, 16)
+    with Image.open(tmp_path / "deep" / "out" / "grid.png") as grid:
+        assert grid.width * grid.height >= 5 * 18 * 18
+    assert len(set(made.values())) == 6
+
+
+def test_a_picture_depends_on_its_seed_alone(gan, tmp_path):
+    many = generate(gan, tmp_path / "many", "--num", 20, "--seed", 3)
+    few = generate(gan, tmp_path / "few", "--num", 2, "--seed", 15)
+    for name in ("000015.png", "000016.png"):
+        assert few[name] == many[name]
+
+
+def test_a_label_is_given_by_name_or_number(gan, tmp_path):
+    number = generate(gan, tmp_path / "number", "--num", 3, "--label", 2)
+    assert generate(gan, tmp_path / "name", "--num", 3, "--label", "blue") == number
+    assert generate(gan, tmp_path / "other", "--num", 3, "--label", "red") != number
+
+
+def test_truncation_0_gives_one_picture_and_1_is_the_default(vae, tmp_path):
+    mean = generate(vae, tmp_path / "mean", "--num", 3, "--truncation", 0)
+    assert len({mean[f"{seed:06d}.png"] for seed in range(3)}) == 1
+    plain = generate(vae, tmp_path / "plain", "--num", 3)
+    assert generate(vae, tmp_path / "whole", "--num", 3, "--truncation", 1) == plain != mean
+
+
+def test_describe_prints_json(vae):
+    result = shell.call("describe", "--workdir", vae)
+    assert set(json.loads(result.out)) == {"step", "images", "parameters", "sha256", "config"}
+    assert result.err == ""
+
+
+def test_describe_ends_quietly_when_its_reader_does(vae):
+    line = f"{' '.join(shell.command('describe', '--workdir', vae))} | head -1"
+    done = subprocess.run(["bash", "-c", line], cwd=shell.REPOSITORY, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("{\n", "")
+
+
+@pytest.mark.parametrize("verb", ["", "generate", "describe", "prepare"])
+def test_every_verb_has_help_with_examples(verb):
+    result = shell.call(*verb.split(), "--help")
+    assert result.code == 0
+    assert f"python -m imggen_jax.main {verb}" in result.out.split("example")[-1]
+
+
+def test_help_and_wrong_words_do_not_wait_for_jax():
+    program = ("import sys; from imggen_jax.main import main\n"
+               "for words in (['--help'], ['generate'], ['nonsense'], ['--config', 'missing.py']):\n"
+               "    try: main(words)\n"
+               "    except SystemExit: pass\n"
+               "sys.exit('jax' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", program], cwd=shell.REPOSITORY, capture_output=True).returncode == 0
+
+
+def file(text):
+    return lambda content: text
+
+
+def changed(old, new):
+    return lambda content: content.replace(old, new)
+
+
+BROKEN_FILES = {
+    "unknown key": (changed("'batch': 8", "'batch': 8, 'batches': 9"), "unknown key config.train.batches"),
+    "missing key": (changed("'seed': 0,", ""), "config.seed is missing"),
+    "wrong type": (changed("'batch': 8", "'batch': '8'"), "config.train.batch must be of type int"),
+    "raises": (file("raise RuntimeError('boom')"), "boom"),
+    "syntax": (file("def get_config(:"), "invalid syntax"),
+    "unknown import": (file("import nosuchmodule"), "nosuchmodule"),
+    "no get_config": (file("x = 1"), "get_config"),
+    "not a config": (file("def get_config():\n    return 3"), "config must be a section"),
+}
+
+
+def refused(result, *said):
+    """One clear line, exit code 2."""
+    assert result.code == 2, result
+    assert result.out == ""
+    assert result.err.startswith("error: ") and result.err.count("\n") == 1, result.err
+    for words in said:
+        assert words in result.err, result.err
+
+
+@pytest.mark.parametrize("case", BROKEN_FILES)
+def test_a_broken_config_file_is_refused(case, tmp_path):
+    change, said = BROKEN_FILES[case]
+    config = shell.write_config(tmp_path / "configs" / "small.py", shell.config())
+    config.write_text(change(config.read_text()))
+    refused(shell.call("--config", config, "--workdir", tmp_path / "run"), said)
+    assert not (tmp_path / "run").exists()
+
+
+OVERRIDES = [
+    ("vae", ["--config.train.bach=3"], "bach"),
+    ("vae", ["--config.train.batch=x"], "config.train.batch"),
+    ("vae", ["--config.train.batch=1.5"], "config.train.batch"),
+    ("vae", ["--config.train.batch"], "config.train.batch"),
+    ("vae", ["--config.train=3"], "config.train"),
+    ("vae", ["--nonsense=3"], "nonsense"),
+    ("vae", ["nonsense"], "nonsense"),
+    ("vae", ["--config.train.batch=0"], "config.train.batch is 0; it must be at least 1"),
+    ("vae", ["--config.train.dtype=float16"], "unknown config.train.dtype 'float16'"),
+    ("vae", ["--config.devices.engine=tape"], "unknown config.devices.engine 'tape'; choose one of jit, pmap"),
+    ("vae", ["--config.devices.count=9"], "config.devices.count is 9, but there are 8"),
+    ("vae", ["--config.devices.count=0", "--config.train.batch=12"], "12, which 8 devices cannot share evenly"),
+    ("vae", ["--config.data.name=nonsense"], "dataset 'nonsense' is not in"),
+    ("vae", ["--config.data.name=cifar10"], "prepare it once: python -m imggen_jax.main prepare --name cifar10 --dir"),
+    ("vae", ["--config.data.dir=/nonsense"], "dataset 'small' is not in /nonsense"),
+    ("vae", ["--config.data.split=valid"], "has no split 'valid'"),
+    ("vae", ["--config.data.test=valid"], "has no split 'valid'"),
+    ("vae", ["--config.data.label=colour"], "class labels are: label"),
+    ("vae", ["--config.data.size=30"], "cannot make 30x30 images"),
+    ("gan", ["--config.data.size=20"], "cannot make 20x20 images"),
+    ("vae", ["--config.game.name=nonsense"], "unknown config.game.name 'nonsense'"),
+    ("vae", ["--config.game.network.name=nonsense"], "nonsense"),
+    ("vae", ["--config.game.likelihood=poisson"], "unknown likelihood 'poisson'; choose from"),
+    ("gan", ["--config.game.loss=nonsense"], "unknown GAN loss 'nonsense'; choose from"),
+    ("vae", ["--config.players.vae.optimizer=nonsense"], "optax has no optimizer 'nonsense'"),
+    ("vae", ["--config.players.vae.decay=nonsense"], "unknown decay 'nonsense'"),
+]
+
+
+@pytest.mark.parametrize(("game", "words", "said"), OVERRIDES, ids=[" ".join(words) for _, words, _ in OVERRIDES])
+def test_a_value_that_cannot_work_is_refused(game, words, said, tmp_path):
+    config = shell.write_config(tmp_path / "configs" / "small.py", shell.config(game))
+    before = shell.contents(Path(shell.data_dir()))
+    refused(shell.call("--config", config, "--workdir", tmp_path / "run", *words), said)
+    assert not (tmp_path / "run").exists()
+    assert shell.contents(Path(shell.data_dir())) == before
+
+
+def test_a_config_file_that_is_not_there_is_refused(tmp_path):
+    refused(shell.call("--config", tmp_path / "nowhere.py"), "nowhere.py", "not found")
+
+
+def test_words_that_are_no_verb_and_missing_flags_are_refused():
+    refused(shell.call("nonsense", "--workdir", "x"), "unknown verb 'nonsense'; choose generate, describe, prepare")
+    for words, missing in (([], "--config"), (["--config"], "--config"), (["generate"], "--workdir, --num, --out"),
+                           (["describe"], "--workdir"), (["prepare"], "--name")):
+        result = shell.call(*words)
+        assert result.code == 2 and missing in result.err.splitlines()[-1] and "Traceback" not in result.err
+
+
+def test_the_folder_of_another_config_is_refused_and_left_alone(vae, tmp_path):
+    shutil.copytree(vae, tmp_path / "run")
+    before = shell.contents(tmp_path)
+    config = vae.parent / "configs" / "vae.py"
+    refused(shell.call("--config", config, "--workdir", tmp_path / "run", "--config.train.batch=4",
+                       "--config.game.beta=2.0"),
+            "holds a run of another config", "game.beta: 1.0 there, 2.0 here", "train.batch: 8 there, 4 here")
+    assert shell.contents(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_a_workdir_is_refused(vae, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    before = shell.contents(tmp_path)
+    common = ("--config", vae.parent / "configs" / "vae.py", "--workdir")
+    refused(shell.call(*common, tmp_path / "file"), "file is not a folder")
+    refused(shell.call(*common, tmp_path / "file" / "run"), "file is not a folder")
+    refused(shell.call(*common, tmp_path / "run"), "has checkpoints but no config.json")
+    refused(shell.call(*common, "/proc/nonsense"), "/proc/nonsense", "another --workdir")
+    assert shell.contents(tmp_path) == before
+
+
+REQUESTS = [
+    ("vae", ["--num", -2], "num is -2; it must be at least 1"),
+    ("vae", ["--num", 0], "num is 0; it must be at least 1"),
+    ("vae", ["--num", 2, "--seed", -1], "seed is -1"),
+    ("vae", ["--num", 2, "--seed", 2**32 - 1], f"from 0 to {2**32 - 2}"),
+    ("vae", ["--num", 2, "--truncation", -0.5], "truncation is -0.5"),
+    ("vae", ["--num", 2, "--truncation", "nan"], "truncation is nan"),
+    ("vae", ["--num", 2, "--label", 0], "trained without labels"),
+    ("gan", ["--num", 2, "--label", 4], "label '4' is out of range; known are red, green, blue, grey"),
+    ("gan", ["--num", 2, "--label", -1], "label '-1' is out of range"),
+    ("gan", ["--num", 2, "--label", "pink"], "label 'pink' is out of range"),
+]
+
+
+@pytest.mark.parametrize(("game", "words", "said"), REQUESTS)
+def test_pictures_that_cannot_be_made_are_refused(game, words, said, request, tmp_path):
+    workdir = request.getfixturevalue(game)
+    refused(shell.call("generate", "--workdir", workdir, "--out", tmp_path / "out", *words), said)
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_are_not_made_without_a_run_or_a_place_to_put_them(vae, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("precious")
+    shutil.copytree(vae, tmp_path / "untrained", ignore=shutil.ignore_patterns("checkpoints"))
+    before = shell.contents(tmp_path)
+    no_run = "has no config.json"
+    told = {"empty": no_run, "nowhere": no_run, "file": no_run, "untrained": "has no checkpoint yet"}
+    for name, said in told.items():
+        workdir = ("--workdir", tmp_path / name)
+        refused(shell.call("generate", *workdir, "--num", 1, "--out", tmp_path / "out"), name, said)
+        refused(shell.call("describe", *workdir), name, said)
+    refused(shell.call("generate", "--workdir", vae, "--num", 1, "--out", tmp_path / "file"), "cannot write pictures")
+    assert shell.contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b"\xff\xfe\x00"])
+def test_a_damaged_file_of_a_run_is_named(name, damage, vae, tmp_path):
+    shutil.copytree(vae, tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(damage)
+    before = shell.contents(tmp_path)
+    refused(shell.call("describe", "--workdir", tmp_path / "run"), name)
+    config = vae.parent / "configs" / "vae.py"
+    if name == "config.json":
+        refused(shell.call("--config", config, "--workdir", tmp_path / "run", "--config.train.images=64"), "run")
+    assert shell.contents(tmp_path) == before
+
+
+def test_a_truncated_checkpoint_is_named_and_kept(vae, tmp_path):
+    shutil.copytree(vae, tmp_path / "run")
+    for path in (tmp_path / "run" / "checkpoints" / "2").rglob("*"):
+        if path.is_file() and path.stat().st_size > 2000:
+            path.write_bytes(path.read_bytes()[:1000])
+    before = shell.contents(tmp_path / "run" / "checkpoints")
+    refused(shell.call("describe", "--workdir", tmp_path / "run"), "checkpoints/2 cannot be restored")
+    result = shell.call("--config", vae.parent / "configs" / "vae.py", "--workdir", tmp_path / "run",
+                        "--config.train.images=64")
+    refused(result, "checkpoints/2 cannot be restored", "delete that folder")
+    assert shell.contents(tmp_path / "run" / "checkpoints") == before
+
+
+def test_a_bug_is_not_disguised_as_the_users_mistake(vae, monkeypatch):
+    def bug(*args):
+        raise ValueError("shapes (3,) and (4,) do not match")
+
+    monkeypatch.setattr(train, "train", bug)
+    with pytest.raises(ValueError, match="do not match"):
+        shell.call("--config", vae.parent / "configs" / "vae.py", "--workdir", vae)
+
+
+def test_ctrl_c_before_the_first_round_is_no_traceback(vae, monkeypatch):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train", stop)
+    result = shell.call("--config", vae.parent / "configs" / "vae.py", "--workdir", vae)
+    assert result.code == 128 + signal.SIGINT == 130
+    assert re.fullmatch(r"\nInterrupted.*\n", result.err)
+
+
+def test_a_traceback_of_the_users_mistake_can_be_had(monkeypatch, vae, tmp_path):
+    monkeypatch.setenv("IMGGEN_JAX_TRACEBACK", "1")
+    with pytest.raises(main.RunError, match="num is 0"):
+        shell.call("generate", "--workdir", vae, "--num", 0, "--out", tmp_path / "out")
+
+
+def test_the_pictures_of_the_command_are_those_of_the_library(gan, tmp_path):
+    import imggen_jax
+
+    generate(gan, tmp_path, "--num", 2, "--seed", 7, "--label", "grey", "--truncation", 0.5)
+    images = imggen_jax.load(gan).sample(2, seed=7, label="grey", truncation=0.5)
+    for seed, image in zip((7, 8), images):
+        with Image.open(tmp_path / f"{seed:06d}.png") as picture:
+            assert np.array_equal(np.asarray(picture.convert("RGB")), image)
