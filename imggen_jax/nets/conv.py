@@ -12,7 +12,6 @@ to a form that was measured to be faster; the reason stands over each. Images ar
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +42,7 @@ def conv(x: Array, kernel: Array, *, strides: int | Pair = 1, padding: Padding =
       groups: the channels are split into so many groups, and the i-th group of outputs sees the i-th of inputs alone.
 
     Returns: [B,H',W',O].
-    Raises: ValueError if the channels of x and kernel, or O and groups, do not fit together.
+    Raises: ValueError if the channels of x and kernel, or O and groups, do not fit together, or no output is left.
     """
     _check(x, kernel)
     if x.shape[-1] != kernel.shape[2] * groups:
@@ -52,9 +51,11 @@ def conv(x: Array, kernel: Array, *, strides: int | Pair = 1, padding: Padding =
     if kernel.shape[3] % groups:
         raise ValueError(f"conv: {kernel.shape[3]} features cannot be split into groups={groups}; make them divisible")
     x, kernel = _promote(x, kernel)
-    strides = _pair(strides)
-    sides = x.shape[1:3]
-    return output_p.bind(x, kernel, strides=strides, pads=_pads(padding, sides, kernel.shape[:2], strides), groups=groups)
+    strides, window, sides = _pair(strides), kernel.shape[:2], x.shape[1:3]
+    pads = _pads(padding, sides, window, strides)
+    if any(n + sum(p) < k for n, p, k in zip(sides, pads, window)):
+        raise ValueError(f"conv: a {window} kernel does not fit into a {sides} image with padding {padding}; pad more")
+    return output_p.bind(x, kernel, strides=strides, pads=pads, groups=groups)
 
 
 def conv_transpose(x: Array, kernel: Array, *, strides: int | Pair = 2, padding: Padding = "SAME") -> Array:
@@ -182,8 +183,8 @@ def _pointwise(window, strides, pads, groups):
 def _output_cpu(x, w, *, strides, pads, groups):
     if _pointwise(w.shape[:2], strides, pads, groups):
         return jnp.einsum("bhwc,co->bhwo", x, w[0, 0])
-    # A grouped convolution runs at a tenth of the speed of a dense one, so few dense ones do the work of many groups
-    # with zeros between them: at 32 channels each twice as fast as at 16 or at 64.
+    # XLA's grouped convolution runs at a tenth of the speed of a dense one. So several groups share a dense one, with
+    # zeros between them: at 32 channels each this was faster than at 16 and at 64 (16x16 and 32x32, 4 to 32 a group).
     parts, merged = _merge(groups, x.shape[-1], 32)
     w = _block_diagonal(w, groups, merged)
     ys = [_output(a, b, strides=strides, pads=pads, groups=1)
@@ -223,22 +224,50 @@ def _input_gradient_cpu(y, w, *, strides, pads, groups, sides):
 
 
 def _weight_gradient_cpu(x, y, *, strides, pads, groups, window):
+    """The sum over chunks of images, small enough that a chunk and its transpose stay in the cache."""
+    B, area = x.shape[0], y.shape[1] * y.shape[2]
+
+    def chunk(least):  # images: the smallest divisor of the batch that is as large; all, if the batch is symbolic
+        return next((n for n in range(least, B) if B % n == 0), B) if isinstance(B, int) else B
+
+    if _pointwise(window, strides, pads, groups):
+        # Blocks of about 1024 pixels, transposed, take half as long as one matmul at 32x32 in a loop, else as long.
+        n = chunk(-(-1024 // area))
+        x, y = (v.reshape(B // n, n * area, v.shape[-1]) for v in (x, y))
+        return (lax.optimization_barrier(x.swapaxes(1, 2)) @ y).sum(0)[None, None]
+    gradient = functools.partial(_weight_gradient_chunk, strides=strides, pads=pads, groups=groups, window=window)
+    n = chunk(max(8, 4096 // area))
+    if n == B:
+        return gradient(x, y)
+    # Not the first n images first: a batch sharded over devices stays where it is.
+    x, y = (v.reshape(n, B // n, *v.shape[1:]) for v in (x, y))
+
+    def add(i, total):
+        return total + gradient(*(lax.dynamic_index_in_dim(v, i, 1, keepdims=False) for v in (x, y)))
+
+    return lax.fori_loop(0, B // n, add, jnp.zeros((*window, x.shape[-1] // groups, y.shape[-1]), x.dtype))
+
+
+def _weight_gradient_chunk(x, y, *, strides, pads, groups, window):
     """A convolution over x [C,H,W,B] whose kernel is y [H',W',B,O]: its output [C,kh,kw,O] are the taps.
 
     Space to depth first, so that a stride is 1 and each output pixel a strides*strides block of taps.
     """
-    if _pointwise(window, strides, pads, groups):
-        return jnp.einsum("bhwc,bhwo->co", x, y)[None, None]
     (sh, sw), (B, H, W, C), (_, Ho, Wo, O) = strides, x.shape, y.shape
     th, tw = -(-window[0] // sh), -(-window[1] // sw)
-    # Rows keep what padding the convolution itself can add. Columns are padded here.
-    (above, top), left = divmod(pads[0][0], sh), pads[1][0]
-    R, Q = min(-(-(H + top) // sh), Ho + th - 1 - above), Wo + tw - 1
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (top, R * sh - top - H, 0), (left, Q * sw - left - W, 0), (0, 0, 0)])
-    x = x.reshape(B, R, sh, Q, sw, C).transpose(5, 2, 4, 1, 3, 0).reshape(C, sh * sw, R, Q, B)
-    # XLA gives most convolutions to YNNPACK, which is 2 to 4 times slower than Eigen where the kernel is this large, but
-    # not one whose kernel is taller than its image: hence rows of zeros below y.
+    # XLA gives most convolutions to YNNPACK, which takes 2 to 4 times as long as Eigen where the kernel is as large as
+    # here, but not one whose kernel is taller than its image. So the columns are padded here, the rows by the
+    # convolution, and y gets rows of zeros below. A kernel larger in area is another matter: XLA would exchange it with
+    # the image, and neither library takes that. Then the rows are padded here too.
+    Q, left = Wo + tw - 1, pads[1][0]
+    above, top = divmod(pads[0][0], sh)
+    R = min(-(-(H + top) // sh), Ho + th - 1 - above)
     tall = max(Ho, R + 1)
+    if tall * Wo > R * Q:
+        above, top, R, tall = 0, pads[0][0], Ho + th - 1, Ho
+    x = lax.pad(x, jnp.zeros((), x.dtype),
+                [(0, 0, 0), (top, R * sh - top - H, 0), (left, Q * sw - left - W, 0), (0, 0, 0)])
+    x = x.reshape(B, R, sh, Q, sw, C).transpose(5, 2, 4, 1, 3, 0).reshape(C, sh * sw, R, Q, B)
     y = jnp.pad(y.transpose(1, 2, 0, 3), ((0, tall - Ho), (0, 0), (0, 0), (0, 0)))
     parts, merged = _merge(groups, C, 16)
 
@@ -248,14 +277,14 @@ def _weight_gradient_cpu(x, y, *, strides, pads, groups, window):
         w = w.reshape(C // parts, sh, sw, th, tw, O // parts).transpose(3, 1, 4, 2, 0, 5)
         return w.reshape(th * sh, tw * sw, C // parts, O // parts)[:window[0], :window[1]]
 
-    w = jnp.concatenate([part(a, b) for a, b in zip(jnp.split(x, parts, 0), jnp.split(y, parts, -1))], -1)
-    return _diagonal_blocks(w, groups, merged)
+    w = [part(a, b) for a, b in zip(jnp.split(x, parts, 0), jnp.split(y, parts, -1))]
+    return _diagonal_blocks(w[0] if parts == 1 else jnp.concatenate(w, -1), groups, merged)
 
 
 def _merge(groups: int, channels: int, enough: int) -> Pair:
     """(parts, merged): groups = parts*merged, with `enough` channels in a part if possible, and at most 16 parts."""
     enough = max(enough, channels // 16)
-    merged = next(m for m in range(1, groups + 1) if groups % m == 0 and (m == groups or m * channels >= enough * groups))
+    merged = next(m for m in range(1, groups + 1) if groups % m == 0 and m * channels >= min(enough, channels) * groups)
     return groups // merged, merged
 
 
@@ -277,13 +306,28 @@ def _diagonal_blocks(w: Array, groups: int, merged: int) -> Array:
     return jnp.einsum("hwmcgmo->hwcgmo", w).reshape(kh, kw, c // merged, O)
 
 
+def slow_convolutions(text: str) -> list[str]:
+    """The convolutions of a step lowered for CPU, `jax.jit(step).lower(...).as_text()`, whose form is slow there.
+
+    Fast are those in the plain layout (images NHWC, kernels HWIO), of one group, with neither image nor kernel dilated.
+    A weight gradient or the backward of a transposed convolution as XLA writes them is not of that form.
+    """
+    fast = ("[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]", "lhs_dilate = [1, 1], rhs_dilate = [1, 1]",
+            "batch_group_count = 1 ", "feature_group_count = 1 ")
+    return [line.strip() for line in text.splitlines()
+            if "stablehlo.convolution" in line and not all(mark in line for mark in fast)]
+
+
 # The primitives.
 
 def _primitive(name: str, general: Callable, cpu: Callable) -> Primitive:
     primitive = Primitive(name)
     compiled = functools.lru_cache(maxsize=None)(lambda **params: jax.jit(functools.partial(primitive.bind, **params)))
-    in_float32 = lambda a, b, **params: cpu(*(  # a CPU computes half precision no faster, and XLA's forms for it are slow
-        v.astype(jnp.promote_types(v.dtype, jnp.float32)) for v in (a, b)), **params).astype(a.dtype)
+
+    def in_float32(a, b, **params):
+        dtype = jnp.promote_types(a.dtype, jnp.float32)
+        return cpu(a.astype(dtype), b.astype(dtype), **params).astype(a.dtype)
+
     primitive.def_impl(lambda a, b, **params: compiled(**params)(a, b))
     mlir.register_lowering(primitive, mlir.lower_fun(general, multiple_results=False))
     mlir.register_lowering(primitive, mlir.lower_fun(in_float32, multiple_results=False), platform="cpu")

@@ -73,8 +73,8 @@ def _explained(manager: ocp.CheckpointManager) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a full disk is a ValueError of tensorstore's or an OSError, by the file that it hits
-        told = re.search(r"\[OS error \d+: \w+ ([^\]]+)\]|\[Errno \d+\] ([^:]+)", str(error))
-        reason = (told[1] or told[2]) if told else _brief(error)
+        told = re.search(r"([^:]+) \[os_error_code|\[Errno \d+\] ([^:]+)", str(error))
+        reason = (told[1] or told[2]).strip() if told else _brief(error)
         raise SaveError(f"a checkpoint cannot be written to {manager.directory} ({reason}); make room or change the "
                         "folder's permissions, then run the same command again: earlier checkpoints are intact"
                         ) from error

@@ -18,7 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from imggen_jax import data, devices
-from imggen_jax.game import Spec
+from imggen_jax.game import PyTree, Spec
 from imggen_jax.runs import checkpoint, pictures, report
 from imggen_jax.runs.build import Built, build, check_devices, parameter_counts
 from imggen_jax.runs.config import Settings, check, differences, to_dict
@@ -65,15 +65,31 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
     settings = check(config)
     check_workdir(workdir, config)
     chosen = check_devices(settings)
-    batch, wanted = settings.train.batch, settings.log
+    batch = settings.train.batch
     rounds = _up(settings.train.images, batch, settings.devices.steps_per_call)
     latest = checkpoint.latest_step(workdir)
     if latest is not None and latest >= rounds:
         return _complete(workdir, latest * batch)
     spec, train_set, test_set = _load_data(settings)
     built = build(settings, spec)
-    _write_facts(workdir, config, settings, spec, train_set, built, chosen)
+    try:
+        with _Signals() as signals:  # from here on the folder is a run, and is left in good order
+            _write_facts(workdir, config, settings, spec, train_set, built, chosen)
+            loop, host = _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, latest)
+            try:
+                _play(loop, host, signals)
+            finally:
+                checkpoint.finish(loop.manager)
+                loop.log.close()
+        return _report(workdir)
+    except OSError as error:
+        raise SaveError(f"cannot write to {workdir} ({error.strerror or error}); make room or change the folder's "
+                        "permissions, then run the same command again: the checkpoints are intact") from error
 
+
+def _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, latest) -> tuple[Loop, PyTree]:
+    """All that the rounds need, and the state to start or go on from, on the host."""
+    batch, wanted = settings.train.batch, settings.log
     intervals = {name: _up(getattr(wanted, name), batch, settings.devices.steps_per_call)
                  for name in ("every", "evaluate", "show")}
     # Saved where a line of metrics ends, so that a resumed run's lines are means over the same rounds.
@@ -87,19 +103,9 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
     log.progress(int(host.step) * batch)
     if latest is not None:
         log.say(f"Resuming {workdir} at {latest * batch:,} images.")
-    loop = Loop(settings, built, engine, train_set, _shower(settings, built, spec, test_set or train_set, log),
-                evaluator(built.game, test_set, settings.train.batch, settings.seed), log, manager, rounds, intervals)
-    try:
-        with _Signals() as signals:
-            try:
-                _play(loop, host, signals)
-            finally:
-                checkpoint.finish(manager)
-                log.close()
-        return _report(workdir)
-    except OSError as error:
-        raise SaveError(f"cannot write to {workdir} ({error.strerror or error}); make room or change the folder's "
-                        "permissions, then run the same command again: the checkpoints are intact") from error
+    show = _shower(settings, built, spec, test_set or train_set, log)
+    evaluate = evaluator(built.game, test_set, batch, settings.seed)
+    return Loop(settings, built, engine, train_set, show, evaluate, log, manager, rounds, intervals), host
 
 
 def _complete(workdir: Path, images: int) -> Path:
