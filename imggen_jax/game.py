@@ -51,5 +51,5 @@ class Game(NamedTuple):
     init: Callable                       # (key, example batch) -> (Params, Extra)
     moves: tuple[tuple[str, Loss], ...]  # who moves, by which loss; a name may repeat
     generator: Generator
-    # (weights, batch, key) -> {name: float32 [B]}, per-example figures on held-out data such as the ELBO in nats; or None
+    # (weights, batch, key) -> {name: float32 [B]}: figures of held-out examples, such as the ELBO in nats; or None
     evaluate: Callable | None = None

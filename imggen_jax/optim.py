@@ -1,4 +1,4 @@
-"""Optimizers, schedules and averages, built from optax; lengths are in images, so that a batch size can change alone."""
+"""Optimizers, schedules and averages from optax; lengths are in images, so that a batch size can change alone."""
 from __future__ import annotations
 
 from collections.abc import Callable

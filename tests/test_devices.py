@@ -138,7 +138,7 @@ def test_two_processes_are_one_with_the_same_devices(tmp_path):
     ]
     try:
         for process in processes:
-            output, _ = process.communicate(timeout=300)
+            output, _ = process.communicate(timeout=600)
             assert process.returncode == 0, output
     finally:
         for process in processes:

@@ -20,6 +20,7 @@ def test_quickstart_runs_and_shows_pictures(tmp_path, monkeypatch):
 
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
 
-    shown = [output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(shown) == 4  # two grids, sixteen samples, one walk
     assert (tmp_path / "run" / "report.html").is_file()

@@ -62,7 +62,9 @@ def assert_close(ours, theirs, tolerance=2e-5):
     (2, (7, 7), 6, 6, (3, 3), dict(groups=6, strides=2)),
     (2, (4, 4), 8, 8, (4, 4), dict(groups=8, padding="VALID")),
     (2, (5, 5), 4, 8, (1, 1), dict(groups=4)),
-    (16, (6, 6), 3, 4, (3, 3), dict(strides=2)),                      # the weight gradient by chunks of images
+    (16, (24, 24), 2, 3, (3, 3), dict()),                             # the weight gradient by chunks of images
+    (16, (48, 46), 1, 2, (4, 4), dict(strides=2)),
+    (3, (24, 32), 2, 3, (1, 1), dict()),                              # and by blocks of pixels
 ])
 def test_every_derivative_agrees_with_lax(images, sides, channels, features, kernel, options):
     x = draw(images, *sides, channels)
@@ -163,15 +165,16 @@ def test_per_example_gradients():
 
 
 def test_sharded_over_eight_devices():
-    expected = jax.jit(step(lax_conv))(PARAMS, IMAGES)
+    images = draw(16, 48, 48, 3, seed=2)  # large enough that the weight gradients go through chunks of them
+    expected = jax.jit(step(lax_conv))(PARAMS, images)
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
     everywhere, split = (NamedSharding(mesh, PartitionSpec(*names)) for names in ((), ("batch",)))
     compiled = jax.jit(step(conv), in_shardings=(everywhere, split), out_shardings=everywhere).lower(
-        PARAMS, IMAGES).compile()
-    assert_close(compiled(PARAMS, IMAGES), expected)
+        PARAMS, images).compile()
+    assert_close(compiled(PARAMS, images), expected)
     assert not re.search("all-gather|all-to-all|collective-permute", compiled.as_text())
     mapped = jax.pmap(lambda p, x: lax.psum(step(conv)(p, x), "batch"), "batch", in_axes=(None, 0))
-    assert_close(jax.tree.map(lambda a: a[0], mapped(PARAMS, IMAGES.reshape(8, 2, 8, 8, 3))), expected)
+    assert_close(jax.tree.map(lambda a: a[0], mapped(PARAMS, images.reshape(8, 2, 48, 48, 3))), expected)
 
 
 def test_scan_remat_and_determinism():
