@@ -27,10 +27,10 @@ demo: $(STAMP)
 	@echo 'The report: $(DEMO)/report.html'
 
 test: $(STAMP)
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -q
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -q -n auto
 
 test-all: $(STAMP)
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -q -m ''
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -q -n auto -m ''
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
