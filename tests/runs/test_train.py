@@ -189,7 +189,7 @@ def test_a_signal_saves_and_says_so_and_the_run_resumes_with_the_same_bits(run, 
     while not (workdir / "config.json").exists() and process.poll() is None:
         time.sleep(0.001)
     process.send_signal(number)
-    err = process.communicate(timeout=120)[1]
+    err = process.communicate(timeout=300)[1]
     assert process.returncode == code, err
     assert "Stopping: saving first" in err
     assert re.search(rf"Stopped by {number.name} at \d+ images; all is saved. The same command goes on", err)
@@ -212,7 +212,7 @@ def test_a_second_signal_leaves_at_once_even_from_compiled_code(tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.stderr.readline() == "\n" and "Stopping" in process.stderr.readline()
     process.send_signal(signal.SIGTERM)
-    err = process.communicate(timeout=30)[1]
+    err = process.communicate(timeout=60)[1]
     assert process.returncode == 143
     assert "Left at once" in err and "Traceback" not in err
 
@@ -244,7 +244,7 @@ def test_a_full_disk_is_told_in_one_line_and_the_run_goes_on_when_there_is_room(
     # Files can grow to 24 kB only: metrics fit, checkpoints do not. Every program is compiled already.
     words = " ".join(shell.command("--config", vae.config, "--workdir", tmp_path / "run"))
     done = subprocess.run(["bash", "-c", f"ulimit -f 24; exec {words}"], cwd=shell.REPOSITORY, capture_output=True,
-                          text=True, timeout=120)
+                          text=True, timeout=300)
     assert done.returncode == 1, done
     err = done.stderr
     told = err.splitlines()[-1]
