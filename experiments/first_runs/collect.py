@@ -44,11 +44,11 @@ def copy_pictures(workdir: Path) -> None:
 
 
 def banner(vae: Path, gan: Path) -> None:
-    """Drawn faces, a VAE's and a GAN's, side by side: 8x8 each."""
-    drawn = np.stack([image for _, image in faces.draw_many(range(64), size=32)])
+    """Drawn faces, a VAE's and a GAN's, side by side: 6x6 each."""
+    drawn = np.stack([image for _, image in faces.draw_many(range(36), size=32)])
     blocks = []
-    for images in (drawn, imggen_jax.load(vae).sample(64, seed=0), imggen_jax.load(gan).sample(64, seed=0)):
-        rows = np.concatenate([np.concatenate(list(row), axis=1) for row in images.reshape(8, 8, *images.shape[1:])])
+    for images in (drawn, imggen_jax.load(vae).sample(36, seed=0), imggen_jax.load(gan).sample(36, seed=0)):
+        rows = np.concatenate([np.concatenate(list(row), axis=1) for row in images.reshape(6, 6, *images.shape[1:])])
         blocks += [rows, np.full((rows.shape[0], 12, 3), 255, np.uint8)]
     picture = Image.fromarray(np.concatenate(blocks[:-1], axis=1))
     picture.save(HERE / "banner.png", optimize=True)

@@ -197,5 +197,9 @@ def differences(old: Mapping, new: Mapping) -> list[str]:
 
 
 def _first_line(error: Exception) -> str:
+    cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
+    if isinstance(cause, KeyError):  # ml_collections says "'key'", and on a second line which key it may be
+        key, *hint = str(cause.args[0]).splitlines()
+        return " ".join([f"unknown key {key};", *hint]).removesuffix(";")
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
