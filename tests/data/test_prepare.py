@@ -109,7 +109,12 @@ def test_a_host_that_does_not_answer_is_named(tmp_path, with_tensorflow, monkeyp
 
 def test_a_host_that_is_silent_is_not_waited_for(tmp_path, with_tensorflow, monkeypatch):
     monkeypatch.setattr(importlib.import_module("imggen_jax.data.prepare"), "_PATIENCE", 0.05)
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: threading.Event().wait(30))
+
+    def silent(*_, **__):
+        threading.Event().wait(30)
+        raise TimeoutError
+
+    monkeypatch.setattr(urllib.request, "urlopen", silent)
     needs_download(monkeypatch, "http://silent.invalid/pictures.zip")
     with pytest.raises(data.DataError, match="silent.invalid, and no answer"):
         data.prepare("own_pictures", str(tmp_path))
