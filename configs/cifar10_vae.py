@@ -1,7 +1,7 @@
 """CIFAR-10 by a residual VAE with a discretised logistic mixture: a likelihood of the 8-bit values themselves.
 
-Makes: 32x32 photographs, blurred as a VAE's are. Expected: about 5 bits per dimension (test/bits_per_dim).
-Hardware and time: two CPU cores, 40 minutes; a GPU, a few minutes.
+Makes: 32x32 photographs. Expected: blurred, as those of a VAE are; test/bits_per_dim has not been measured yet.
+Hardware and time: two CPU cores, about an hour by estimate.
 Run: python -m imggen_jax.main --config configs/cifar10_vae.py
 Data: cifar10, prepared once: python -m imggen_jax.main prepare --name cifar10
 """
