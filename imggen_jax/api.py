@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from imggen_jax.augment import to_float
 from imggen_jax.game import Game, PyTree, Spec
 from imggen_jax.runs import checkpoint, pictures
 from imggen_jax.runs.build import build, parameter_counts
@@ -167,7 +168,7 @@ def load(workdir: str | os.PathLike) -> Model:
     generator = built.game.generator
 
     def encode(weights, images, condition):
-        return generator.encode(weights, images.astype(np.float32) / 127.5 - 1.0, condition)
+        return generator.encode(weights, to_float(images), condition)
 
     functions = {
         "sample": sampler(generator, spec),

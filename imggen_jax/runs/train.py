@@ -18,6 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from imggen_jax import data, devices
+from imggen_jax.augment import to_float
 from imggen_jax.game import PyTree, Spec
 from imggen_jax.runs import checkpoint, pictures, report
 from imggen_jax.runs.build import Built, build, check_devices, parameter_counts
@@ -206,12 +207,13 @@ def _play(loop: Loop, host, signals: _Signals) -> None:
     key = jax.random.key(settings.seed)
     state = engine.put_state(host)
     step = int(host.step)
-    first, pending, window, clock = True, None, [], time.perf_counter()
+    first, pending, window = True, None, []
+    clock, timed = time.perf_counter(), 0  # rounds since the clock was set
     with ThreadPoolExecutor(1) as reader:
         batches = reader.submit(_batches, loop, step)
         while step < loop.rounds:
             state, logs = engine.run(state, engine.put_batches(batches.result()), key)
-            step += per_call
+            step, timed = step + per_call, timed + per_call
             batches = reader.submit(_batches, loop, step)
             # The logs of the call before are read while the devices work on this one.
             if pending is not None:
@@ -225,13 +227,11 @@ def _play(loop: Loop, host, signals: _Signals) -> None:
                 window.append(_read(loop, *pending))
                 pending = None
             if first:  # what came before was compiling
-                first, clock = False, time.perf_counter()
-                first_call = True
+                first, clock, timed = False, time.perf_counter(), 0
             if "every" in due:
-                rounds = per_call * (len(window) - first_call)
-                speed = rounds * batch / max(time.perf_counter() - clock, 1e-9) if rounds else None
+                speed = timed * batch / max(time.perf_counter() - clock, 1e-9) if timed else None
                 loop.log.train(step=step, images=step * batch, scalars=_mean(window), images_per_second=speed)
-                window, clock, first_call = [], time.perf_counter(), False
+                window, clock, timed = [], time.perf_counter(), 0
             else:
                 loop.log.progress(step * batch)
             if due - {"every"} or stop:
@@ -272,8 +272,9 @@ def _read(loop: Loop, step: int, logs) -> dict[str, np.ndarray]:
         at = step - len(losses) + k
         saved = loop.manager.latest_step()
         kept = f"the checkpoint of step {saved} is intact" if saved is not None else "nothing had been saved yet"
+        player = loop.built.game.moves[move][0]
         raise Diverged(f"step {at}: the {what} of {names[move]} is {value[k, move]}; the update was not applied, the "
-                       f"run has stopped, and {kept}. Try a lower learning rate, or config.players.{names[move]}.clip")
+                       f"run has stopped, and {kept}. Try a lower learning rate, or config.players.{player}.clip")
     for i, name in enumerate(names):
         logs |= {f"{name}/loss": losses[:, i], f"{name}/grad_norm": norms[:, i]}
     return logs
@@ -290,14 +291,16 @@ def _mean(window: list[dict[str, np.ndarray]]) -> dict[str, float]:
 
 
 def _events(loop: Loop, state, step: int, due: set[str]) -> None:
-    host = jax.tree.map(np.array, loop.engine.fetch(state))  # copies: the devices' buffers are given back to the step
     images = step * loop.settings.train.batch
-    if "evaluate" in due and (scores := loop.evaluate(host.average)):
-        loop.log.evaluate(step=step, images=images, scalars=scores)
-    if "show" in due:
-        loop.show(host.average, step)
+    if due & {"evaluate", "show"}:
+        average = loop.engine.fetch(state.average)
+        if "evaluate" in due and (scores := loop.evaluate(average)):
+            loop.log.evaluate(step=step, images=images, scalars=scores)
+        if "show" in due:
+            loop.show(average, step)
     if "save" in due:  # the last: a run that is killed before it does the rest of this again
-        checkpoint.save(loop.manager, host, {"images": images})
+        # Copies, for they are written while the step takes the devices' buffers back.
+        checkpoint.save(loop.manager, jax.tree.map(np.array, loop.engine.fetch(state)), {"images": images})
 
 
 def _up(images: int, batch: int, unit: int) -> int:
@@ -315,7 +318,7 @@ def _shower(settings: Settings, built: Built, spec: Spec, held_out: data.Dataset
 
     @jax.jit
     def reconstruct(weights, images, condition):
-        z = built.game.generator.encode(weights, images.astype(np.float32) / 127.5 - 1.0, condition)
+        z = built.game.generator.encode(weights, to_float(images), condition)
         return to_uint8(built.game.generator.decode(weights, z, condition))
 
     def show(weights, step):
