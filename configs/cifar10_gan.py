@@ -22,6 +22,7 @@ def get_config() -> ConfigDict:
         "game": {
             "name": "gan",
             "latent": 64,
+            "mapping": 0,
             "generator": dict(network),
             "discriminator": dict(network),
             "loss": "relativistic",

@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
         "game": {
             "name": "gan",
             "latent": 64,
+            "mapping": 0,
             "generator": {"name": "dcgan", "width": 32, "norm": "batch"},
             "discriminator": {"name": "dcgan", "width": 32},
             "loss": "relativistic",

@@ -42,6 +42,9 @@ class Generator(NamedTuple):
     decode: Callable   # (weights, z, condition) -> images float32 [n,H,W,C] in [-1,1]
     encode: Callable   # (weights, images float [n,H,W,C] in [-1,1], condition) -> z; for a GAN, by optimising z
     weights: Callable  # (params, extra) -> what decode and encode read: a mapping; the step keeps its moving average
+    # A generator that first maps z to another latent w, in which editing is easier: decode is synthesis after mapping.
+    mapping: Callable | None = None    # (weights, z) -> w, a PyTree whose leaves have n as first axis; None: w is z
+    synthesis: Callable | None = None  # (weights, w, condition) -> images, as decode; None where mapping is
     # `condition` is int32 [n] where the model is class-conditional, None where it is not.
 
 

@@ -33,7 +33,7 @@ def _vae(spec: Spec) -> dict:
 
 def _gan(spec: Spec) -> dict:
     dcgan = {
-        "latent": 4,
+        "latent": 4, "mapping": 0,
         "generator": {"name": "dcgan", "width": 4, "norm": "batch"},
         "discriminator": {"name": "dcgan", "width": 4},
         "loss": "relativistic", "r1": 1.0, "r2": 1.0, "gradient_penalty": 0.0, "critic_moves": 1,
@@ -48,7 +48,7 @@ def _gan(spec: Spec) -> dict:
         "dcgan": dcgan,
         "r3gan": {**dcgan, "generator": r3gan, "discriminator": r3gan, "augment": ()},
         "non_saturating": {**plain, "generator": bare, "loss": "non_saturating", "r1": 1.0},
-        "hinge": {**plain, "loss": "hinge"},
+        "hinge": {**plain, "loss": "hinge", "mapping": 2},
         "wasserstein": {**plain, "generator": bare, "loss": "wasserstein", "gradient_penalty": 10.0,
                         "critic_moves": 2},
     }

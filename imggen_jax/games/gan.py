@@ -11,6 +11,7 @@ import optax
 from imggen_jax import augment as aug
 from imggen_jax import losses
 from imggen_jax.game import Game, Generator, Spec
+from imggen_jax.nets import mapping as nets_mapping
 
 LOSSES = ("non_saturating", "hinge", "wasserstein", "relativistic")
 
@@ -20,6 +21,7 @@ def make(
     *,
     dtype: str,
     latent: int,
+    mapping: int,
     generator: Mapping,
     discriminator: Mapping,
     loss: str,
@@ -39,6 +41,7 @@ def make(
       spec: what the data decide.
       dtype: of the computations inside the networks, "float32" or "bfloat16".
       latent: length of z, which is normal.
+      mapping: dense layers between z and the generator, imggen_jax/nets/mapping.py; 0 for none.
       generator, discriminator: `name`, a module of imggen_jax/nets, and keyword arguments of its class.
       loss: "non_saturating", "hinge", "wasserstein" or "relativistic".
       r1, r2: gamma of the zero-centred gradient penalty on real and on fake images; 0 for none.
@@ -47,7 +50,7 @@ def make(
       augment: DiffAugment's policies, of `augment.POLICIES`; () for none.
 
     Raises:
-      ValueError: an unknown loss, augmentation or an impossible size.
+      ValueError: an unknown loss, augmentation or an impossible size or number of layers.
     """
     if loss not in LOSSES:
         raise ValueError(f"unknown GAN loss {loss!r}; choose from {', '.join(LOSSES)}")
@@ -55,6 +58,9 @@ def make(
         raise ValueError(f"critic_moves is {critic_moves}; the discriminator needs at least one move in each round")
     if unknown := set(augment) - set(aug.POLICIES):
         raise ValueError(f"unknown augmentation {min(unknown)!r}; choose from {', '.join(aug.POLICIES)}")
+    if mapping < 0:
+        raise ValueError(f"mapping is {mapping}; it is a number of layers, 0 for none")
+    m = nets_mapping.Mapping(mapping, jnp.dtype(dtype)) if mapping else None
     g = _network("Generator", spec, dtype, **generator)
     d = _network("Discriminator", spec, dtype, **discriminator)
     adversarial = getattr(losses, loss)
@@ -64,13 +70,19 @@ def make(
         key_g, key_d = jax.random.split(key)
         label = jnp.zeros(1, jnp.int32) if spec.classes else None
         variables = g.init(key_g, jnp.zeros((1, latent)), label, train=True)
+        mine = {"synthesis": variables["params"]}
+        if mapping:
+            mine["mapping"] = m.init(jax.random.fold_in(key_g, 1), jnp.zeros((1, latent)))["params"]
         images = jnp.zeros((1, spec.size, spec.size, spec.channels))
-        params = {"generator": variables["params"], "discriminator": d.init(key_d, images, label)["params"]}
+        params = {"generator": mine, "discriminator": d.init(key_d, images, label)["params"]}
         return params, {"statistics": variables.get("statistics", {})}
 
+    def to_w(params, z):
+        return m.apply({"params": params["generator"]["mapping"]}, z) if mapping else z
+
     def generate(params, extra, z, label):
-        variables = {"params": params["generator"], "statistics": extra["statistics"]}
-        fake, changed = g.apply(variables, z, label, train=True, mutable=["statistics"])
+        variables = {"params": params["generator"]["synthesis"], "statistics": extra["statistics"]}
+        fake, changed = g.apply(variables, to_w(params, z), label, train=True, mutable=["statistics"])
         return fake, {"statistics": changed.get("statistics", {})}
 
     def deal(params, extra, batch, key):
@@ -107,15 +119,19 @@ def make(
     def prior(key, n):
         return jax.random.normal(key, (n, latent))  # float32 [n,latent]
 
+    def synthesis(weights, w, condition):
+        variables = {"params": weights["generator"]["synthesis"], "statistics": weights["statistics"]}
+        return jnp.clip(g.apply(variables, w, condition, train=False), -1, 1)
+
     def decode(weights, z, condition):
-        variables = {"params": weights["generator"], "statistics": weights["statistics"]}
-        return jnp.clip(g.apply(variables, z, condition, train=False), -1, 1)
+        return synthesis(weights, to_w(weights, z), condition)
 
     def weights(params, extra):
         return {"generator": params["generator"], "statistics": extra["statistics"]}
 
     moves = (("discriminator", discriminator_loss),) * critic_moves + (("generator", generator_loss),)
-    return Game(init, moves, Generator(prior, decode, _inversion(decode, latent), weights))
+    middle = (to_w, synthesis) if mapping else (None, None)
+    return Game(init, moves, Generator(prior, decode, _inversion(decode, latent), weights, *middle))
 
 
 def _network(role: str, spec: Spec, dtype: str, *, name: str, **keys):

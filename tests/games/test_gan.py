@@ -12,7 +12,7 @@ GENERATOR = dict(name="dcgan", width=4, norm="none")
 
 
 def make(spec=SPEC, **changes):
-    keys = dict(dtype="float32", latent=4, generator=GENERATOR, discriminator=dict(name="dcgan", width=4),
+    keys = dict(dtype="float32", latent=4, mapping=0, generator=GENERATOR, discriminator=dict(name="dcgan", width=4),
                 loss="relativistic", r1=0.0, r2=0.0, gradient_penalty=0.0, critic_moves=1, augment=())
     return gan.make(spec, **{**keys, **changes})
 
