@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imggen_jax.game import Generator, Spec
+from imggen_jax.game import Generator, PyTree, Spec
 
 # A picture's last bit depends on the shape of the program that makes it and on its place in the batch. So every picture
 # is made in a program of this batch size, at the place that its seed gives it; what lies around it does not matter.
 BLOCK = 16
+CENTRE = 1024  # latents whose mean, after a mapping network, truncation draws to
 
 
 def sampler(generator: Generator, spec: Spec) -> Callable:
@@ -24,9 +25,8 @@ def sampler(generator: Generator, spec: Spec) -> Callable:
     @jax.jit
     def block(weights, seeds, labels, truncation):  # uint32 [BLOCK], int32 [BLOCK] (-1: drawn), float32
         keys = jax.vmap(jax.random.key)(seeds)
-        z = jax.vmap(lambda key: jax.tree.map(lambda leaf: leaf[0], generator.prior(key, 1)))(keys)
-        z = jax.tree.map(lambda leaf: truncation * leaf, z)
-        return to_uint8(generator.decode(weights, z, _condition(keys, labels, spec)))
+        w = latents(generator, weights, keys, truncation)
+        return to_uint8((generator.synthesis or generator.decode)(weights, w, drawn_labels(keys, labels, spec)))
 
     def sample(weights, seeds, labels=None, truncation=1.0):
         seeds = np.asarray(seeds, np.uint32)
@@ -49,12 +49,27 @@ def sampler(generator: Generator, spec: Spec) -> Callable:
     return sample
 
 
+def latents(generator: Generator, weights, keys: jax.Array, truncation) -> PyTree:
+    """One latent from each key, in the space that pictures are edited in: w where there is a mapping, else z.
+
+    Truncation multiplies z; w it draws to the mean (StyleGAN, arXiv 1812.04948, appendix B), since a mapping may not
+    see how long z is.
+    """
+    z = jax.vmap(lambda key: jax.tree.map(lambda leaf: leaf[0], generator.prior(key, 1)))(keys)
+    if generator.mapping is None:
+        return jax.tree.map(lambda leaf: truncation * leaf, z)
+    w = generator.mapping(weights, z)
+    many = generator.mapping(weights, generator.prior(jax.random.key(0), CENTRE))
+    return jax.tree.map(lambda leaf, all: all.mean(0) + truncation * (leaf - all.mean(0)), w, many)
+
+
 def to_uint8(images: jax.Array) -> jax.Array:
     """float [-1,1] -> uint8 [0,255], rounded to the nearest."""
     return jnp.clip(jnp.round((images + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-def _condition(keys, labels, spec: Spec):
+def drawn_labels(keys: jax.Array, labels: jax.Array, spec: Spec) -> jax.Array | None:
+    """Labels int32 [n] with those that are -1 drawn from their keys; None for a model without classes."""
     if not spec.classes:
         return None
     drawn = jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, 1), (), 0, spec.classes))(keys)

@@ -104,3 +104,19 @@ def test_wrong_keys_and_values_are_named():
         make(augment=("flip",))
     with pytest.raises(TypeError, match="widht"):
         make(generator={**GENERATOR, "widht": 3})
+
+
+def test_a_mapping_comes_between_z_and_the_generator_and_is_trained_with_it():
+    game = make(mapping=2)
+    params, extra = start(game)
+    weights = game.generator.weights(params, extra)
+    z = game.generator.prior(jax.random.key(3), 4)
+    w = game.generator.mapping(weights, z)
+    assert w.shape == z.shape and not np.allclose(w, z, atol=1e-2)
+    np.testing.assert_allclose(game.generator.mapping(weights, 3 * z), w, atol=1e-4)  # z counts by its direction alone
+    np.testing.assert_array_equal(game.generator.synthesis(weights, w, None), game.generator.decode(weights, z, None))
+    gradient = jax.jit(jax.grad(lambda p: game.moves[1][1](p, extra, batch(), jax.random.key(1))[0]))(params)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient["generator"]["mapping"]))
+    assert make().generator.mapping is make().generator.synthesis is None
+    with pytest.raises(ValueError, match="mapping is -1"):
+        make(mapping=-1)
