@@ -1,4 +1,4 @@
-"""A mapping network (StyleGAN, Karras et al., arXiv 1812.04948, section 2): dense layers from z to what a generator reads.
+"""A mapping network, dense layers from z to what a generator reads (StyleGAN, Karras et al., arXiv 1812.04948).
 
 The prior has to be cut into regions, one for each thing that a picture can show. Here that is done before the first
 pixel is drawn, so that in what comes out, w, things can lie along straight lines.
