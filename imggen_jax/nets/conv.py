@@ -7,7 +7,8 @@ A convolution y = x * w, its input gradient and its weight gradient are three bi
 each the transpose of another in one argument. So they are three primitives whose derivatives are one another, closed
 under differentiation of any order, forward and reverse (an R1 penalty needs the second). On GPU and TPU each lowers to
 XLA's own convolution. XLA's CPU backend is several times slower than it need be for some of them, so on CPU each lowers
-to a form that was measured to be faster; the reason stands over each. Images are NHWC, kernels HWIO.
+to the kernels of conv.cc or, where those cannot be had, to a form of XLA's that was measured to be faster. Images are
+NHWC, kernels HWIO.
 """
 from __future__ import annotations
 
@@ -18,9 +19,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+
+from imggen_jax.nets import native
 
 Array = jax.Array
 Pair = tuple[int, int]
@@ -172,7 +176,40 @@ def _weight_gradient(x, y, *, strides, pads, groups, window):
     return jax.linear_transpose(lambda w: _output(x, w, strides=strides, pads=pads, groups=groups), w)(y)[0]
 
 
-# The forms for CPU. All of them hand XLA convolutions of one group in the plain layout, without dilation, or matmuls.
+# The kernels of conv.cc, compiled on this machine (`native`).
+
+def _native(name, shape, a, b, strides, pads, groups):
+    call = jax.ffi.ffi_call(native.target(name), jax.ShapeDtypeStruct(shape, jnp.float32))
+    return call(a, b, strides=np.array(strides), pads=np.array([low for low, _ in pads]), groups=np.int64(groups))
+
+
+def _fits_native(context: mlir.LoweringRuleContext) -> bool:
+    """Static shapes, at most 32 bits, and a program for one device: the partitioner cannot split an unknown call."""
+    avals = (*context.avals_in, *context.avals_out)
+    devices = getattr(context.module_context.axis_context, "num_devices", 1)  # under pmap the program is a device's own
+    return (devices == 1 and all(isinstance(n, int) for aval in avals for n in aval.shape)
+            and all(jnp.promote_types(aval.dtype, jnp.float32) == jnp.float32 for aval in avals)
+            and native.target("output") is not None)
+
+
+def _output_native(x, w, *, strides, pads, groups):
+    if _pointwise(w.shape[:2], strides, pads, groups):  # a matmul, and XLA's is as fast as any
+        return _output_cpu(x, w, strides=strides, pads=pads, groups=groups)
+    sides = (1 + (n + sum(p) - k) // s for n, p, k, s in zip(x.shape[1:3], pads, w.shape[:2], strides))
+    return _native("output", (x.shape[0], *sides, w.shape[3]), x, w, strides, pads, groups)
+
+
+def _input_gradient_native(y, w, *, strides, pads, groups, sides):
+    if _pointwise(w.shape[:2], strides, pads, groups):
+        return _input_gradient_cpu(y, w, strides=strides, pads=pads, groups=groups, sides=sides)
+    return _native("input_gradient", (y.shape[0], *sides, w.shape[2] * groups), y, w, strides, pads, groups)
+
+
+def _weight_gradient_native(x, y, *, strides, pads, groups, window):
+    return _native("weight_gradient", (*window, x.shape[3] // groups, y.shape[3]), x, y, strides, pads, groups)
+
+
+# XLA's operations for CPU. All of them hand XLA convolutions of one group in the plain layout, without dilation, or matmuls.
 # Other layouts XLA turns into the plain one outside of loops, but in the body of a `scan` it computes them element by
 # element, 50 to 100 times slower (a weight gradient at 14x14, 32 to 32 channels: 23 ms outside, 1,366 ms inside).
 
@@ -320,23 +357,28 @@ def slow_convolutions(text: str) -> list[str]:
 
 # The primitives.
 
-def _primitive(name: str, general: Callable, cpu: Callable) -> Primitive:
+def _primitive(name: str, general: Callable, cpu: Callable, kernel: Callable) -> Primitive:
     primitive = Primitive(name)
     compiled = functools.lru_cache(maxsize=None)(lambda **params: jax.jit(functools.partial(primitive.bind, **params)))
 
-    def in_float32(a, b, **params):
-        dtype = jnp.promote_types(a.dtype, jnp.float32)
-        return cpu(a.astype(dtype), b.astype(dtype), **params).astype(a.dtype)
+    def lower_for_cpu(context, a, b, **params):
+        form = kernel if _fits_native(context) else cpu
+
+        def in_float32(a, b, **params):
+            dtype = jnp.promote_types(a.dtype, jnp.float32)
+            return form(a.astype(dtype), b.astype(dtype), **params).astype(a.dtype)
+
+        return mlir.lower_fun(in_float32, multiple_results=False)(context, a, b, **params)
 
     primitive.def_impl(lambda a, b, **params: compiled(**params)(a, b))
     mlir.register_lowering(primitive, mlir.lower_fun(general, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(in_float32, multiple_results=False), platform="cpu")
+    mlir.register_lowering(primitive, lower_for_cpu, platform="cpu")
     return primitive
 
 
-output_p = _primitive("conv_output", _output, _output_cpu)
-input_gradient_p = _primitive("conv_input_gradient", _input_gradient, _input_gradient_cpu)
-weight_gradient_p = _primitive("conv_weight_gradient", _weight_gradient, _weight_gradient_cpu)
+output_p = _primitive("conv_output", _output, _output_cpu, _output_native)
+input_gradient_p = _primitive("conv_input_gradient", _input_gradient, _input_gradient_cpu, _input_gradient_native)
+weight_gradient_p = _primitive("conv_weight_gradient", _weight_gradient, _weight_gradient_cpu, _weight_gradient_native)
 
 
 @output_p.def_abstract_eval

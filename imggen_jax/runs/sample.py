@@ -42,8 +42,8 @@ def sampler(generator: Generator, spec: Spec) -> Callable:
             made.append((rows, block(copies[device], *inputs)))
         images = np.empty((len(seeds), spec.size, spec.size, spec.channels), np.uint8)
         for rows, pictures in made:
-            for row, place in rows:
-                images[row] = np.asarray(pictures[place])
+            rows, places = zip(*rows)
+            images[list(rows)] = np.asarray(pictures)[list(places)]
         return images
 
     return sample

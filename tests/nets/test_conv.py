@@ -9,7 +9,21 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from imggen_jax.nets import native
 from imggen_jax.nets.conv import Conv, ConvTranspose, conv, conv_transpose, slow_convolutions
+
+
+@pytest.fixture(params=["native", "xla"], scope="module", autouse=True)
+def form(request):
+    """Every test is run on the kernels of conv.cc and on the forms of XLA's that stand in for them."""
+    if request.param == "native" and native.target("output") is None:
+        pytest.skip("there is no C++ compiler")
+    jax.clear_caches()  # programs of the other form
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "xla":
+            patch.setattr(native, "target", lambda name: None)
+        yield request.param
+    jax.clear_caches()
 
 
 def lax_conv(x, kernel, *, strides=1, padding="SAME", groups=1):
@@ -149,10 +163,39 @@ def test_off_the_cpu_the_step_is_xlas_own(platform):
     assert len(convolutions(step(conv))) == len(convolutions(step(lax_conv)))  # with second derivatives
 
 
-def test_on_the_cpu_no_convolution_has_a_slow_form():
+def test_on_the_cpu_no_convolution_has_a_slow_form(form):
     ours, theirs = (jax.jit(step(f)).lower(PARAMS, IMAGES).as_text() for f in (conv, lax_conv))
-    assert "stablehlo.convolution" in ours and not slow_convolutions(ours)
-    assert slow_convolutions(theirs)
+    assert not slow_convolutions(ours) and slow_convolutions(theirs)
+    assert ("stablehlo.convolution" in ours) == (form == "xla") == ("imggen_jax_output" not in ours)
+
+
+@pytest.mark.parametrize("images, sides, channels, features, kernel, options", [
+    (5, (4, 4), 64, 160, 4, dict(strides=2)),           # a kernel so large that its panels are dealt out
+    (3, (40, 33), 64, 19, 3, dict()),                   # bands of rows; columns that fill no whole register
+    (9, (5, 5), 20, 128, 3, dict(groups=4)),
+    (33, (6, 6), 64, 24, 1, dict()),
+    (2, (70, 64), 64, 64, 3, dict(padding="VALID")),    # bands read in place
+])
+def test_larger_shapes_agree_with_lax(images, sides, channels, features, kernel, options):
+    x = draw(images, *sides, channels)
+    w = draw(kernel, kernel, channels // options.get("groups", 1), features, seed=1) / (kernel * channels**0.5)
+    assert_close(derivatives(functools.partial(conv, **options), x, w),
+                 derivatives(functools.partial(lax_conv, **options), x, w), 5e-5)
+
+
+def test_float64_is_not_narrowed():
+    with jax.enable_x64(True):
+        x, w = (draw(*shape).astype("float64") for shape in ((2, 6, 6, 3), (3, 3, 3, 4)))
+        ours, theirs = (jax.jit(f)(x, w) for f in (conv, lax_conv))
+        assert ours.dtype == jnp.float64
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_the_kernels_give_the_same_bits_every_time(form):
+    x, w = draw(16, 16, 16, 32), draw(3, 3, 32, 32, seed=1)
+    f = jax.jit(lambda x, w: jax.grad(lambda w: jnp.sum(jnp.sin(conv(x, w))))(w))
+    first = np.asarray(f(x, w))
+    assert all((np.asarray(f(x, w)) == first).all() for _ in range(10))
 
 
 def test_vmap_over_either_argument():
