@@ -209,9 +209,11 @@ def _weight_gradient_native(x, y, *, strides, pads, groups, window):
     return _native("weight_gradient", (*window, x.shape[3] // groups, y.shape[3]), x, y, strides, pads, groups)
 
 
-# XLA's operations for CPU. All of them hand XLA convolutions of one group in the plain layout, without dilation, or matmuls.
-# Other layouts XLA turns into the plain one outside of loops, but in the body of a `scan` it computes them element by
-# element, 50 to 100 times slower (a weight gradient at 14x14, 32 to 32 channels: 23 ms outside, 1,366 ms inside).
+# XLA's operations for CPU. All of them hand XLA convolutions of one group in the plain layout, without dilation, or
+# matmuls. Other layouts XLA turns into the plain one outside of loops, but in the body of a `scan` it computes them
+# element by element, 50 to 100 times slower (a weight gradient at 14x14, 32 to 32 channels: 23 ms outside, 1,366 ms
+# inside).
+
 
 def _pointwise(window, strides, pads, groups):
     return (window, strides, pads, groups) == ((1, 1), (1, 1), ((0, 0), (0, 0)), 1)

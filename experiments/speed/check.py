@@ -1,0 +1,73 @@
+"""Twin and ours are the same computation: same weights and noise in, same loss and gradients out."""
+from __future__ import annotations
+
+import math
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import twins
+from ours import pictures
+
+from imggen_jax.augment import to_float
+from imggen_jax.runs.build import build
+
+BATCH = 16
+TOLERANCE = 1e-4
+
+
+def check(case: cases.Case) -> float:
+    """The largest relative difference, over all moves, of the loss and of the mover's whole gradient (in norm).
+
+    In norm, for a rectifier whose input is zero to rounding may go either way, which moves a few entries at once.
+    """
+    torch.manual_seed(0)
+    overrides = {"train__batch": BATCH} | ({"game__augment": ()} if "gan" in case.file else {})
+    settings = cases.settings(case, **overrides)
+    game = build(settings, case.spec).game
+    batch = {**pictures(case.spec, BATCH), "seen": np.float32(10_000)}
+    params, extra = jax.jit(game.init)(jax.random.key(0), batch)
+    # Away from the start, where whole layers are zero and their gradients with them.
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    leaves = [leaf + 0.02 * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys)]
+    params = jax.tree.unflatten(structure, leaves)
+    twin = twins.Twin(case, compiled=False, **overrides)
+    twin.put(params)
+    worst = 0.0
+    for who, loss in game.moves:
+        key = jax.random.key(2)
+        (value, _), grads = jax.jit(jax.value_and_grad(
+            lambda mine: loss({**params, who: mine}, extra, batch, key), has_aux=True))(params[who])
+        theirs = _loss(twin, who, settings, batch, key)
+        mine = torch.autograd.grad(theirs, list(twin.networks[who].parameters()))
+        mine = {id(p): g.numpy() for p, g in zip(twin.networks[who].parameters(), mine)}
+        pairs = [(mine[id(p)], ours) for p, ours in twin.pairs({**params, who: grads}) if id(p) in mine]
+        assert len(pairs) == len(mine)
+        far, long = (math.sqrt(sum(float(np.sum(np.square(np.float64(x)))) for x in xs)) for xs in (
+            (a - b for a, b in pairs), (b for _, b in pairs)))
+        worst = max(worst, abs(float(value) - theirs.item()) / abs(float(value)), far / long)
+    return worst
+
+
+def _loss(twin: twins.Twin, who: str, settings, batch, key) -> torch.Tensor:
+    """The twin's loss on the noise that our game draws from this key."""
+    def to_torch(x):
+        return torch.from_numpy(np.array(x))
+
+    real = to_float(jnp.asarray(batch["image"]))
+    shape = (BATCH, twin.latent)
+    if who == "vae":
+        key_x, key_z = jax.random.split(key)
+        if settings.game["likelihood"] == "bernoulli":
+            x = jnp.where(jax.random.uniform(key_x, real.shape) < (real + 1) / 2, 1.0, -1.0)
+        else:
+            x = real + jax.random.uniform(key_x, real.shape, minval=-0.5, maxval=0.5) / 127.5
+        x = to_torch(x).permute(0, 3, 1, 2)
+        return twin.vae_loss(x, to_torch(jax.random.normal(key_z, shape)), float(batch["seen"]))
+    z = to_torch(jax.random.normal(jax.random.split(key, 4)[0], shape))
+    label = to_torch(batch["label"]).long() if "label" in batch else None
+    loss = {"discriminator": twin.discriminator_loss, "generator": twin.generator_loss}[who]
+    return loss(to_torch(real).permute(0, 3, 1, 2), label, z)

@@ -1,0 +1,54 @@
+"""Our side: the shipped step through its engine, and the shipped sampler."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import cases
+import jax
+import numpy as np
+
+from imggen_jax import devices
+from imggen_jax.runs.build import build, check_devices
+from imggen_jax.runs.sample import sampler
+
+
+def pictures(spec, *shape: int) -> dict[str, np.ndarray]:
+    """Noise: a convolution costs the same on anything. uint8 [*shape,S,S,C], and labels where there are classes."""
+    rng = np.random.default_rng(0)
+    made = {"image": rng.integers(0, 256, (*shape, spec.size, spec.size, spec.channels), np.uint8)}
+    return made | ({"label": rng.integers(0, spec.classes, shape).astype(np.int32)} if spec.classes else {})
+
+
+def training(case: cases.Case, **overrides) -> tuple[Callable, int]:
+    """(a function that plays one call and returns its seconds, the rounds in it)."""
+    settings = cases.settings(case, **overrides)
+    built = build(settings, case.spec)
+    engine = devices.make(settings.devices.engine, check_devices(settings), built.play)
+    batches = pictures(case.spec, settings.devices.steps_per_call, settings.train.batch)
+    key = jax.random.key(0)
+    state = [engine.put_state(jax.jit(built.init)())]
+
+    def call() -> float:
+        start = time.perf_counter()
+        state[0], logs = engine.run(state[0], engine.put_batches(batches), key)
+        logs = engine.fetch(logs)  # every logged number reaches the host
+        assert np.isfinite(logs["loss"]).all()
+        return time.perf_counter() - start
+
+    return call, settings.devices.steps_per_call
+
+
+def sampling(case: cases.Case, number: int) -> Callable:
+    """A function that makes `number` pictures from seeds, uint8 on the host, and returns its seconds."""
+    built = build(cases.settings(case), case.spec)
+    weights = jax.jit(built.init)().average
+    sample = sampler(built.game.generator, case.spec)
+    labels = np.zeros(number, np.int32) if case.spec.classes else None
+
+    def call() -> float:
+        start = time.perf_counter()
+        sample(weights, range(number), labels)
+        return time.perf_counter() - start
+
+    return call
