@@ -11,7 +11,7 @@ def get_config() -> ConfigDict:
     return ConfigDict({
         "seed": 0,
         "data": {"name": "avatars/32x32", "split": "train", "test": "test", "dir": "", "size": 0, "label": "",
-                 "flip": False},
+                 "flip": False, "memory": "auto"},
         "game": {
             "name": "vae",
             "latent": 64,

@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     return ConfigDict({
         "seed": 0,
         "data": {"name": "cifar10", "split": "train", "test": "test", "dir": "", "size": 0, "label": "label",
-                 "flip": True},
+                 "flip": True, "memory": "auto"},
         "game": {
             "name": "gan",
             "latent": 64,

@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     return ConfigDict({
         "seed": 0,
         "data": {"name": "stacked_mnist", "split": "train", "test": "test", "dir": "", "size": 0, "label": "",
-                 "flip": False},
+                 "flip": False, "memory": "auto"},
         "game": {
             "name": "gan",
             "latent": 64,

@@ -1,14 +1,19 @@
-"""Datasets: any prepared TFDS folder and the built-in ones, decoded once and kept as uint8 arrays.
+"""Datasets: any prepared TFDS folder and the built-in ones, in memory or read from disk, drawn from by (seed, step).
 
     dataset = data.load(name="mnist", split="train", dir="", size=32, label="label")
     batch = data.gather(dataset, data.batch_indices(len(dataset.images), seed=0, step=7, batch=64))
 
-`sources` finds a dataset and reads its records, `resize` makes the pictures square and of one size, `resident` keeps
-them in memory and draws batches, `stacked_mnist` and `avatars` are built in, `prepare` writes a stock TFDS dataset to
-disk. TensorFlow is needed by `prepare` alone, and `tensorflow_datasets` is imported on the first use.
+`sources` finds a dataset and reads its records, `decoding` and `resize` make pictures square and of one size,
+`resident` keeps them in memory, `streamed` decodes them as they are needed, `opening` chooses between the two,
+`batches` draws from either, `stacked_mnist` and `avatars` are built in, `prepare` writes a stock TFDS dataset to disk.
+TensorFlow is needed by `prepare` alone, and `tensorflow_datasets` is imported on the first use.
 """
+from imggen_jax.data.batches import ahead, batch_indices, gather
+from imggen_jax.data.opening import MEMORY, Facts, open_dataset, peek
 from imggen_jax.data.prepare import prepare
-from imggen_jax.data.resident import Dataset, Facts, batch_indices, gather, load, peek
+from imggen_jax.data.resident import Dataset, load
 from imggen_jax.data.sources import DataError
+from imggen_jax.data.streamed import Streamed, stream
 
-__all__ = ["DataError", "Dataset", "Facts", "batch_indices", "gather", "load", "peek", "prepare"]
+__all__ = ["MEMORY", "DataError", "Dataset", "Facts", "Streamed", "ahead", "batch_indices", "gather", "load",
+           "open_dataset", "peek", "prepare", "stream"]

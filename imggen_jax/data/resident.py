@@ -1,38 +1,26 @@
-"""Datasets that fit in memory: decoded once, kept as uint8, drawn from by a function of (seed, step).
+"""Datasets that fit in memory: decoded once and kept as uint8.
 
 Decoding is what costs (6 s for MNIST, 10 s for CIFAR-10 on two busy cores), so the decoded arrays are kept in a
-cache folder and a second start takes them from there in half a second. There is no iterator, hence no place in the data
-to be saved.
+cache folder and a second start takes them from there in half a second.
 """
 from __future__ import annotations
 
-import contextlib
-import functools
-import hashlib
-import io
 import logging
 import math
 import os
 import re
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tqdm
-from PIL import Image
 
+from imggen_jax.data import decoding, sources, stacked_mnist
 from imggen_jax.data import resize as resizing
-from imggen_jax.data import sources, stacked_mnist
+from imggen_jax.data.decoding import Arrays, Pictures, sha256
 from imggen_jax.data.sources import DataError, Source
-
-# Below this many pixels Pillow spends its time in Python, where threads wait for each other (measured).
-_PIXELS_WORTH_THREADS = 128 * 128
-_EIGHT_BIT = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
-
-Arrays = tuple[np.ndarray, np.ndarray | None]  # images uint8 [N,S,S,C], labels int32 [N]
 
 
 class Dataset(NamedTuple):
@@ -43,6 +31,20 @@ class Dataset(NamedTuple):
     classes: int                  # 0 without labels
     label_names: tuple[str, ...]  # one a class
     fingerprint: str              # sha256 hex over what decides the pixels: source, version, split, size, resizing
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """N,S,S,C"""
+        return self.images.shape
+
+    @property
+    def threads(self) -> int:
+        """That read faster than one; copying does not."""
+        return 1
+
+    def read(self, indices: np.ndarray) -> Arrays:
+        """int [B] -> images uint8 [B,S,S,C] and labels int32 [B] or None."""
+        return self.images[indices], None if self.labels is None else self.labels[indices]
 
 
 def load(*, name: str, split: str, dir: str, size: int, label: str, cache: str | None = "") -> Dataset:
@@ -60,67 +62,32 @@ def load(*, name: str, split: str, dir: str, size: int, label: str, cache: str |
     """
     if sources.parse_name(name).name == sources.STACKED_MNIST:
         return _load_stacked_mnist(name=name, split=split, dir=dir, size=size, label=label, cache=cache)
-    source, shape = _open(name=name, split=split, dir=dir, size=size, label=label)
-    side = shape[1]
-    fingerprint = _sha256(source.identity, side, resizing.RECIPE)
-    file = _cache_file(source, fingerprint, cache)
-    kept = _read_cache(file, shape, bool(label))
+    pictures = decoding.open_pictures(name=name, split=split, dir=dir, size=size, label=label)
+    check_memory(pictures.source.title, pictures.shape)
+    file = _cache_file(pictures.source, pictures.fingerprint, cache)
+    kept = _read_cache(file, pictures.shape, bool(label))
     if kept is None:
-        kept = _decode_all(source, shape, crop=size > 0)
+        kept = _decode_all(pictures)
         _write_cache(file, *kept)
-    return _dataset(*kept, source.label_names, fingerprint)
+    return _dataset(*kept, pictures.source.label_names, pictures.fingerprint)
 
 
-class Facts(NamedTuple):
-    """What is known of a dataset before any picture is decoded."""
-
-    size: int      # side in pixels
-    channels: int  # 1 or 3
-    classes: int   # 0 without labels
-
-
-def peek(*, name: str, split: str, dir: str, size: int, label: str) -> Facts:
-    """What `load` with the same arguments will give; raises its DataErrors but for pictures found broken in decoding.
-
-    Takes a second or two, unless it is avatars' first use: they are drawn then.
-    """
-    if sources.parse_name(name).name == sources.STACKED_MNIST:
-        base, start, stop = _check_stacked_mnist(name=name, split=split, size=size, label=label)
-        with _explained():
-            _open(name="mnist", split=base, dir=dir, size=28, label="label")
-        return Facts(size or stacked_mnist.SIZE, 3, stacked_mnist.CLASSES if label else 0)
-    source, shape = _open(name=name, split=split, dir=dir, size=size, label=label)
-    return Facts(shape[1], shape[3], len(source.label_names))
+def check_memory(title: str, shape: tuple[int, ...]) -> None:
+    """Raises DataError where decoded pictures uint8 `shape` are more than half of the free memory."""
+    if not fits(shape):
+        raise DataError(f"{title} {too_large(shape)}; set data.memory to 'stream', or take a smaller data.size or a "
+                        "part such as train[:10%]")
 
 
-def batch_indices(n: int, *, seed: int, step: int, batch: int) -> np.ndarray:
-    """The examples of step `step`: int64 [batch] in [0, n), a function of the arguments alone.
-
-    Every epoch is a fresh permutation drawn from (seed, epoch); batches run across the ends of epochs, so each image
-    comes exactly once an epoch whatever the batch. Any step is reached at once; the last permutations are kept.
-    """
-    if n < 1 or batch < 1 or step < 0 or seed < 0:
-        raise ValueError(f"batch_indices needs n and batch >= 1, step and seed >= 0; got {n=}, {batch=}, {step=}, "
-                         f"{seed=}")
-    epochs, places = np.divmod(np.arange(step * batch, (step + 1) * batch, dtype=np.int64), n)
-    return np.concatenate([_permutation(n, seed, int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
+def fits(shape: tuple[int, ...]) -> bool:
+    """Whether decoded pictures uint8 `shape` take at most half of the free memory."""
+    return math.prod(shape) <= _free_memory() // 2
 
 
-def gather(dataset: Dataset, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """int [B] -> {"image": uint8 [B,S,S,C], "label": int32 [B]}; without "label" where the dataset has none."""
-    batch = {"image": dataset.images[indices]}
-    if dataset.labels is not None:
-        batch["label"] = dataset.labels[indices]
-    return batch
-
-
-@functools.lru_cache(maxsize=4)
-def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
-    """int64 [n]. Sorts raw bits, which never change between NumPy releases; Generator.permutation may (NEP 19)."""
-    raw = np.random.PCG64(np.random.SeedSequence([seed, epoch])).random_raw(n)
-    permutation = np.argsort(raw, kind="stable")
-    permutation.flags.writeable = False
-    return permutation
+def too_large(shape: tuple[int, ...]) -> str:
+    """Says of pictures that do not fit why."""
+    return (f"decoded to {shape[1]}x{shape[2]} takes {math.prod(shape) / 2**30:.1f} GiB, more than half of the "
+            f"{_free_memory() / 2**30:.1f} GiB of free memory")
 
 
 def _dataset(images: np.ndarray, labels: np.ndarray | None, names: tuple[str, ...], fingerprint: str) -> Dataset:
@@ -130,85 +97,29 @@ def _dataset(images: np.ndarray, labels: np.ndarray | None, names: tuple[str, ..
     return Dataset(images, labels, len(names), names, fingerprint)
 
 
-def _open(*, name: str, split: str, dir: str, size: int, label: str) -> tuple[Source, tuple[int, int, int, int]]:
-    """The source and the shape [N,S,S,C] that it will have in memory, after all checks that need no decoding."""
-    _check_size(size)
-    source = sources.open_source(name=name, split=split, dir=dir, label=label)
-    side = size or _own_side(source)
-    shape = (source.examples, side, side, source.channels)
-    _check_memory(source.title, shape)
-    return source, shape
-
-
 def _load_stacked_mnist(*, name: str, split: str, dir: str, size: int, label: str, cache: str | None) -> Dataset:
-    base, start, stop = _check_stacked_mnist(name=name, split=split, size=size, label=label)
-    with _explained():
-        digits = load(name="mnist", split=base, dir=dir, size=28, label="label", cache=cache)
-    chosen = stacked_mnist.choose(len(digits.images), stacked_mnist.EXAMPLES[base], split=base)[start:stop]
-    images, labels = stacked_mnist.stack(digits.images, digits.labels, chosen)
-    side = size or stacked_mnist.SIZE
-    if side != stacked_mnist.SIZE:
-        images = resizing.resize(images, side)
-    fingerprint = _sha256(stacked_mnist.RECIPE, digits.fingerprint, start, stop, side, resizing.RECIPE)
+    part = stacked_mnist.part(name=name, split=split, size=size, label=label)
+    check_memory(f"stacked_mnist, split {split!r}", part.shape)
+    with stacked_mnist.explained():
+        digits = load(name="mnist", split=part.base, dir=dir, size=28, label="label", cache=cache)
+    chosen = stacked_mnist.choose(len(digits.images), stacked_mnist.EXAMPLES[part.base], split=part.base)
+    images, labels = stacked_mnist.stack(digits.images, digits.labels, chosen[part.start:part.stop])
+    if part.shape[1] != stacked_mnist.SIZE:
+        images = resizing.resize(images, part.shape[1])
+    fingerprint = part.fingerprint(digits.fingerprint)
     if not label:
         return _dataset(images, None, (), fingerprint)
     return _dataset(images, labels, stacked_mnist.LABEL_NAMES, fingerprint)
 
 
-def _check_stacked_mnist(*, name: str, split: str, size: int, label: str) -> tuple[str, int, int]:
-    """The split of mnist and the first and last (excluded) picture that are asked for; raises DataError."""
-    _check_size(size)
-    if name != sources.STACKED_MNIST:
-        raise DataError(f"dataset {name!r}: stacked_mnist has no configs or versions; name it 'stacked_mnist'")
-    if label not in ("", "label"):
-        raise DataError(f"label {label!r} of stacked_mnist is not there; class labels are: label")
-    parts = sources.part_of(name, split, stacked_mnist.EXAMPLES)
-    if len(parts) > 1:
-        raise DataError(f"split {split!r} of stacked_mnist joins several; take train, test or a part of one")
-    ((base, start, stop),) = parts
-    side = size or stacked_mnist.SIZE
-    _check_memory(f"stacked_mnist, split {split!r}", (stop - start, side, side, 3))
-    return base, start, stop
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Says in an error about mnist why it is wanted."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"stacked_mnist is made from mnist: {error}") from error
-
-
-def _check_size(size: int) -> None:
-    if size < 0:
-        raise DataError(f"data size {size} is negative; give the side in pixels, or 0 to keep the pictures' own")
-
-
-def _own_side(source: Source) -> int:
-    """The side of the dataset's pictures, which are to be kept as they are; raises DataError if not square."""
-    height, width = source.shape
-    if height is None or width is None:
-        data, _ = next(sources.examples(source))[0]
-        width, height = _decode(source, 0, data).size
-    if height != width:
-        raise DataError(f"pictures of {source.title} are {width}x{height}, not square; set data.size, to which their "
-                        "central squares are resized")
-    return height
-
-
-def _decode_all(source: Source, shape: tuple[int, ...], *, crop: bool) -> Arrays:
+def _decode_all(pictures: Pictures) -> Arrays:
     """Decodes, crops and resizes the whole split."""
-    images = np.empty(shape, np.uint8)
+    source, images = pictures.source, np.empty(pictures.shape, np.uint8)
     labels = np.empty(len(images), np.int32)
-    side = shape[1]
 
     def put(index: int, data: bytes, label: int) -> int:
-        picture = _decode(source, index, data)
-        if not crop and picture.size != (side, side):
-            raise DataError(f"pictures of {source.title} differ in size: example {index} is {picture.width}x"
-                            f"{picture.height}, others {side}x{side}; set data.size, to which they are resized")
-        images[index], labels[index] = resizing.as_array(resizing.square(picture, side)), label
+        picture = decoding.decode(source, index, data)
+        images[index], labels[index] = decoding.fit(pictures, index, picture), label
         return picture.width * picture.height
 
     start, large = 0, False
@@ -218,42 +129,10 @@ def _decode_all(source: Source, shape: tuple[int, ...], *, crop: bool) -> Arrays
         for chunk in sources.examples(source):
             numbered = range(start, start + len(chunk)), *zip(*chunk)
             pixels = list((pool.map if large else map)(put, *numbered))
-            large = pixels[0] >= _PIXELS_WORTH_THREADS
+            large = pixels[0] >= decoding.PIXELS_WORTH_THREADS
             start += len(chunk)
             progress.update(len(chunk))
-    if start != len(images):
-        raise DataError(f"{source.title} has {start} examples instead of {len(images)}; prepare the dataset again")
     return images, labels if source.label else None
-
-
-def _decode(source: Source, index: int, data: bytes) -> Image.Image:
-    """An encoded picture -> mode L (one channel) or RGB, transparency over white, of an animation the first frame."""
-    try:
-        picture = Image.open(io.BytesIO(data))
-        if picture.mode not in _EIGHT_BIT:
-            raise ValueError(f"mode {picture.mode} is not 8-bit")
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        mode = "L" if source.channels == 1 else "RGB"
-        if picture.mode != mode:
-            picture = picture.convert(mode)
-        picture.load()
-    except Exception as error:  # for broken files Pillow raises OSError, SyntaxError, struct.error, EOFError and others
-        raise sources.broken(source, index, error) from error
-    declared = source.shape
-    if (declared[0] or picture.height, declared[1] or picture.width) != (picture.height, picture.width):
-        raise sources.broken(source, index, ValueError(
-            f"it is {picture.width}x{picture.height} and the dataset says {declared[1]}x{declared[0]}"))
-    return picture
-
-
-def _check_memory(title: str, shape: tuple[int, ...]) -> None:
-    need, free = math.prod(shape), _free_memory()
-    if need > free // 2:
-        raise DataError(f"{title} decoded to {shape[1]}x{shape[2]} takes {need / 2**30:.1f} GiB, more than half of the "
-                        f"{free / 2**30:.1f} GiB of free memory; take a smaller data.size or a part such as "
-                        "train[:10%]")
 
 
 def _free_memory() -> int:
@@ -272,7 +151,7 @@ def _cache_file(source: Source, fingerprint: str, cache: str | None) -> Path | N
         return None
     folder = Path(cache or os.environ.get("IMGGEN_JAX_CACHE") or "~/.cache/imggen_jax/data").expanduser()
     stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in source.files if file.is_file()]
-    return folder / f"{source.builder.info.name}-{_sha256(fingerprint, source.label, stamps)[:32]}.npz"
+    return folder / f"{source.builder.info.name}-{sha256(fingerprint, source.label, stamps)[:32]}.npz"
 
 
 def _read_cache(file: Path | None, shape: tuple[int, ...], labelled: bool) -> Arrays | None:
@@ -305,7 +184,3 @@ def _write_cache(file: Path | None, images: np.ndarray, labels: np.ndarray | Non
             partial.unlink(missing_ok=True)
     except OSError as error:
         logging.warning("cannot keep decoded pictures in %s (%s); they are decoded again next time", file.parent, error)
-
-
-def _sha256(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()

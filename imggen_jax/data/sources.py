@@ -11,10 +11,12 @@ import os
 import re
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+
+import numpy as np
 
 CHUNK = 256  # examples read at a time
 AVATARS = "avatars"
@@ -121,23 +123,34 @@ def examples(source: Source) -> Iterator[list[tuple[bytes, int]]]:
 
     Raises DataError naming the first example that cannot be read.
     """
+    read = open_reader(source)
+    for start in range(0, source.examples, CHUNK):
+        yield read(range(start, min(start + CHUNK, source.examples)))
+
+
+def open_reader(source: Source) -> Callable[[Sequence[int]], list[tuple[bytes, int]]]:
+    """A function from places in the split, in any order, to a list of (encoded picture, label); for many threads.
+
+    Nothing is read yet, but for the lengths of the records of TFRecord files. Raises DataError, and so does the
+    function, naming the first of its examples that cannot be read.
+    """
     from tensorflow_datasets.proto import tf_example_pb2
 
-    index = 0
-    for records in _records(source):
-        chunk = []
-        for record in records:
-            try:
-                feature = tf_example_pb2.Example.FromString(record).features.feature
-                label = feature[source.label].int64_list.value[0] if source.label else -1
-                chunk.append((feature[source.image].bytes_list.value[0], label))
-            except Exception as error:  # protobuf's DecodeError, or an IndexError where a feature is missing
-                raise broken(source, index, error) from error
-            if source.label and not 0 <= label < len(source.label_names):
-                raise DataError(f"example {index} of {source.title} has the {source.label} {label}, outside "
-                                f"[0, {len(source.label_names)}); choose another split or label")
-            index += 1
-        yield chunk
+    read = _open_records(source)
+
+    def parse(index: int, record: bytes) -> tuple[bytes, int]:
+        try:
+            feature = tf_example_pb2.Example.FromString(record).features.feature
+            label = feature[source.label].int64_list.value[0] if source.label else -1
+            data = feature[source.image].bytes_list.value[0]
+        except Exception as error:  # protobuf's DecodeError, or an IndexError where a feature is missing
+            raise broken(source, index, error) from error
+        if source.label and not 0 <= label < len(source.label_names):
+            raise DataError(f"example {index} of {source.title} has the {source.label} {label}, outside "
+                            f"[0, {len(source.label_names)}); choose another split or label")
+        return data, label
+
+    return lambda indices: [parse(index, record) for index, record in zip(indices, read(indices))]
 
 
 def broken(source: Source, index: int, error: Exception) -> DataError:
@@ -273,29 +286,30 @@ def _span(called: str, splits: Any, split: str) -> Any:
     return span
 
 
-def _records(source: Source) -> Iterator[list[bytes]]:
-    """Serialised tf.train.Example records, a chunk at a time."""
+def _open_records(source: Source) -> Callable[[Sequence[int]], list[bytes]]:
+    """A function from places in the split to serialised tf.train.Example records."""
     import tensorflow_datasets as tfds
 
     missing = [file for file in source.files if not file.is_file()]
     if missing:
         raise DataError(f"{source.title}: the file {missing[0]} is missing; prepare the dataset again")
     if source.builder.info.file_format.value == "tfrecord":
-        yield from _tfrecords(source)
-        return
+        return _open_tfrecords(source)
     try:
         reader = source.builder.as_data_source(source.split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
     except Exception as error:  # array_record raises errors of many types for a damaged shard
         raise broken(source, 0, error) from error
-    for start in range(0, source.examples, CHUNK):
-        indices = range(start, min(start + CHUNK, source.examples))
+
+    def read(indices: Sequence[int]) -> list[bytes]:
         try:
-            yield reader.__getitems__(list(indices))
+            return reader.__getitems__(list(indices))
         except Exception as error:
             raise broken(source, _first_broken(reader, indices), error) from error
 
+    return read
 
-def _first_broken(reader: Any, indices: range) -> int:
+
+def _first_broken(reader: Any, indices: Sequence[int]) -> int:
     for index in indices:
         try:
             reader[index]
@@ -304,29 +318,46 @@ def _first_broken(reader: Any, indices: range) -> int:
     return indices[0]
 
 
-def _tfrecords(source: Source) -> Iterator[list[bytes]]:
+def _open_tfrecords(source: Source) -> Callable[[Sequence[int]], list[bytes]]:
     """Reads TFRecord files, TFDS's default format: uint64 length, uint32 CRC, the record, uint32 CRC, little-endian.
 
     https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
+    There is no index, so the lengths are read first, each from where the one before it says.
     """
-    index, chunk = 0, []
-    for part in source.builder.info.splits[source.split].file_instructions:
-        stop = part.skip + part.take
-        with open(part.filename, "rb") as file:
-            for position in range(stop):
-                header = file.read(12)
-                length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else 0
-                record = file.read(length + 4)[:-4] if length <= os.path.getsize(part.filename) else b""
-                if not length or len(record) != length:
-                    raise broken(source, index, EOFError(f"{part.filename} is damaged or cut short"))
-                if position >= part.skip:
-                    chunk.append(record)
-                    index += 1
-                if len(chunk) == CHUNK:
-                    yield chunk
-                    chunk = []
-    if chunk:
-        yield chunk
+    parts = source.builder.info.splits[source.split].file_instructions
+    takes = [part.take for part in parts]
+    file_of = np.repeat(np.arange(len(parts)), takes)  # of each example
+    firsts = np.cumsum([0, *takes])
+    spans = np.concatenate([_tfrecord_spans(source, part, first) for part, first in zip(parts, firsts)])
+    files = [open(part.filename, "rb", buffering=0) for part in parts]  # open as long as the reader is
+
+    def read(indices: Sequence[int]) -> list[bytes]:
+        records = []
+        for index in indices:
+            start, length = spans[index]
+            record = os.pread(files[file_of[index]].fileno(), length, start)
+            if len(record) != length:
+                raise broken(source, index, EOFError(f"{files[file_of[index]].name} is damaged or cut short"))
+            records.append(record)
+        return records
+
+    return read
+
+
+def _tfrecord_spans(source: Source, part: Any, first: int) -> np.ndarray:
+    """Where the records of a file's part lie, example `first` and on: int64 [take,2] of start and length in bytes."""
+    spans, place, size = np.empty((part.skip + part.take, 2), np.int64), 0, os.path.getsize(part.filename)
+    with open(part.filename, "rb") as file:
+        for number in range(len(spans)):
+            file.seek(place)
+            header = file.read(12)
+            length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else 0
+            if not length or place + length + 16 > size:
+                raise broken(source, first + max(number - part.skip, 0), EOFError(
+                    f"{part.filename} is damaged or cut short"))
+            spans[number] = place + 12, length
+            place += length + 16
+    return spans[part.skip:]
 
 
 def brief(error: Exception) -> str:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from imggen_jax.data import MEMORY
+
 
 class ConfigError(ValueError):
     """A config that cannot be run; the message is one line that names the key and the remedy."""
@@ -23,6 +25,7 @@ class Data(NamedTuple):
     size: int    # side in pixels to resize to; 0 for the data's own
     label: str   # ClassLabel feature that conditions the model; "" for none
     flip: bool   # mirror half of the pictures, at random, each time
+    memory: str  # "resident" decodes once and keeps all, "stream" decodes as needed, "auto" streams what is too large
 
 
 class Train(NamedTuple):
@@ -54,7 +57,7 @@ class Log(NamedTuple):
 
 SECTIONS = {"data": Data, "train": Train, "ema": Ema, "devices": Devices, "log": Log}
 # What may differ when a run is taken up again: how long, where and how often, but not what is computed.
-FREE = ("train.images", "devices.", "log.", "data.dir")
+FREE = ("train.images", "devices.", "log.", "data.dir", "data.memory")
 
 
 class Settings(NamedTuple):
@@ -166,6 +169,8 @@ def _ranges(settings: Settings) -> None:
         value = getattr(getattr(settings, section), name)
         if value < bound:
             raise ConfigError(f"config.{key} is {value}; it must be at least {bound}")
+    if settings.data.memory not in MEMORY:
+        raise ConfigError(f"unknown config.data.memory {settings.data.memory!r}; choose one of {', '.join(MEMORY)}")
     if settings.train.dtype not in ("float32", "bfloat16"):
         raise ConfigError(f"unknown config.train.dtype {settings.train.dtype!r}; choose float32 or bfloat16")
 

@@ -1,6 +1,8 @@
 """The life of a run: start or resume, play rounds, log, show, save, and leave in good order."""
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import math
 import os
@@ -8,8 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ class Loop(NamedTuple):
     settings: Settings
     built: Built
     engine: devices.Engine
-    train_set: data.Dataset
+    train_set: data.Dataset | data.Streamed
     show: Callable      # (weights, step) -> writes the grids
     evaluate: Callable  # (weights) -> {name: float}
     log: object
@@ -158,16 +159,16 @@ def read_json(path: Path) -> dict | None:
     return content
 
 
-def _load_data(settings: Settings) -> tuple[Spec, data.Dataset, data.Dataset | None]:
+def _load_data(settings: Settings) -> tuple[Spec, data.Dataset | data.Streamed, data.Dataset | data.Streamed | None]:
     wanted = settings.data
-    common = dict(name=wanted.name, dir=wanted.dir, size=wanted.size, label=wanted.label)
+    common = dict(name=wanted.name, dir=wanted.dir, size=wanted.size, label=wanted.label, memory=wanted.memory)
     facts = data.peek(split=wanted.split, **common)
     spec = Spec(facts.size, facts.channels, facts.classes)
     build(settings, spec)  # what cannot work is told before the pictures are decoded
     if wanted.test:
         data.peek(split=wanted.test, **common)
-    return spec, data.load(split=wanted.split, **common), (
-        data.load(split=wanted.test, **common) if wanted.test else None)
+    return spec, data.open_dataset(split=wanted.split, **common), (
+        data.open_dataset(split=wanted.test, **common) if wanted.test else None)
 
 
 def _write_facts(workdir, config, settings, spec, train_set, built, chosen) -> None:
@@ -182,7 +183,7 @@ def _write_facts(workdir, config, settings, spec, train_set, built, chosen) -> N
         "data.json": {
             "name": settings.data.name, "split": settings.data.split, **spec._asdict(),
             "label_names": list(train_set.label_names), "fingerprint": train_set.fingerprint,
-            "examples": len(train_set.images),
+            "examples": train_set.shape[0],
         },
         "run.json": {
             "players": parameter_counts(built.shape.params), "devices": devices.describe(chosen),
@@ -209,12 +210,10 @@ def _play(loop: Loop, host, signals: _Signals) -> None:
     step = int(host.step)
     first, pending, window = True, None, []
     clock, timed = time.perf_counter(), 0  # rounds since the clock was set
-    with ThreadPoolExecutor(1) as reader:
-        batches = reader.submit(_batches, loop, step)
+    with contextlib.closing(_batches(loop, step)) as batches:
         while step < loop.rounds:
-            state, logs = engine.run(state, engine.put_batches(batches.result()), key)
+            state, logs = engine.run(state, engine.put_batches(next(batches)), key)
             step, timed = step + per_call, timed + per_call
-            batches = reader.submit(_batches, loop, step)
             # The logs of the call before are read while the devices work on this one.
             if pending is not None:
                 window.append(_read(loop, *pending))
@@ -243,17 +242,22 @@ def _play(loop: Loop, host, signals: _Signals) -> None:
                                         "saved. The same command goes on from here.")
 
 
-def _batches(loop: Loop, step: int) -> dict[str, np.ndarray]:
-    """This process's rows of the batches of one call: image uint8 [K,b,S,S,C], label int32 [K,b]."""
-    batch, seed = loop.settings.train.batch, loop.settings.seed
+def _batches(loop: Loop, step: int) -> Iterator[dict[str, np.ndarray]]:
+    """This process's rows of the batches of each call from `step` on: image uint8 [K,b,S,S,C], label int32 [K,b]."""
+    batch, seed, per_call = loop.settings.train.batch, loop.settings.seed, loop.settings.devices.steps_per_call
     mine = batch // jax.process_count()
     rows = slice(jax.process_index() * mine, (jax.process_index() + 1) * mine)
-    number = len(loop.train_set.images)
-    rounds = [
-        data.gather(loop.train_set, data.batch_indices(number, seed=seed, step=i, batch=batch)[rows])
-        for i in range(step, step + loop.settings.devices.steps_per_call)
-    ]
-    return {name: np.stack([one[name] for one in rounds]) for name in rounds[0]}
+    number, threads = loop.train_set.shape[0], loop.train_set.threads
+
+    def one(i: int) -> dict[str, np.ndarray]:
+        return data.gather(loop.train_set, data.batch_indices(number, seed=seed, step=i, batch=batch)[rows])
+
+    # The next call's rounds are made while the devices work on this one, and a few more for when reading is uneven.
+    stop = step + _multiple(loop.rounds - step, per_call)
+    rounds = data.ahead(one, step, stop, threads=threads, buffer=2 * per_call + threads)
+    with contextlib.closing(rounds):
+        while call := list(itertools.islice(rounds, per_call)):
+            yield {name: np.stack([each[name] for each in call]) for name in call[0]}
 
 
 def _read(loop: Loop, step: int, logs) -> dict[str, np.ndarray]:
@@ -305,16 +309,21 @@ def _events(loop: Loop, state, step: int, due: set[str]) -> None:
 
 def _up(images: int, batch: int, unit: int) -> int:
     """A length in images as rounds, of which it takes a whole number of units."""
-    return unit * max(1, math.ceil(images / (batch * unit)))
+    return _multiple(max(1, math.ceil(images / batch)), unit)
 
 
-def _shower(settings: Settings, built: Built, spec: Spec, held_out: data.Dataset, log) -> Callable:
+def _multiple(number: int, unit: int) -> int:
+    """The least multiple of `unit` that is not below `number`."""
+    return -(-number // unit) * unit
+
+
+def _shower(settings: Settings, built: Built, spec: Spec, held_out: data.Dataset | data.Streamed, log) -> Callable:
     sample = sampler(built.game.generator, spec)
     columns = spec.classes if 4 <= spec.classes <= 16 else 8
     number = columns * (SHOWN // columns)
     labels = np.arange(number) % columns if spec.classes == columns else None
-    originals = held_out.images[:16]
-    conditions = held_out.labels[:16] if spec.classes else None
+    shown = data.gather(held_out, np.arange(min(16, held_out.shape[0])))
+    originals, conditions = shown["image"], shown.get("label")
 
     @jax.jit
     def reconstruct(weights, images, condition):
