@@ -138,6 +138,7 @@ def test_values_of_a_wrong_type_are_named():
     ("devices.count", -1, "config.devices.count is -1"),
     ("seed", -1, "config.seed is -1"),
     ("train.dtype", "float64", "unknown config.train.dtype 'float64'; choose float32 or bfloat16"),
+    ("data.memory", "disk", "unknown config.data.memory 'disk'; choose one of auto, resident, stream"),
     ("game.name", "vea", "unknown config.game.name 'vea'"),
     ("seed", 2**32, "config.seed is 4294967296; it must be from 0 to 4294967295"),
     ("game.name", 3, "config.game.name must be of type str, not int"),
@@ -264,6 +265,7 @@ def test_differences_lists_what_would_be_computed_otherwise():
     # How long, where, how often, on what and where the data lie may change.
     new = copy.deepcopy(old)
     new["train"]["images"], new["log"]["save"], new["devices"]["count"], new["data"]["dir"] = 1, 2, 3, "elsewhere"
+    new["data"]["memory"] = "stream"
     assert differences(old, new) == []
     new["train"]["batch"], new["game"]["network"]["widths"], new["seed"] = 16, (4, 8), 1
     del new["players"]["vae"]["b1"]

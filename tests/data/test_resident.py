@@ -78,7 +78,7 @@ def test_size_0_needs_square_pictures_of_one_size(make, png, tmp_path):
 
 def test_a_dataset_that_does_not_fit_is_refused_before_decoding(tiny, monkeypatch):
     monkeypatch.setattr(resident, "_decode_all", lambda *_, **__: pytest.fail("decoded"))
-    with pytest.raises(data.DataError, match="takes .* GiB, more than half of the .* GiB of free memory; set data.memory"):
+    with pytest.raises(data.DataError, match="takes .* GiB, more than half of the .* GiB of free memory; set"):
         load(tiny, size=10**6)
 
 

@@ -8,11 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import shell
 
-from imggen_jax.runs import checkpoint
+from imggen_jax import data
+from imggen_jax.data import decoding
+from imggen_jax.runs import checkpoint, train
+from imggen_jax.runs.config import check
 
 LINES = [2, 4, 6, 8, 10]  # rounds after which a line of metrics is due
 
@@ -113,6 +118,59 @@ def test_a_longer_run_goes_on_from_a_shorter_one_with_other_rounds_in_a_call(vae
     assert result.code == 0 and "Resuming" in result.err and "at 24 images" in result.err
     assert described(workdir)["step"] == 11
     assert [line["step"] for line in lines(workdir) if "seconds" in line] == [2, 3, 5, 7, 9, 11]
+
+
+@pytest.mark.parametrize("run", ["vae", "gan"], indirect=True)
+def test_a_streamed_run_ends_with_the_bits_of_a_resident_one(run, tmp_path):
+    workdir = tmp_path / "run"
+    common = ("--config", run.config, "--workdir", workdir)
+    assert shell.call(*common, "--config.data.memory=stream").code == 0
+    assert described(workdir)["sha256"] == described(run.workdir)["sha256"]
+    assert values(workdir) == values(run.workdir)
+    assert shell.contents(workdir / "pictures") == shell.contents(run.workdir / "pictures")
+    assert (workdir / "data.json").read_bytes() == (run.workdir / "data.json").read_bytes()
+
+
+def test_a_streamed_run_may_be_taken_up_resident(vae, tmp_path):
+    common = ("--config", vae.config, "--workdir", tmp_path / "run")
+    for images, memory in ((24, "stream"), (80, "resident")):
+        assert shell.call(*common, f"--config.train.images={images}", f"--config.data.memory={memory}").code == 0
+    assert described(tmp_path / "run")["sha256"] == described(vae.workdir)["sha256"]
+
+
+def test_processes_share_every_batch_without_overlap(monkeypatch):
+    images = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
+    whole = data.Dataset(images, None, 0, (), "")
+    settings = check(shell.config("vae", devices={"steps_per_call": 2}))
+    loop = SimpleNamespace(settings=settings, train_set=whole, rounds=7)
+    monkeypatch.setattr(train.jax, "process_count", lambda: 4)
+    shares = []
+    for process in range(4):
+        monkeypatch.setattr(train.jax, "process_index", lambda: process)
+        shares.append(list(train._batches(loop, 2)))
+    assert [len(share) for share in shares] == [3] * 4  # rounds 2 to 7, and one more to fill the last call
+    for call, parts in enumerate(zip(*shares)):
+        got = np.concatenate([part["image"] for part in parts], axis=1)[..., 0, 0, 0]
+        assert got.tolist() == [data.batch_indices(50, seed=0, step=2 + 2 * call + i, batch=8).tolist()
+                                for i in range(2)]
+
+
+def test_a_broken_picture_that_is_met_while_streaming_ends_the_run_in_one_line(tmp_path, monkeypatch):
+    content = shell.config("vae", data={"memory": "stream"}, log={"save": 16})
+    config = shell.write_config(tmp_path / "configs" / "broken.py", content)
+    decode, seen = decoding.decode, []
+
+    def one_is_broken(source, index, encoded):
+        seen.append(index)
+        return decode(source, index, encoded if len(seen) < 60 else b"garbage")
+
+    monkeypatch.setattr(decoding, "decode", one_is_broken)
+    result = shell.call("--config", config, "--workdir", tmp_path / "run")
+    assert result.code == 2
+    assert re.search(r"^error: example \d+ of small:1.0.0, split '.*' cannot be read \(UnidentifiedImageError",
+                     result.err.splitlines()[-1]), result.err
+    monkeypatch.undo()
+    assert shell.call("--config", config, "--workdir", tmp_path / "run").code == 0
 
 
 def test_a_run_is_not_resumed_on_other_pictures(vae, tmp_path):
