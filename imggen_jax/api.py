@@ -23,7 +23,7 @@ __all__ = ["Model", "RunError", "describe", "generate", "load", "train"]
 
 
 class Model(NamedTuple):
-    """A trained generator. Images are NumPy arrays, uint8 [n,S,S,C]; labels are integers in [0, classes)."""
+    """A trained generator, or classifier. Images are NumPy, uint8 [n,S,S,C]; labels are integers in [0, classes)."""
 
     config: Mapping
     spec: Spec
@@ -67,7 +67,7 @@ class Model(NamedTuple):
         seeds = seed_range(seed, num)
         number = self.label_number(label)
         labels = None if number is None else np.full(num, number)
-        return self.functions["sample"](self.weights, seeds, labels, truncation)
+        return self._function("sample")(self.weights, seeds, labels, truncation)
 
     def encode(self, images: np.ndarray, labels: Sequence[int] | None = None) -> PyTree:
         """Latents of pictures; for a GAN found by optimisation.
@@ -83,7 +83,7 @@ class Model(NamedTuple):
           RunError: images or labels that this model cannot take.
         """
         images = self._check(images)
-        z = self.functions["encode"](self.weights, images, self._condition(labels, len(images)))
+        z = self._function("encode")(self.weights, images, self._condition(labels, len(images)))
         return jax.tree.map(np.asarray, z)
 
     def decode(self, z: PyTree, labels: Sequence[int] | None = None) -> np.ndarray:
@@ -93,11 +93,29 @@ class Model(NamedTuple):
           RunError: latents or labels that this model cannot take.
         """
         number = self._latents(z)
-        return np.asarray(self.functions["decode"](self.weights, z, self._condition(labels, number)))
+        return np.asarray(self._function("decode")(self.weights, z, self._condition(labels, number)))
 
     def reconstruct(self, images: np.ndarray, labels: Sequence[int] | None = None) -> np.ndarray:
         """decode(encode(images)): uint8 [n,S,S,C]."""
         return self.decode(self.encode(images, labels), labels)
+
+    def classify(self, images: np.ndarray) -> np.ndarray:
+        """What a classifier takes pictures for: int [n], the likeliest label of each.
+
+        Args:
+          images: uint8 [n,S,S,C].
+
+        Raises:
+          RunError: images that this model cannot take, or a model that is no classifier.
+        """
+        classify = self._function("classify")
+        return np.asarray(classify(self.weights, self._check(images)))
+
+    def _function(self, name: str) -> Callable:
+        if name not in self.functions:
+            does, not_ = ("names pictures", "make") if self.game.generator is None else ("makes pictures", "name")
+            raise RunError(f"this model {does} and cannot {not_} them; load another run")
+        return self.functions[name]
 
     def label_number(self, label: int | str | None) -> int | None:
         """A label as its number.
@@ -165,17 +183,26 @@ def load(workdir: str | os.PathLike) -> Model:
     manager = checkpoint.open_manager(workdir, read_only=True)
     state = checkpoint.restore(manager, step, built.shape)
     manager.close()
-    generator = built.game.generator
+    return Model(config, spec, label_names, step, state, built.game, _functions(built.game, spec))
+
+
+def _functions(game: Game, spec: Spec) -> dict[str, Callable]:
+    """What a model can do, compiled on first use."""
+    generator, classifier = game.generator, game.classifier
 
     def encode(weights, images, condition):
         return generator.encode(weights, to_float(images), condition)
 
-    functions = {
-        "sample": sampler(generator, spec),
-        "encode": jax.jit(encode),
-        "decode": jax.jit(lambda weights, z, condition: to_uint8(generator.decode(weights, z, condition))),
-    }
-    return Model(config, spec, label_names, step, state, built.game, functions)
+    def decode(weights, z, condition):
+        return to_uint8(generator.decode(weights, z, condition))
+
+    def classify(weights, images):
+        return classifier.logits(weights, to_float(images))[0].argmax(-1)
+
+    functions = {"classify": jax.jit(classify)} if classifier else {}
+    if generator:
+        functions |= {"sample": sampler(generator, spec), "encode": jax.jit(encode), "decode": jax.jit(decode)}
+    return functions
 
 
 def generate(workdir, out, *, num: int, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Path:

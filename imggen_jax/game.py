@@ -1,7 +1,8 @@
 """The vocabulary: training is a game whose players take moves.
 
 A VAE is a game with one player, a GAN a game with two; a frozen network is a player with no move. Everything that
-trains here is a `Game`, everything that makes pictures is its `Generator`, and `step.train_step` plays any of them.
+trains here is a `Game`, everything that makes pictures is its `Generator`, and `step.train_step` plays any of them. A
+game may also train something that makes no pictures: a `Classifier`, say, which tells how good those of others are.
 """
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ Scalars = Mapping[str, Array]   # name -> float32 scalar, for the log
 
 # What one round is played on:
 #   image  uint8 or float [B,H,W,C]; float images are in [-1,1]
-#   label  int32 [B] in [0, classes); present only where `Spec.classes` > 0
+#   label  int32 [B] in [0, classes), or [B,K] where `Spec.classes` is a tuple of K; absent where it is 0
 #   seen   float32 scalar, the images seen before this round; `train_step` adds it, for warm-ups counted in images
 Batch = Mapping[str, Array]
 
@@ -30,29 +31,39 @@ Loss = Callable[[Params, Extra, Batch, Key], tuple[Array, tuple[Extra, Scalars]]
 class Spec(NamedTuple):
     """What the data decide about a model; it comes from the dataset, never from a config."""
 
-    size: int       # side of the square images, in pixels
-    channels: int   # 1 or 3
-    classes: int    # number of labels that condition the model; 0 for none
+    size: int                       # side of the square images, in pixels
+    channels: int                   # 1 or 3
+    classes: int | tuple[int, ...]  # number of labels that condition the model, or that it tells apart; 0 for none.
+    # A classifier of several attributes (skin tone, expression, ...) has a tuple: the number of values of each.
 
 
 class Generator(NamedTuple):
-    """What every trained model can do, whatever game trained it."""
+    """What every trained model of pictures can do, whatever game trained it."""
 
     prior: Callable    # (key, n) -> z, a PyTree whose leaves have n as first axis
     decode: Callable   # (weights, z, condition) -> images float32 [n,H,W,C] in [-1,1]
     encode: Callable   # (weights, images float [n,H,W,C] in [-1,1], condition) -> z; for a GAN, by optimising z
-    weights: Callable  # (params, extra) -> what decode and encode read: a mapping; the step keeps its moving average
     # A generator that first maps z to another latent w, in which editing is easier: decode is synthesis after mapping.
     mapping: Callable | None = None    # (weights, z) -> w, a PyTree whose leaves have n as first axis; None: w is z
     synthesis: Callable | None = None  # (weights, w, condition) -> images, as decode; None where mapping is
     # `condition` is int32 [n] where the model is class-conditional, None where it is not.
 
 
+class Classifier(NamedTuple):
+    """What a trained classifier can do: name what it sees, and measure pictures by what it has learnt to see."""
+
+    logits: Callable    # (weights, images float [n,H,W,C] in [-1,1]) -> a tuple of float32 [n,classes], one a label
+    features: Callable  # (weights, images) -> float32 [n,D], the layer before the logits
+
+
 class Game(NamedTuple):
-    """Players, their moves in the order of play, and the generator that is the point of it."""
+    """Players, their moves in the order of play, and what is the point of it: a generator, or a classifier."""
 
     init: Callable                       # (key, example batch) -> (Params, Extra)
     moves: tuple[tuple[str, Loss], ...]  # who moves, by which loss; a name may repeat
-    generator: Generator
+    weights: Callable                    # (params, extra) -> what the trained model reads: a mapping; the step keeps
+    #                                      its moving average, which everything below takes
+    generator: Generator | None = None
+    classifier: Classifier | None = None
     # (weights, batch, key) -> {name: float32 [B]}: figures of held-out examples, such as the ELBO in nats; or None
     evaluate: Callable | None = None

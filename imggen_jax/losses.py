@@ -142,6 +142,15 @@ def free_bits(kl: Array, nats: float) -> Array:
     return jnp.sum(jnp.where(jnp.mean(kl, axis=0, keepdims=True) > nats, kl, nats), axis=-1)
 
 
+# ---------------------------------------------------------------------------------------------------- classification
+
+
+def cross_entropy(logits: Array, label: Array) -> Array:
+    """-log p(label) under softmax(logits), in nats; logits float [B,classes], label int [B] -> float32 [B]."""
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    return -jnp.take_along_axis(log_p, label[:, None], axis=-1)[:, 0]
+
+
 # ------------------------------------------------------------------------------------------------ adversarial losses
 
 

@@ -106,7 +106,8 @@ def _train(words: list[str]) -> int:
     workdir = args.workdir or Path("runs") / Path(args.config).stem
     report = run.train(read, workdir)
     print(f"Done. Report: {report}")
-    print(f"Pictures: python -m imggen_jax.main generate --workdir {workdir} --num 64 --out out")
+    if read.game.name != "classifier":
+        print(f"Pictures: python -m imggen_jax.main generate --workdir {workdir} --num 64 --out out")
     return 0
 
 

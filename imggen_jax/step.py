@@ -21,7 +21,7 @@ class TrainState(NamedTuple):
     params: Params              # float32
     opt: Mapping[str, PyTree]   # player's name -> its optimizer's state
     extra: Extra                # what changes without being trained
-    average: Mapping            # moving average of game.generator.weights(params, extra); pictures are made from it
+    average: Mapping            # moving average of game.weights(params, extra); pictures are made from it
     healthy: Array              # bool; once False, every later round leaves the state as it is
 
 
@@ -42,7 +42,7 @@ def init_state(game: Game, optimizers: Optimizers, key: Key, batch: Batch) -> Tr
         opt={who: optimizers[who].init(params[who]) for who in movers},
         extra=extra,
         # A real copy: a buffer that is both a parameter and an average cannot be donated.
-        average=jax.tree.map(jnp.copy, game.generator.weights(params, extra)),
+        average=jax.tree.map(jnp.copy, game.weights(params, extra)),
         healthy=jnp.ones((), bool),
     )
 
@@ -100,7 +100,7 @@ def train_step(
         logs |= {f"{who}/{name}": value for name, value in scalars.items()}
 
     rate = average_rate(seen + size, size)
-    average = optax.incremental_update(game.generator.weights(params, extra), state.average, rate)
+    average = optax.incremental_update(game.weights(params, extra), state.average, rate)
     average = _choose(healthy, average, state.average)
     logs |= {"loss": jnp.stack(losses), "grad_norm": jnp.stack(norms)}
     return TrainState(state.step + healthy, params, opt, extra, average, healthy), logs

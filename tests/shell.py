@@ -62,7 +62,8 @@ def data_dir() -> str:
 
 def config(game: str = "vae", **sections: Mapping) -> dict:
     """Ten rounds of a tiny game; `sections` change values: train={"batch": 16}."""
-    spec, variant = (tiny.LABELLED, "dcgan") if game == "gan" else (tiny.SPEC, "bernoulli")
+    spec, variant = {"vae": (tiny.SPEC, "bernoulli"), "gan": (tiny.LABELLED, "dcgan"),
+                     "classifier": (tiny.LABELLED, "plain")}[game]
     made = tiny.config(game, variant, spec, steps_per_call=1)
     made["data"] |= {"name": "small", "test": "test", "dir": data_dir()}
     made["train"] |= {"images": 80}

@@ -55,6 +55,21 @@ def test_samples_are_pictures_that_depend_on_the_seed_alone(game, request):
     assert len(np.unique(images, axis=0)) == 18
 
 
+def test_a_classifier_names_pictures_and_makes_none(tmp_path):
+    imggen_jax.train(shell.config("classifier", train={"images": 16}), tmp_path)
+    model, images = imggen_jax.load(tmp_path), np.zeros((3, 16, 16, 3), np.uint8)
+    labels = model.classify(images)
+    assert labels.shape == (3,) and 0 <= labels.min() and labels.max() < 4
+    with pytest.raises(imggen_jax.api.RunError, match="names pictures and cannot make them"):
+        model.sample(1)
+    assert not list(tmp_path.glob("pictures/*"))
+
+
+def test_only_a_classifier_names_pictures(vae):
+    with pytest.raises(imggen_jax.api.RunError, match="makes pictures and cannot name them"):
+        vae.classify(np.zeros((3, 16, 16, 3), np.uint8))
+
+
 def test_samples_of_a_label_differ_from_those_of_another(gan):
     assert np.array_equal(gan.sample(2, label="green"), gan.sample(2, label=1))
     assert not np.array_equal(gan.sample(2, label=0), gan.sample(2, label=1))

@@ -16,6 +16,7 @@ from imggen_jax.runs.build import example_batch
 BATCH = 8
 SPECS = [Spec(16, 1, 0), Spec(16, 3, 4), Spec(28, 1, 3), Spec(32, 3, 0), Spec(64, 3, 2)]
 games = pytest.mark.parametrize(("name", "variant"), tiny.VARIANTS)
+MAKERS = [name for name in tiny.GAMES if name != "classifier"]  # of pictures
 
 
 def shapes(tree):
@@ -53,13 +54,17 @@ def test_every_game_is_here():
     assert found == set(tiny.GAMES), "give each module of imggen_jax/games an entry in tests/tiny.py"
     for name, entry in tiny.GAMES.items():
         for variant in entry.variants(tiny.SPEC):
-            assert {who for who, _ in tiny.build(name, variant).game.moves} == set(entry.players)
+            game = tiny.build(name, variant, entry.spec).game
+            assert {who for who, _ in game.moves} == set(entry.players)
+            assert (game.generator is None) != (game.classifier is None)
+            assert (game.generator is not None) == (name in MAKERS)
 
 
 # Each spec with each variant that has networks of its own; the other variants differ in their losses alone.
 @pytest.mark.parametrize(("name", "variant", "spec"), [
     (*names, spec) for names in tiny.VARIANTS for spec in SPECS
-    if spec == tiny.LABELLED or names[1] in ("bernoulli", "logistic_mixture", "dcgan", "r3gan")])
+    if spec == tiny.LABELLED or names[1] in ("bernoulli", "logistic_mixture", "dcgan", "r3gan")
+    or names[1] == "plain" and spec.classes])
 def test_shapes_and_dtypes_of_everything(name, variant, spec):
     for dtype in ("float32", "bfloat16") if spec == tiny.LABELLED else ("float32",):
         game = tiny.build(name, variant, spec, dtype=dtype).game
@@ -72,16 +77,23 @@ def test_shapes_and_dtypes_of_everything(name, variant, spec):
             assert shapes(new_extra) == shapes(extra)
             for leaf in (value, *scalars.values()):
                 assert (leaf.shape, leaf.dtype) == ((), jnp.float32)
-        weights = jax.eval_shape(game.generator.weights, params, extra)
+        weights = jax.eval_shape(game.weights, params, extra)
+        if game.evaluate is not None:
+            for figure in jax.eval_shape(game.evaluate, weights, batch, key).values():
+                assert (figure.shape, figure.dtype) == ((BATCH,), jnp.float32)
+        if game.classifier is not None:
+            images = jnp.zeros((3, spec.size, spec.size, spec.channels))
+            logits = jax.eval_shape(game.classifier.logits, weights, images)
+            assert shapes(logits) == (((3, spec.classes), jnp.float32),)
+            features = jax.eval_shape(game.classifier.features, weights, images)
+            assert features.shape[0] == 3 and features.ndim == 2 and features.dtype == jnp.float32
+            continue
         z = jax.eval_shape(functools.partial(game.generator.prior, n=3), key)
         assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves(z))
         condition = jnp.zeros(3, jnp.int32) if spec.classes else None
         images = jax.eval_shape(game.generator.decode, weights, z, condition)
         assert shapes(images) == ((3, spec.size, spec.size, spec.channels), jnp.float32)
         assert shapes(jax.eval_shape(game.generator.encode, weights, images, condition)) == shapes(z)
-        if game.evaluate is not None:
-            for figure in jax.eval_shape(game.evaluate, weights, batch, key).values():
-                assert (figure.shape, figure.dtype) == ((BATCH,), jnp.float32)
 
 
 @games
@@ -122,7 +134,7 @@ def test_a_move_changes_its_own_player_alone(name):
             assert bool(changed(before.params[other], after.params[other])[0]) == (other == who)
 
 
-@games
+@pytest.mark.parametrize(("name", "variant"), [names for names in tiny.VARIANTS if names[0] in MAKERS])
 def test_a_picture_depends_on_its_own_latent_and_label(name, variant):
     built, state, *_ = start(name, variant)
     generator, classes = built.game.generator, tiny.LABELLED.classes
@@ -149,11 +161,17 @@ def test_encode_and_evaluate_give_numbers_for_each_picture(name):
     built, state, *_ = start(name, variant)
     game, batch = built.game, jax.tree.map(lambda x: x[0], tiny.pictures(tiny.LABELLED, 1, 4))
     images = batch["image"] / np.float32(127.5) - 1
-    z = jax.jit(game.generator.encode)(state.average, images, batch["label"])
+    if game.generator is not None:
+        z = jax.jit(game.generator.encode)(state.average, images, batch["label"])
+    else:
+        z = jax.jit(game.classifier.features)(state.average, images), *jax.jit(game.classifier.logits)(
+            state.average, images)
     assert all(np.isfinite(leaf).all() and leaf.shape[0] == 4 for leaf in jax.tree.leaves(z))
     first = jax.tree.map(lambda leaf: np.asarray(leaf)[0], z)
     assert any(np.abs(np.asarray(leaf)[1:] - one).max() > 1e-3
                for leaf, one in zip(jax.tree.leaves(z), jax.tree.leaves(first)))
     if game.evaluate is not None:
         figures = jax.jit(game.evaluate)(state.average, {**batch, "seen": np.float32(0)}, jax.random.key(0))
-        assert all(np.isfinite(figure).all() and len(set(figure.tolist())) == 4 for figure in figures.values())
+        assert all(np.isfinite(figure).all() for figure in figures.values())
+        # Of four pictures, as many are named right or wrong, but no two are equally likely.
+        assert all(len(set(figure.tolist())) == 4 for name, figure in figures.items() if name != "accuracy")

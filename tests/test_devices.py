@@ -15,7 +15,7 @@ import pytest
 import tiny
 
 from imggen_jax import devices, step
-from imggen_jax.game import Game, Generator
+from imggen_jax.game import Game
 from imggen_jax.runs.build import check_devices
 from imggen_jax.runs.config import ConfigError, check
 
@@ -64,7 +64,7 @@ def toy(axis, prepare=lambda batch, key: batch):
         del key, batch
         return {"a": jnp.float32(1), "b": jnp.float32(-1)}, {"mean": jnp.float32(0)}
 
-    game = Game(init, (("a", first), ("b", second)), Generator(None, None, None, lambda params, extra: dict(params)))
+    game = Game(init, (("a", first), ("b", second)), lambda params, extra: dict(params))
     optimizers = dict.fromkeys("ab", optax.adam(0.05))
     one = functools.partial(step.train_step, game, optimizers, lambda seen, size: 0.1, prepare, axis=axis)
     return step.init_state(game, optimizers, jax.random.key(0), None), functools.partial(step.play, one)

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from imggen_jax import optim, step
-from imggen_jax.game import Game, Generator
+from imggen_jax.game import Game
 
 RATE = 0.5
 
@@ -30,8 +30,10 @@ def toy(*moves, **params):
         del key, batch
         return jax.tree.map(jnp.float32, params), {"count": jnp.float32(0)}
 
-    generator = Generator(None, None, None, weights=lambda params, extra: {**params, "count": extra["count"]})
-    return Game(init, tuple((who, wrapped(function)) for who, function in moves), generator)
+    def weights(params, extra):
+        return {**params, "count": extra["count"]}
+
+    return Game(init, tuple((who, wrapped(function)) for who, function in moves), weights)
 
 
 def images(*values):

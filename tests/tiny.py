@@ -19,6 +19,7 @@ LABELLED = Spec(16, 3, 4)
 class Tiny(NamedTuple):
     players: tuple[str, ...]  # those that move
     variants: Callable        # spec -> {variant: config.game without its name}
+    spec: Spec = SPEC         # the least that it can be played on
 
 
 def _vae(spec: Spec) -> dict:
@@ -54,8 +55,16 @@ def _gan(spec: Spec) -> dict:
     }
 
 
+def _classifier(spec: Spec) -> dict:
+    del spec
+    network = {"name": "classifier", "widths": (4, 8), "blocks": (1, 0), "features": 8}
+    return {"plain": {"network": network, "augment": ()},
+            "augmented": {"network": network, "augment": ("translation",)}}
+
+
 # One entry for each module of imggen_jax/games; test_contracts fails where one is missing.
-GAMES = {"vae": Tiny(("vae",), _vae), "gan": Tiny(("discriminator", "generator"), _gan)}
+GAMES = {"vae": Tiny(("vae",), _vae), "gan": Tiny(("discriminator", "generator"), _gan),
+         "classifier": Tiny(("classifier",), _classifier, Spec(16, 1, 2))}
 VARIANTS = [(name, variant) for name, tiny in GAMES.items() for variant in tiny.variants(SPEC)]
 
 

@@ -5,9 +5,11 @@
 
 `sources` finds a dataset and reads its records, `decoding` and `resize` make pictures square and of one size,
 `resident` keeps them in memory, `streamed` decodes them as they are needed, `opening` chooses between the two,
-`batches` draws from either, `stacked_mnist` and `avatars` are built in, `prepare` writes a stock TFDS dataset to disk.
-TensorFlow is needed by `prepare` alone, and `tensorflow_datasets` is imported on the first use.
+`batches` draws from either, `attributes` reads all labels of a dataset, `stacked_mnist` and `avatars` are built in,
+`prepare` writes a stock TFDS dataset to disk. TensorFlow is needed by `prepare` alone, and `tensorflow_datasets` is
+imported on the first use.
 """
+from imggen_jax.data.attributes import Attributes, load_attributes
 from imggen_jax.data.batches import ahead, batch_indices, gather
 from imggen_jax.data.opening import MEMORY, Facts, open_dataset, peek
 from imggen_jax.data.prepare import prepare
@@ -15,5 +17,5 @@ from imggen_jax.data.resident import Dataset, load
 from imggen_jax.data.sources import DataError
 from imggen_jax.data.streamed import Streamed, stream
 
-__all__ = ["MEMORY", "DataError", "Dataset", "Facts", "Streamed", "ahead", "batch_indices", "gather", "load",
-           "open_dataset", "peek", "prepare", "stream"]
+__all__ = ["MEMORY", "Attributes", "DataError", "Dataset", "Facts", "Streamed", "ahead", "batch_indices", "gather",
+           "load", "load_attributes", "open_dataset", "peek", "prepare", "stream"]

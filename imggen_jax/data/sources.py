@@ -153,6 +153,37 @@ def open_reader(source: Source) -> Callable[[Sequence[int]], list[tuple[bytes, i
     return lambda indices: [parse(index, record) for index, record in zip(indices, read(indices))]
 
 
+def class_labels(source: Source) -> dict[str, tuple[str, ...]]:
+    """{feature of type ClassLabel: the names of its values}, in the order of the names, without those of one value."""
+    import tensorflow_datasets as tfds
+
+    return {key: tuple(feature.names) for key, feature in sorted(source.builder.info.features.items())
+            if isinstance(feature, tfds.features.ClassLabel) and (feature.num_classes or 0) > 1}
+
+
+def attributes(source: Source, names: Sequence[str]) -> np.ndarray:
+    """Several labels of every example, without decoding a picture: int32 [N,len(names)].
+
+    Raises DataError naming the first example that cannot be read, or has a label outside its range.
+    """
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    known, read, rows = class_labels(source), _open_records(source), []
+    for start in range(0, source.examples, CHUNK):
+        for index, record in enumerate(read(range(start, min(start + CHUNK, source.examples))), start):
+            try:
+                feature = tf_example_pb2.Example.FromString(record).features.feature
+                row = [feature[name].int64_list.value[0] for name in names]
+            except Exception as error:  # as in `open_reader`
+                raise broken(source, index, error) from error
+            for name, label in zip(names, row):
+                if not 0 <= label < len(known[name]):
+                    raise DataError(f"example {index} of {source.title} has the {name} {label}, outside "
+                                    f"[0, {len(known[name])}); choose another split or label")
+            rows.append(row)
+    return np.array(rows, np.int32).reshape(len(rows), len(names))
+
+
 def broken(source: Source, index: int, error: Exception) -> DataError:
     """The error that names the example which cannot be read."""
     return DataError(f"example {index} of {source.title} cannot be read ({brief(error)}); "

@@ -52,6 +52,8 @@ def make(
     Raises:
       ValueError: an unknown loss, augmentation or an impossible size or number of layers.
     """
+    if isinstance(spec.classes, tuple):
+        raise ValueError("a GAN is conditioned on one label, not on several; name one in config.data.label")
     if loss not in LOSSES:
         raise ValueError(f"unknown GAN loss {loss!r}; choose from {', '.join(LOSSES)}")
     if critic_moves < 1:
@@ -131,7 +133,7 @@ def make(
 
     moves = (("discriminator", discriminator_loss),) * critic_moves + (("generator", generator_loss),)
     middle = (to_w, synthesis) if mapping else (None, None)
-    return Game(init, moves, Generator(prior, decode, _inversion(decode, latent), weights, *middle))
+    return Game(init, moves, weights, Generator(prior, decode, _inversion(decode, latent), *middle))
 
 
 def _network(role: str, spec: Spec, dtype: str, *, name: str, **keys):

@@ -50,6 +50,8 @@ def make(
     Raises:
       ValueError: an unknown likelihood, or a size that the network does not have.
     """
+    if isinstance(spec.classes, tuple):
+        raise ValueError("a VAE is conditioned on one label, not on several; name one in config.data.label")
     if likelihood not in LIKELIHOODS:
         raise ValueError(f"unknown likelihood {likelihood!r}; choose from {', '.join(LIKELIHOODS)}")
     outputs = losses.mixture_parameters(spec.channels, mixtures) if likelihood == "logistic_mixture" else spec.channels
@@ -129,7 +131,7 @@ def make(
     def weights(params, extra):
         return {"vae": params["vae"]}
 
-    return Game(init, (("vae", loss),), Generator(prior, decode, encode, weights), evaluate)
+    return Game(init, (("vae", loss),), weights, Generator(prior, decode, encode), evaluate=evaluate)
 
 
 def _networks(spec: Spec, dtype, latent: int, outputs: int, *, name: str, **keys):

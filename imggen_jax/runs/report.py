@@ -27,6 +27,8 @@ CHARTS = {
     "elbo": "ELBO, nats per image",
     "bits_per_dim": "Bits per dimension",
     "loss": "Loss",
+    "cross_entropy": "Cross-entropy, nats per image",
+    "accuracy": "Accuracy",
     "real": "Discriminator's mean output",
     "fake": "Discriminator's mean output",
     "reconstruction": "Reconstruction, nats per image",
@@ -177,8 +179,9 @@ def _commands(name: str, workdir: str, config: Mapping, data: Mapping) -> list[t
     main, at = "python -m imggen_jax.main", f"--workdir {shlex.quote(workdir)}"
     file = f"configs/{name}.py" if Path(f"configs/{name}.py").exists() else "CONFIG"
     train = f"{main} --config {shlex.quote(file)} {at}"
-    commands = [("Make pictures with it", f"{main} generate {at} --num 64 --seed 0 --out pictures")]
-    if data.get("classes"):
+    makes = config.get("game", {}).get("name") != "classifier"
+    commands = [("Make pictures with it", f"{main} generate {at} --num 64 --seed 0 --out pictures")] if makes else []
+    if makes and data.get("classes"):
         commands.append(("Make pictures of one class", f"{main} generate {at} --num 64 --label 0 --out pictures"))
     commands.append(("Go on after an interruption: the command that began it", train))
     if images := config.get("train", {}).get("images"):

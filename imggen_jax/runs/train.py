@@ -318,6 +318,8 @@ def _multiple(number: int, unit: int) -> int:
 
 
 def _shower(settings: Settings, built: Built, spec: Spec, held_out: data.Dataset | data.Streamed, log) -> Callable:
+    if built.game.generator is None:
+        return lambda weights, step: None
     sample = sampler(built.game.generator, spec)
     columns = spec.classes if 4 <= spec.classes <= 16 else 8
     number = columns * (SHOWN // columns)

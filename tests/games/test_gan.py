@@ -67,7 +67,7 @@ def test_the_generator_s_move_changes_statistics_and_the_discriminator_s_does_no
     _, (after, _) = play(game, params, extra, move=1)
     changed = jax.tree.leaves(jax.tree.map(lambda a, b: bool(jnp.any(a != b)), after, extra))
     assert changed and all(changed)
-    assert game.generator.weights(params, after)["statistics"] is after["statistics"]
+    assert game.weights(params, after)["statistics"] is after["statistics"]
 
 
 def test_labels_reach_both_players():
@@ -85,7 +85,7 @@ def test_labels_reach_both_players():
 
 def test_encode_finds_a_latent_that_decodes_to_the_image():
     game = make()
-    weights = game.generator.weights(*start(game))
+    weights = game.weights(*start(game))
     decode, encode = (jax.jit(f) for f in (game.generator.decode, game.generator.encode))
     images = decode(weights, game.generator.prior(jax.random.key(3), 4), None)
     z = encode(weights, images, None)
@@ -109,7 +109,7 @@ def test_wrong_keys_and_values_are_named():
 def test_a_mapping_comes_between_z_and_the_generator_and_is_trained_with_it():
     game = make(mapping=2)
     params, extra = start(game)
-    weights = game.generator.weights(params, extra)
+    weights = game.weights(params, extra)
     z = game.generator.prior(jax.random.key(3), 4)
     w = game.generator.mapping(weights, z)
     assert w.shape == z.shape and not np.allclose(w, z, atol=1e-2)

@@ -44,7 +44,7 @@ def test_figures_add_up_and_agree_with_the_loss(likelihood):
     game = make(spec, likelihood=likelihood)
     params, extra = start(game)
     data, key = batch(spec), jax.random.key(1)
-    figures = jax.jit(game.evaluate)(game.generator.weights(params, extra), data, key)
+    figures = jax.jit(game.evaluate)(game.weights(params, extra), data, key)
     assert all(v.shape == (4,) and v.dtype == jnp.float32 for v in figures.values())
     np.testing.assert_allclose(figures["elbo"], figures["reconstruction"] - figures["kl"], rtol=1e-5)
     np.testing.assert_allclose(figures["bits_per_dim"], -figures["elbo"] / (16 * 16 * 3 * math.log(2)), rtol=1e-5)
@@ -60,7 +60,7 @@ def test_an_untrained_model_spends_about_the_bits_of_a_wide_density(likelihood):
     params, extra = untouched(game)
     data = batch(Spec(16, 1, 0), n=1)
     data["image"] = jnp.full_like(data["image"], 128)  # x = 1/255
-    found = jax.jit(game.evaluate)(game.generator.weights(params, extra), data, jax.random.key(0))["bits_per_dim"]
+    found = jax.jit(game.evaluate)(game.weights(params, extra), data, jax.random.key(0))["bits_per_dim"]
     # N(0, exp(-2)) and the logistic, at 0.
     density = math.exp(2) / math.sqrt(2 * math.pi) if likelihood == "gaussian" else 0.25
     np.testing.assert_allclose(found, -math.log2(density / 127.5), rtol=1e-3)
@@ -97,7 +97,7 @@ def test_binary_pixels_are_drawn_anew_from_the_grey_values():
 def test_decode_and_encode_are_deterministic_in_range_and_see_the_label(likelihood):
     game = make(Spec(16, 3, 2), likelihood=likelihood)
     params, extra = start(game)
-    weights, label = game.generator.weights(params, extra), jnp.array([0, 1])
+    weights, label = game.weights(params, extra), jnp.array([0, 1])
     decode, encode = jax.jit(game.generator.decode), jax.jit(game.generator.encode)
     z = game.generator.prior(jax.random.key(0), 2)
     images = decode(weights, z, label)

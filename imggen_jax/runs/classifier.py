@@ -1,0 +1,213 @@
+"""The classifier of a dataset: trained once by the project's own step, then kept and taken from there.
+
+Scores need a network that has seen pictures like those they judge. Where no weight file of a large one is at hand, this
+one is trained in minutes on the labels that the dataset has: on all of them, each with its own answer.
+"""
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import os
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import tqdm
+
+from imggen_jax import augment, data, devices, optim, step
+from imggen_jax.game import Classifier, PyTree, Spec
+from imggen_jax.games import classifier as classifier_game
+from imggen_jax.metrics import features
+from imggen_jax.runs import checkpoint
+from imggen_jax.runs.errors import RunError
+
+# How it is trained. Change a value, and every dataset's classifier is trained anew.
+RECIPE = {
+    "version": 1,
+    "network": {"name": "classifier", "widths": (32, 64, 128), "blocks": (1, 1, 1), "features": 256},
+    "augment": ("translation",),
+    "images": 120_000,
+    "batch": 128,
+    "optimizer": {"optimizer": "adamw", "learning_rate": 2e-3, "b2": 0.99, "weight_decay": 0.05, "warmup": 10_000,
+                  "decay": "cosine", "final": 0.01, "clip": 1.0},
+    "ema": {"halflife": 5_000, "rampup": 0.05},
+    "seed": 0,
+}
+PER_CALL = 8       # rounds in one call
+CHUNK = 1024       # pictures labelled at a time
+HELD_OUT = "95%"   # of the training split is learnt where a dataset has no test split; the rest tells the accuracy
+
+
+class Labeller(NamedTuple):
+    """A trained classifier of a dataset's labels."""
+
+    names: tuple[str, ...]               # of the K labels
+    values: tuple[tuple[str, ...], ...]  # for each label, the names of its values
+    accuracy: Mapping[str, float]        # of each label, on pictures that it was not trained on
+    spec: Spec
+    space: features.Space                # its features; their class logits are those of the first label
+    classifier: Classifier
+    weights: PyTree
+
+    @property
+    def sha256(self) -> str:
+        """Over the weights."""
+        return self.space.sha256
+
+    def logits(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
+        """uint8 [n,S,S,C] -> for each label float32 [n,values]."""
+        answers = list(features.stream(self.space._replace(apply=_answers(self.classifier)), [images]))
+        joined = np.concatenate([answer.vectors for answer in answers])
+        return tuple(np.split(joined, np.cumsum([len(one) for one in self.values])[:-1], axis=-1))
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """What it takes pictures for: uint8 [n,S,S,C] -> int32 [n,K], the likeliest value of each label."""
+        return np.stack([np.argmax(each, axis=-1) for each in self.logits(images)], axis=-1).astype(np.int32)
+
+
+def obtain(
+    *, name: str, split: str, test: str, dir: str, size: int, labels: Sequence[str] | None = None,
+    recipe: Mapping = RECIPE,
+) -> Labeller:
+    """The classifier of a dataset, from the cache if it was trained before, else trained now: minutes on a CPU.
+
+    Args:
+      name, split, dir, size: of the dataset, as for `data.load`.
+      test: held-out split, on which its accuracy is measured; "" takes the last part of `split`.
+      labels: names of the labels to learn; None for all that the dataset has.
+      recipe: as RECIPE.
+
+    Raises:
+      DataError: no such dataset, or none with labels.
+      RunError: training did not work.
+    """
+    if not test:
+        split, test = f"{split}[:{HELD_OUT}]", f"{split}[{HELD_OUT}:]"
+    where = dict(name=name, dir=dir)
+    learnt = data.load_attributes(split=split, names=labels, **where)
+    pictures = data.open_dataset(split=split, size=size, label="", memory="auto", **where)
+    spec = Spec(pictures.shape[1], pictures.shape[3], tuple(len(one) for one in learnt.values))
+    identity = [pictures.fingerprint, learnt.names, learnt.values, recipe]
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    file = _folder() / f"{name.replace('/', '_').replace(':', '_')}-{key[:32]}.npz"
+    game = classifier_game.make(spec, dtype="float32", network=recipe["network"], augment=recipe["augment"])
+    shape = jax.eval_shape(lambda: game.weights(*game.init(jax.random.key(0), None)))
+    weights = _read(file, shape)
+    if weights is None:
+        weights = fit(spec, lambda rows: pictures.read(rows)[0], learnt.labels, recipe, title=f"classifier of {name}")
+        _write(file, weights)
+    labeller = _labeller(game, spec, learnt, weights)
+    held_out = data.open_dataset(split=test, size=size, label="", memory="auto", **where)
+    truth = data.load_attributes(split=test, names=learnt.names, **where).labels
+    rows = np.array_split(np.arange(len(truth)), -(-len(truth) // CHUNK))
+    right = np.mean(np.concatenate([labeller.predict(held_out.read(part)[0]) for part in rows]) == truth, axis=0)
+    return labeller._replace(accuracy={one: float(share) for one, share in zip(learnt.names, right)})
+
+
+def _labeller(game, spec: Spec, learnt: data.Attributes, weights: PyTree) -> Labeller:
+    space = features.Space(
+        name="classifier", dims=RECIPE["network"]["features"], resize="none: pictures have the dataset's own size",
+        sha256=checkpoint.fingerprint(weights), apply=_vectors(game.classifier), weights=weights)
+    return Labeller(learnt.names, learnt.values, {}, spec, space, game.classifier, weights)
+
+
+def _vectors(classifier: Classifier) -> Callable:
+    def apply(weights, images):
+        images = augment.to_float(images)
+        return classifier.features(weights, images), classifier.logits(weights, images)[0]
+
+    return apply
+
+
+@functools.lru_cache(maxsize=8)
+def _answers(classifier: Classifier) -> Callable:
+    def apply(weights, images):
+        return jax.numpy.concatenate(classifier.logits(weights, augment.to_float(images)), axis=-1), None
+
+    return apply
+
+
+def fit(spec: Spec, read: Callable, labels: np.ndarray, recipe: Mapping, title: str) -> PyTree:
+    """Train a classifier; a function of its arguments alone.
+
+    Args:
+      spec: with a tuple of classes.
+      read: rows int [B] in [0, N) -> pictures uint8 [B,S,S,C].
+      labels: int32 [N,K].
+      recipe: as RECIPE.
+      title: for the progress bar.
+
+    Returns:
+      The averaged weights, as NumPy arrays.
+
+    Raises:
+      RunError: the loss is not finite.
+    """
+    game = classifier_game.make(spec, dtype="float32", network=recipe["network"], augment=recipe["augment"])
+    length, batch, seed = recipe["images"], recipe["batch"], recipe["seed"]
+    optimizers = {"classifier": optim.make(images=length, batch=batch, accumulate=1, **recipe["optimizer"])}
+    chosen = jax.local_devices()
+    chosen = chosen[:max(n for n in range(1, len(chosen) + 1) if batch % n == 0)]
+
+    def play(axis):
+        return functools.partial(step.play, functools.partial(
+            step.train_step, game, optimizers, optim.average_rate(**recipe["ema"]), lambda batch, key: batch,
+            axis=axis))
+
+    engine = devices.make("jit", chosen, play)
+    state = engine.put_state(jax.jit(lambda: step.init_state(game, optimizers, jax.random.key(seed), None))())
+    key, rounds = jax.random.key(seed), max(1, length // batch)
+    calls = -(-rounds // PER_CALL)
+    with tqdm.tqdm(total=calls * PER_CALL * batch, desc=f"training the {title}, once", unit=" images", unit_scale=True,
+                   delay=2, mininterval=1, leave=False, disable=None) as progress:
+        for call in range(calls):
+            rows = [data.batch_indices(len(labels), seed=seed, step=i, batch=batch)
+                    for i in range(call * PER_CALL, (call + 1) * PER_CALL)]
+            batches = {"image": np.stack([read(each) for each in rows]),
+                       "label": np.stack([labels[each] for each in rows])}
+            state, logs = engine.run(state, engine.put_batches(batches), key)
+            progress.update(PER_CALL * batch)
+    if not bool(engine.fetch(state.healthy)):
+        raise RunError(f"the {title} did not train: its loss is {float(engine.fetch(logs)['loss'][-1, 0])}; check the "
+                       "dataset's pictures and labels")
+    return engine.fetch(state.average)
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("IMGGEN_JAX_CACHE") or "~/.cache/imggen_jax").expanduser() / "classifiers"
+
+
+def _read(file: Path, shape: PyTree) -> PyTree | None:
+    """The kept weights; None if there are none or they are damaged (a zip file has checksums)."""
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file) as kept:
+            flat = {name: kept[name] for name in checkpoint.flatten(shape)}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        logging.warning("training again: the kept %s is damaged (%s)", file, error)
+        return None
+    if any(flat[name].shape != leaf.shape for name, leaf in checkpoint.flatten(shape).items()):
+        logging.warning("training again: the kept %s is of another network", file)
+        return None
+    return jax.tree.unflatten(jax.tree.structure(shape), list(flat.values()))
+
+
+def _write(file: Path, weights: PyTree) -> None:
+    """Keep the weights; the file appears whole or not at all."""
+    partial = file.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(partial, "wb") as out:
+                np.savez(out, **checkpoint.flatten(weights))
+            os.replace(partial, file)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        logging.warning("cannot keep the classifier in %s (%s); it is trained again next time", file.parent, error)
