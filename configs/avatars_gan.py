@@ -12,8 +12,8 @@ def get_config() -> ConfigDict:
             "final": 0.2, "clip": 0.0}
     return ConfigDict({
         "seed": 0,
-        "data": {"name": "avatars/32x32", "split": "train", "test": "test", "dir": "", "size": 0, "label": "",
-                 "flip": False, "memory": "auto"},
+        "data": {"name": "avatars/32x32", "folder": "", "split": "train", "test": "test", "dir": "", "size": 0,
+                 "label": "", "flip": False, "memory": "auto"},
         "game": {
             "name": "gan",
             "latent": 64,

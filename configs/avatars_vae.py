@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     return ConfigDict({
         "seed": 0,
-        "data": {"name": "avatars/32x32", "split": "train", "test": "test", "dir": "", "size": 0, "label": "",
-                 "flip": False, "memory": "auto"},
+        "data": {"name": "avatars/32x32", "folder": "", "split": "train", "test": "test", "dir": "", "size": 0,
+                 "label": "", "flip": False, "memory": "auto"},
         "game": {
             "name": "vae",
             "latent": 64,

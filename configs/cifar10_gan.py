@@ -17,8 +17,8 @@ def get_config() -> ConfigDict:
             "final": 0.25, "clip": 0.0}
     return ConfigDict({
         "seed": 0,
-        "data": {"name": "cifar10", "split": "train", "test": "test", "dir": "", "size": 0, "label": "label",
-                 "flip": True, "memory": "auto"},
+        "data": {"name": "cifar10", "folder": "", "split": "train", "test": "test", "dir": "", "size": 0,
+                 "label": "label", "flip": True, "memory": "auto"},
         "game": {
             "name": "gan",
             "latent": 64,

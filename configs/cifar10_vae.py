@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     return ConfigDict({
         "seed": 0,
-        "data": {"name": "cifar10", "split": "train", "test": "test", "dir": "", "size": 0, "label": "", "flip": True,
-                 "memory": "auto"},
+        "data": {"name": "cifar10", "folder": "", "split": "train", "test": "test", "dir": "", "size": 0,
+                 "label": "", "flip": True, "memory": "auto"},
         "game": {
             "name": "vae",
             "latent": 128,

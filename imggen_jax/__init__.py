@@ -7,11 +7,12 @@
 import importlib
 
 __version__ = "0.1.0"
-__all__ = ["describe", "generate", "load", "prepare", "read_config", "train"]
+__all__ = ["describe", "generate", "ingest", "load", "prepare", "read_config", "train"]
 
 _HOME = {
     "describe": "imggen_jax.api",
     "generate": "imggen_jax.api",
+    "ingest": "imggen_jax.data",
     "load": "imggen_jax.api",
     "prepare": "imggen_jax.data",
     "train": "imggen_jax.api",

@@ -1,4 +1,4 @@
-"""Every verb as a function: train, load, generate, describe, prepare."""
+"""Verbs as functions: train, load, generate, describe; `data` has prepare and ingest."""
 from __future__ import annotations
 
 import math

@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,12 +18,14 @@ Trains what a config describes, or goes on with it: the same command resumes.
 examples:
   python -m imggen_jax.main --config configs/avatars_vae.py
   python -m imggen_jax.main --config configs/mnist_vae.py --workdir runs/digits --config.train.batch=64
+  python -m imggen_jax.main --config configs/folder_gan.py --config.data.folder=holiday      # your own pictures
   python -m imggen_jax.main --config configs/cifar10_gan.py --coordinator auto        # on every host of a TPU pod
 
 other verbs (each has --help):
   generate   make pictures with a trained run
   describe   print a run's facts as JSON
   prepare    download and prepare a stock TFDS dataset, once
+  data       look through a folder of pictures and make a dataset of it
 """
 GENERATE = """\
 Writes OUT/<seed of the picture, 6 digits>.png and OUT/grid.png. Picture number k has seed S+k, and is the same whatever
@@ -45,11 +48,24 @@ Downloads a stock TFDS dataset and prepares it as array_record, once; training t
 example:
   python -m imggen_jax.main prepare --name cifar10
 """
+DATA = """\
+Makes a TFDS dataset (array_record) of a folder tree, a zip or a tar of pictures, once, and prints what it found.
+Nothing in the folder is changed. Training with --config.data.folder=PATH does the same by itself; this verb is for
+looking first, and for what a config does not say: padding, background, licence.
+
+Sub-folders name the labels; train, test and val are splits. NAME.txt beside NAME.jpg is its caption; metadata.csv or
+metadata.jsonl (with a column file_name) hold captions (text), source, licence, consent, label and any attributes.
+
+examples:
+  python -m imggen_jax.main data --folder holiday
+  python -m imggen_jax.main data --folder holiday.zip --size 128 --fit pad --background "#202020" --out prepared
+  python -m imggen_jax.main data --folder scans --licence "CC BY 4.0"
+"""
 
 
 def main(words: Sequence[str]) -> int:
     """Run a command line; returns the exit code: 0 done, 1 diverged or disk full, 2 wrong input, 128 + signal."""
-    verbs = {"generate": _generate, "describe": _describe, "prepare": _prepare}
+    verbs = {"generate": _generate, "describe": _describe, "prepare": _prepare, "data": _data}
     if words and words[0] not in verbs and not words[0].startswith("-"):
         print(f"error: unknown verb {words[0]!r}; choose {', '.join(verbs)}, or train with --config FILE",
               file=sys.stderr)
@@ -149,6 +165,36 @@ def _prepare(words: list[str]) -> int:
     from imggen_jax import data
 
     data.prepare(args.name, args.dir)
+    return 0
+
+
+def _data(words: list[str]) -> int:
+    from imggen_jax import data
+    from imggen_jax.data import folders
+
+    parser = _parser("data", DATA)
+    parser.add_argument("--folder", required=True, metavar="PATH", help="a folder, a zip or a tar")
+    parser.add_argument("--size", type=int, default=64, metavar="S", help="side in pixels (default: 64)")
+    parser.add_argument("--out", default="", metavar="DIR",
+                        help="TFDS data_dir to write to (default: $IMGGEN_JAX_CACHE/folders or "
+                             "~/.cache/imggen_jax/folders)")
+    parser.add_argument("--fit", default="crop", metavar="F", help="crop to the central square, or pad (default: crop)")
+    parser.add_argument("--background", default="white", metavar="C",
+                        help="colour behind transparency and padding, as white or #20a040 (default: white)")
+    parser.add_argument("--licence", default="", metavar="L", help="of pictures for which the metadata name none")
+    parser.add_argument("--min-side", type=int, metavar="P",
+                        help="pixels; pictures with a shorter side are left out (default: half of S)")
+    parser.add_argument("--max-pixels", type=int, default=folders.MAX_PIXELS, metavar="P",
+                        help=f"pictures with more are left out (default: {folders.MAX_PIXELS})")
+    args = parser.parse_args(words)
+    made = data.ingest(args.folder, size=args.size, out=args.out, fit=args.fit, background=args.background,
+                       licence=args.licence, min_side=args.min_side, max_pixels=args.max_pixels)
+    for what, value in folders.lines(made.card):
+        print(f"{what:18}{value}")
+    print(f"{'Every file':18}{made.folder / 'ingest.html'}")
+    print(f"{'Dataset':18}{made.folder}")
+    print(f"{'Train with it':18}--config configs/folder_gan.py --config.data.name={made.name} "
+          f"--config.data.dir={shlex.quote(made.dir)} --config.data.size={args.size}")
     return 0
 
 

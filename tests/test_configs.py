@@ -20,7 +20,8 @@ from imggen_jax.runs.config import ConfigError, check, differences, flatten, rea
 ROOT = Path(imggen_jax.__file__).parent
 SHIPPED = sorted((ROOT.parent / "configs").glob("*.py"))
 SPECS = {"avatars/32x32": Spec(32, 3, 5), "avatars/64x64": Spec(64, 3, 5), "mnist": Spec(28, 1, 10),
-         "stacked_mnist": Spec(32, 3, 1000), "cifar10": Spec(32, 3, 10)}
+         "stacked_mnist": Spec(32, 3, 1000), "cifar10": Spec(32, 3, 10),
+         "": Spec(64, 3, 0)}  # of a folder, which its config does not name
 shipped = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 
 
@@ -56,7 +57,8 @@ def sections_of(config, prefix="") -> list[str]:
 
 
 def test_there_are_the_promised_ones():
-    assert {"avatars_vae", "avatars_gan", "mnist_vae", "stacked_mnist_gan", "cifar10_vae", "cifar10_gan"} <= {
+    assert {"avatars_vae", "avatars_gan", "mnist_vae", "stacked_mnist_gan", "cifar10_vae", "cifar10_gan",
+            "folder_vae", "folder_gan"} <= {
         path.stem for path in SHIPPED}
 
 
@@ -140,6 +142,7 @@ def test_values_of_a_wrong_type_are_named():
     ("train.dtype", "float64", "unknown config.train.dtype 'float64'; choose float32 or bfloat16"),
     ("data.memory", "disk", "unknown config.data.memory 'disk'; choose one of auto, resident, stream"),
     ("game.name", "vea", "unknown config.game.name 'vea'"),
+    ("data.folder", "here", "config.data.name is 'tiny' and config.data.folder is 'here'; set one of them"),
     ("seed", 2**32, "config.seed is 4294967296; it must be from 0 to 4294967295"),
     ("game.name", 3, "config.game.name must be of type str, not int"),
     ("game.likelihood", "poisson", "config.game: unknown likelihood 'poisson'"),
@@ -266,6 +269,7 @@ def test_differences_lists_what_would_be_computed_otherwise():
     new = copy.deepcopy(old)
     new["train"]["images"], new["log"]["save"], new["devices"]["count"], new["data"]["dir"] = 1, 2, 3, "elsewhere"
     new["data"]["memory"] = "stream"
+    new["data"]["folder"] = "there"
     assert differences(old, new) == []
     new["train"]["batch"], new["game"]["network"]["widths"], new["seed"] = 16, (4, 8), 1
     del new["players"]["vae"]["b1"]

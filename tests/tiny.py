@@ -76,7 +76,7 @@ def config(name: str, variant: str, spec: Spec = SPEC, *, batch: int = 8, flip: 
             "clip": 0.0, **player}
     return {
         "seed": 0,
-        "data": {"name": "tiny", "split": "train", "test": "", "dir": "", "size": 0,
+        "data": {"name": "tiny", "folder": "", "split": "train", "test": "", "dir": "", "size": 0,
                  "label": "label" if spec.classes else "", "flip": flip, "memory": "resident"},
         "game": {"name": name, **tiny.variants(spec)[variant]},
         "players": {who: dict(adam) for who in tiny.players},

@@ -6,16 +6,17 @@
 `sources` finds a dataset and reads its records, `decoding` and `resize` make pictures square and of one size,
 `resident` keeps them in memory, `streamed` decodes them as they are needed, `opening` chooses between the two,
 `batches` draws from either, `attributes` reads all labels of a dataset, `stacked_mnist` and `avatars` are built in,
-`prepare` writes a stock TFDS dataset to disk. TensorFlow is needed by `prepare` alone, and `tensorflow_datasets` is
-imported on the first use.
+`prepare` writes a stock TFDS dataset to disk, `folders` makes one of a folder of pictures. TensorFlow is needed by
+`prepare` alone, and `tensorflow_datasets` is imported on the first use.
 """
 from imggen_jax.data.attributes import Attributes, load_attributes
 from imggen_jax.data.batches import ahead, batch_indices, gather
+from imggen_jax.data.folders import card, ingest
 from imggen_jax.data.opening import MEMORY, Facts, open_dataset, peek
 from imggen_jax.data.prepare import prepare
 from imggen_jax.data.resident import Dataset, load
 from imggen_jax.data.sources import DataError
 from imggen_jax.data.streamed import Streamed, stream
 
-__all__ = ["MEMORY", "Attributes", "DataError", "Dataset", "Facts", "Streamed", "ahead", "batch_indices", "gather",
-           "load", "load_attributes", "open_dataset", "peek", "prepare", "stream"]
+__all__ = ["MEMORY", "Attributes", "DataError", "Dataset", "Facts", "Streamed", "ahead", "batch_indices", "card",
+           "gather", "ingest", "load", "load_attributes", "open_dataset", "peek", "prepare", "stream"]

@@ -18,7 +18,8 @@ class ConfigError(ValueError):
 
 
 class Data(NamedTuple):
-    name: str    # TFDS name, with config and version if wished: "mnist", "avatars/32x32"
+    name: str    # TFDS name, with config and version if wished: "mnist", "avatars/32x32"; "" with a folder
+    folder: str  # a folder, zip or tar of one's own pictures, ingested on the first use; "" for none
     split: str   # pictures to train on
     test: str    # held-out pictures; "" for none
     dir: str     # TFDS data_dir; "" for TFDS's own
@@ -57,7 +58,8 @@ class Log(NamedTuple):
 
 SECTIONS = {"data": Data, "train": Train, "ema": Ema, "devices": Devices, "log": Log}
 # What may differ when a run is taken up again: how long, where and how often, but not what is computed.
-FREE = ("train.images", "devices.", "log.", "data.dir", "data.memory")
+# Not where a folder lies either: a run checks that its pictures are the same.
+FREE = ("train.images", "devices.", "log.", "data.dir", "data.folder", "data.memory")
 
 
 class Settings(NamedTuple):
@@ -124,7 +126,16 @@ def check(config: ConfigDict | Mapping) -> Settings:
     for who, options in settings.players.items():
         check_type(f"config.players.{who}", options, Mapping)
     _ranges(settings)
+    _one_source(settings.data)
     return settings
+
+
+def _one_source(data: Data) -> None:
+    if data.folder and data.name:
+        raise ConfigError(f"config.data.name is {data.name!r} and config.data.folder is {data.folder!r}; set one of "
+                          "them, the other to ''")
+    if data.folder and data.size < 1:
+        raise ConfigError("config.data.size is 0; pictures of a folder are made square, of a side that it gives")
 
 
 def _section(where: str, section: Mapping, kind: type):

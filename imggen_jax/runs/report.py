@@ -140,6 +140,7 @@ def _facts(config: Mapping, data: Mapping, run: Mapping, lines: Sequence[Mapping
     facts = []
     if data:
         facts.append(("Dataset", f"{data['name']}, {data['split']}: {data['examples']:,} pictures"))
+    facts += _own_pictures(data.get("card"))
     if data and data["classes"]:
         names = data["label_names"]
         more = f" and {len(names) - LABELS:,} more" if len(names) > LABELS else ""
@@ -156,6 +157,21 @@ def _facts(config: Mapping, data: Mapping, run: Mapping, lines: Sequence[Mapping
         facts.append(("Speed", f"{_figure(statistics.median(speeds))} images/s (median)"))
     facts += [(f"Parameters of {player}", f"{count:,}") for player, count in run.get("players", {}).items()]
     facts += [(label, str(run[key])) for label, key in (("Devices", "devices"), ("Seed", "seed")) if key in run]
+    return facts
+
+
+def _own_pictures(card: Mapping | None) -> list[tuple[str, str]]:
+    """What the card of an ingested folder says, the ledger first of all."""
+    if not card:
+        return []
+    left_out = sum(card["quarantined"].values())
+    facts = [("Made from", f"{card['path']}: {card['pictures']:,} pictures, {left_out:,} files left out, "
+              f"{card['duplicates']:,} duplicates dropped")]
+    for key, column in card["ledger"].items():
+        values = [f"{value} ({count:,})" for value, count in list(column["values"].items())[:5]]
+        more = [f"{column['different'] - len(values):,} more"] if column["different"] > len(values) else []
+        missing = [f"not stated ({column['missing']:,})"] if column["missing"] else []
+        facts.append((key.capitalize(), ", ".join(values + more + missing)))
     return facts
 
 

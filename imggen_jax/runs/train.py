@@ -23,7 +23,7 @@ from imggen_jax.augment import to_float
 from imggen_jax.game import PyTree, Spec
 from imggen_jax.runs import checkpoint, pictures, report
 from imggen_jax.runs.build import Built, build, check_devices, parameter_counts
-from imggen_jax.runs.config import Settings, check, differences, to_dict
+from imggen_jax.runs.config import ConfigError, Settings, check, differences, to_dict
 from imggen_jax.runs.errors import Diverged, Interrupted, RunError, SaveError
 from imggen_jax.runs.evaluate import evaluator
 from imggen_jax.runs.log import open_log
@@ -72,6 +72,7 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
     latest = checkpoint.latest_step(workdir)
     if latest is not None and latest >= rounds:
         return _complete(workdir, latest * batch)
+    settings = _ingested(settings)
     spec, train_set, test_set = _load_data(settings)
     built = build(settings, spec)
     try:
@@ -159,6 +160,23 @@ def read_json(path: Path) -> dict | None:
     return content
 
 
+def _ingested(settings: Settings) -> Settings:
+    """With the dataset that config.data.folder was made into, now or earlier, in place of the folder."""
+    wanted = settings.data
+    if not wanted.folder:
+        if not wanted.name:
+            raise ConfigError("no data are named; set --config.data.folder=PATH to a folder, zip or tar of pictures, "
+                              "or --config.data.name to a TFDS dataset")
+        return settings
+    build(settings, Spec(wanted.size, 3, 2 if wanted.label else 0))  # what cannot work is told before pictures are read
+    made = data.ingest(wanted.folder, size=wanted.size)
+    if jax.process_index() == 0:
+        left_out = sum(made.card["quarantined"].values())
+        print(f"{wanted.folder}: {made.card['pictures']:,} pictures, {left_out:,} files left out; see "
+              f"{made.folder / 'ingest.html'}", file=sys.stderr, flush=True)
+    return settings._replace(data=wanted._replace(name=made.name, dir=made.dir))
+
+
 def _load_data(settings: Settings) -> tuple[Spec, data.Dataset | data.Streamed, data.Dataset | data.Streamed | None]:
     wanted = settings.data
     common = dict(name=wanted.name, dir=wanted.dir, size=wanted.size, label=wanted.label, memory=wanted.memory)
@@ -177,13 +195,15 @@ def _write_facts(workdir, config, settings, spec, train_set, built, chosen) -> N
     from imggen_jax import __version__
 
     if (old := read_json(workdir / "data.json")) and old.get("fingerprint") != train_set.fingerprint:
-        raise RunError(f"the pictures of {settings.data.name!r} are not those that {workdir} was trained on; choose "
-                       "another --workdir, or put back the dataset")
+        raise RunError(f"the pictures of {settings.data.folder or settings.data.name!r} are not those that {workdir} "
+                       "was trained on; choose another --workdir, or put back the dataset")
+    card = data.card(name=settings.data.name, dir=settings.data.dir)
     facts = {
         "data.json": {
             "name": settings.data.name, "split": settings.data.split, **spec._asdict(),
             "label_names": list(train_set.label_names), "fingerprint": train_set.fingerprint,
             "examples": train_set.shape[0],
+            **({"card": card} if card else {}),
         },
         "run.json": {
             "players": parameter_counts(built.shape.params), "devices": devices.describe(chosen),

@@ -175,6 +175,21 @@ def test_values_that_were_not_finite_leave_a_gap_and_no_error(tmp_path):
     assert "0.25" in page.text and len(page.all("svg")) == 3
 
 
+def test_what_own_pictures_were_made_of_is_told_with_their_ledger(tmp_path):
+    def column(stated, missing, values):
+        return {"stated": stated, "missing": missing, "different": len(values), "values": values}
+
+    ledger = {"source": column(90, 0, {f"https://a.example/{i}": 15 for i in range(6)}),
+              "licence": column(80, 10, {"CC0": 50, HOSTILE: 30}), "consent": column(0, 90, {})}
+    card = {"path": "/pictures/pets", "pictures": 90, "quarantined": {"broken": 3, "too small": 4}, "duplicates": 2,
+            "ledger": ledger}
+    page = _page(_run(tmp_path, data={"card": card}))
+    assert "/pictures/pets: 90 pictures, 7 files left out, 2 duplicates dropped" in page.text
+    assert f"CC0 (50), {HOSTILE} (30), not stated (10)" in page.text and "not stated (90)" in page.text
+    assert "https://a.example/4 (15), 1 more" in page.text and "a.example/5" not in page.text
+    assert len(page.all("script")) == 1
+
+
 def test_a_thousand_classes_are_not_all_written_out(tmp_path):
     names = [f"class-{k:03d}" for k in range(1000)]
     text = _page(_run(tmp_path, kinds=(), data={"classes": 1000, "label_names": names})).text

@@ -1,0 +1,20 @@
+"""Your own pictures by a DCGAN with the R3GAN losses: relativistic, with R1 and R2.
+
+Makes: 64x64 pictures like those in a folder, a zip or a tar; --config.data.size=32 makes smaller ones, four times as
+fast. Expected: the colours and layouts of the folder; objects need thousands of pictures and a longer run.
+Hardware and time: two CPU cores, about an hour by estimate.
+Run: python -m imggen_jax.main --config configs/folder_gan.py --config.data.folder=PATH
+"""
+from ml_collections import ConfigDict
+
+from configs.avatars_gan import get_config as parent
+
+
+def get_config() -> ConfigDict:
+    config = parent()
+    config.data.name, config.data.folder, config.data.size = "", "", 64
+    config.data.split, config.data.test, config.data.flip = "train", "", True
+    config.game.augment = ("colour", "translation", "cutout")
+    config.train.images, config.train.batch = 200_000, 32
+    config.log.show = config.log.save = 20_000
+    return config

@@ -1,0 +1,14 @@
+"""Someone's own pictures: a messy folder, zip or tar becomes a TFDS dataset, once, and is used from then on.
+
+    made = ingest("holiday.zip", size=64)
+    dataset = data.load(name=made.name, dir=made.dir, split="train", size=64, label="")
+
+`members` finds files and opens them safely, `pixels` makes of one file the picture that a viewer shows, `worker` does
+so in processes that a hostile file cannot leave, `notes` reads what is said beside pictures, `store` remembers all of
+it in SQLite, `similar` finds near duplicates, `layout` chooses splits, labels and attributes, `dataset` writes the
+array_record files, `report` tells what became of every file, and `ingestion` puts it together.
+"""
+from imggen_jax.data.folders.ingestion import MAX_PIXELS, Ingested, card, ingest
+from imggen_jax.data.folders.report import lines
+
+__all__ = ["MAX_PIXELS", "Ingested", "card", "ingest", "lines"]

@@ -1,0 +1,312 @@
+"""A messy folder, zip or tar becomes a TFDS dataset, once: find, decode, choose, write, tell."""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import NamedTuple
+
+import tqdm
+from PIL import ImageColor
+
+from imggen_jax.data import sources
+from imggen_jax.data.folders import dataset, layout, notes, pixels, report, worker
+from imggen_jax.data.folders.members import Member, Place, find, members, read, stamp
+from imggen_jax.data.folders.pixels import Refused, Wanted
+from imggen_jax.data.folders.store import Store, stem
+from imggen_jax.data.sources import DataError, brief
+
+MAX_PIXELS = 80_000_000  # of one picture: phones make 50 million
+_SAVE_EVERY = 1.0        # seconds between commits
+
+
+class Ingested(NamedTuple):
+    """A dataset made of someone's own pictures."""
+
+    name: str     # for config.data.name, with `dir`
+    dir: str      # TFDS data_dir
+    folder: Path  # of the dataset: the shards, README.md, card.json, ingest.json, ingest.html, ledger.csv
+    card: dict    # what was found, as in card.json
+
+
+def ingest(folder: str | os.PathLike, *, size: int = 64, out: str | os.PathLike = "", fit: str = "crop",
+           background: str = "white", licence: str = "", min_side: int | None = None, max_pixels: int = MAX_PIXELS,
+           workers: int | None = None) -> Ingested:
+    """Makes a TFDS dataset (array_record) of the pictures in a folder tree, a zip or a tar; a second call finds it.
+
+    The dataset's name is folder_<key>, and the key a sha256 over the files' contents and names, what is said about
+    them, and the arguments that shape the pictures. A call that was killed goes on where it was.
+
+    Args:
+      folder: a folder with any tree in it, a zip, or a tar (also compressed). Sub-folders name the labels.
+      size: side of the pictures in pixels.
+      out: the TFDS data_dir to write to; "" for $IMGGEN_JAX_CACHE/folders or ~/.cache/imggen_jax/folders.
+      fit: "crop" to the central square, or "pad" to a square.
+      background: colour behind transparency and padding, as CSS writes it: "white", "#20a040".
+      licence: of pictures for which no table names one.
+      min_side: pixels; a picture whose shorter side is below is left out. None for half of `size`.
+      max_pixels: a picture with more is left out.
+      workers: processes that decode; None for one more than there are cores, 16 at most.
+
+    Raises:
+      DataError: nothing usable there, an argument or a table that makes no sense, or no place to write to.
+    """
+    wanted = _wanted(size, fit, background, min_side, max_pixels)
+    if workers is not None and workers < 1:
+        raise DataError(f"workers is {workers}; it must be at least 1")
+    place, root = find(folder), home(out)
+    options = {"recipe": pixels.RECIPE, **wanted._asdict(), "licence": notes.clean(licence)}
+    mark = hashlib.sha256(json.dumps([stamp(place), options]).encode()).hexdigest()[:32]
+    try:
+        with _alone(root, mark):
+            known = _known(root, mark)
+            return known if known is not None else _make(place, root, mark, wanted, options, workers)
+    except OSError as error:
+        raise DataError(f"cannot write to {root} ({error.strerror or error}); give another folder by "
+                        "--out, or by $IMGGEN_JAX_CACHE") from error
+    except sqlite3.Error as error:
+        raise DataError(f"{root / '.ingest' / mark} cannot be used ({brief(error)}); make room on the disk, or delete "
+                        "that folder, and run the same command again") from error
+
+
+def home(out: str | os.PathLike = "") -> Path:
+    """The TFDS data_dir of ingested folders."""
+    if out:
+        return Path(out).expanduser().absolute()
+    cache = os.environ.get("IMGGEN_JAX_CACHE") or "~/.cache/imggen_jax"
+    return Path(cache).expanduser().absolute() / "folders"
+
+
+def _wanted(size: int, fit: str, background: str, min_side: int | None, max_pixels: int) -> Wanted:
+    if size < 1:
+        raise DataError(f"size is {size}; give the side of the pictures in pixels, such as 64")
+    if fit not in pixels.FITS:
+        raise DataError(f"unknown fit {fit!r}; choose {' or '.join(pixels.FITS)}")
+    try:
+        colour = ImageColor.getrgb(background)
+    except ValueError as error:
+        raise DataError(f"background {background!r} is no colour; write it as white or #20a040") from error
+    if len(colour) != 3:
+        raise DataError(f"background {background!r} must be opaque; write it as white or #20a040")
+    least = (size + 1) // 2 if min_side is None else min_side
+    if least < 1 or max_pixels < 1:
+        raise DataError(f"min_side is {least} and max_pixels {max_pixels}; both must be at least 1")
+    return Wanted(size, fit, colour, least, max_pixels)
+
+
+@contextlib.contextmanager
+def _alone(root: Path, mark: str) -> Iterator[None]:
+    """Only one process at a time makes this dataset; the others wait, and find it made."""
+    base = root / ".ingest"
+    base.mkdir(parents=True, exist_ok=True)
+    with open(base / f"{mark}.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another process ingests this folder; waiting for it", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _known(root: Path, mark: str) -> Ingested | None:
+    """What an earlier call made of the same, None if it is not there any more."""
+    pointer = root / ".ingest" / f"{mark}.json"
+    try:
+        name = json.loads(pointer.read_text())["name"]
+        return _opened(root, name)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def card(*, name: str, dir: str) -> dict | None:
+    """What card.json of a prepared dataset says, as `Ingested.card`; None for one that was not ingested."""
+    folder = sources.find_prepared(sources.parse_name(name), sources.data_dir(dir))
+    try:
+        return None if folder is None else json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / 'card.json'} cannot be read ({brief(error)}); ingest the folder again") from error
+
+
+def _opened(root: Path, name: str) -> Ingested:
+    """An ingested dataset that lies there; raises FileNotFoundError or ValueError."""
+    folder = root / name / dataset.VERSION
+    return Ingested(name, str(root), folder, json.loads((folder / "card.json").read_text(encoding="utf-8")))
+
+
+def _make(place: Place, root: Path, mark: str, wanted: Wanted, options: dict, workers: int | None) -> Ingested:
+    work = root / ".ingest" / mark
+    work.mkdir(exist_ok=True)
+    with contextlib.closing(Store(work / "work.sqlite")) as store:
+        if not store.fact("scanned"):
+            _scan(place, store)
+        if not store.fact("decoded"):
+            _decode(place, store, wanted, workers or min((os.cpu_count() or 1) + 1, 16))
+        store.choose()
+        plan = layout.plan(store)
+        card = report.survey(place, store, plan, options)
+        if not card["pictures"]:
+            report.write(work, "nothing", store, card)
+            raise DataError(f"{place.path} has no picture that can be used: {report.counts(card['quarantined'])}; "
+                            f"see {work / 'ingest.html'}")
+        name = f"folder_{_key(store, options)[:16]}"
+        if not (root / name / dataset.VERSION / "card.json").is_file():
+            part = work / "dataset"
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            dataset.write(part, name, store, plan, options)
+            report.write(part, name, store, card)
+            (root / name).mkdir(exist_ok=True)
+            shutil.rmtree(root / name / dataset.VERSION, ignore_errors=True)  # one that has lost its card
+            os.replace(part, root / name / dataset.VERSION)
+    pointer = root / ".ingest" / f"{mark}.json"
+    pointer.with_suffix(".tmp").write_text(json.dumps({"name": name, "of": str(place.path)}) + "\n")
+    os.replace(pointer.with_suffix(".tmp"), pointer)
+    shutil.rmtree(work)
+    return _opened(root, name)
+
+
+def _key(store: Store, options: dict) -> str:
+    """sha256 hex over all that decides the dataset: the files by name and content, what is said of them, options."""
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+    for name, sha, reason in store.all("select name, sha, reason from files order by name"):
+        digest.update(f"{name}\0{sha.hex() if sha else reason}\n".encode())
+    for table in ("captions", "rows"):
+        for pair in store.all(f"select * from {table} order by name"):
+            digest.update(f"{table}\0{pair[0]}\0{pair[1]}\n".encode())
+    return digest.hexdigest()
+
+
+# -------------------------------------------------------------------------------------------------------------- scan
+
+
+def _scan(place: Place, store: Store) -> None:
+    """Notes every file, and reads what is said about pictures. All in one transaction: it is quick."""
+    progress = tqdm.tqdm(desc=f"looking through {place.path.name}", unit=" files", delay=2, mininterval=1, leave=False,
+                         disable=None)
+    with store.base, progress:
+        store.begin_scan()
+        repeated = 0
+        for member in members(place):
+            name = member.name.rpartition("/")[2]
+            if member.refused is None and name in notes.TABLES:
+                with member.open() as file:
+                    repeated += store.add_rows(notes.rows(member.name, file))
+                member = member._replace(refused=("note", "table"))
+            elif member.refused is None and name.lower().endswith(".txt"):
+                member = member._replace(refused=_read_caption(member, store))
+            store.add_file(member)
+            progress.update()
+        store.set_fact("repeated_rows", repeated)
+        store.set_fact("scanned", True)
+
+
+def _read_caption(member: Member, store: Store) -> tuple[str, str]:
+    """Keeps the text of NAME.txt; what the file is from then on."""
+    if member.size > notes.MOST_TEXT:
+        return "not a picture", "a text too long for a caption"
+    try:
+        with member.open() as file:
+            text = notes.clean(read(file, b"", notes.MOST_TEXT).decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        return "not a picture", "a text that is not UTF-8"
+    except Refused as error:
+        return error.reason, str(error)
+    store.add_caption(stem(member.name), text)
+    return "note", "caption"
+
+
+# ------------------------------------------------------------------------------------------------------------ decode
+
+
+class _Read(NamedTuple):
+    """A file on its way through a worker."""
+
+    name: str
+    sha: bytes | None                  # None where it was not read to its end
+    refused: tuple[str, str] | None
+    decoded: worker.Decoded | None
+
+
+def _decode(place: Place, store: Store, wanted: Wanted, workers: int) -> None:
+    """Reads and decodes every file that is not yet; commits every second."""
+    total = store.ask("select count(*) from files where reason is null")
+    done = store.ask("select count(*) from files where reason is null and sha is not null")
+    progress = tqdm.tqdm(total=total, initial=done, desc=f"reading {place.path.name}", unit=" pictures", delay=2,
+                         mininterval=1, leave=False, disable=None)
+    saved = time.monotonic()
+    with store.base:  # commits in its midst too
+        with worker.crew(workers, wanted) as idle, ThreadPoolExecutor(workers) as pool, progress:
+            for result in _stream(_tasks(place, store, idle, pool), 2 * workers):
+                _keep(store, result)
+                progress.update()
+                if time.monotonic() - saved > _SAVE_EVERY:
+                    store.base.commit()
+                    saved = time.monotonic()
+        store.set_fact("decoded", True)
+
+
+def _keep(store: Store, result: _Read) -> None:
+    if result.refused is not None:
+        store.add_refusal(result.name, *result.refused)
+    else:
+        store.add_picture(result.name, result.sha, result.decoded)
+
+
+def _tasks(place: Place, store: Store, idle, pool: ThreadPoolExecutor) -> Iterator[Future]:
+    """One future for each pending file. A folder's files are read by the threads, an archive's here, in its order."""
+    taken: set[str] | None = set() if store.fact("repeated") else None
+    for member in members(place):
+        if member.refused is None and store.pending(member.name):
+            if taken is not None:  # of a name that an archive repeats, the first is read
+                if member.name in taken:
+                    continue
+                taken.add(member.name)
+            if place.kind == "folder":
+                yield pool.submit(lambda member=member: _through(member.name, *_bytes(member), idle))
+            else:
+                yield pool.submit(_through, member.name, *_bytes(member), idle)
+
+
+def _stream(tasks: Iterator[Future], most: int) -> Iterator[_Read]:
+    """Results as they come, with at most so many on their way."""
+    running: set[Future] = set()
+    for task in tasks:
+        running.add(task)
+        if len(running) >= most:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (each.result() for each in done)
+    yield from (each.result() for each in running)
+
+
+def _bytes(member: Member) -> tuple[bytes, tuple[str, str] | None]:
+    """A file's content, or why there is none. Of what is no picture only the head is read."""
+    try:
+        with member.open() as file:
+            head = file.read(pixels.HEAD)
+            pixels.sniff(head)
+            return read(file, head, pixels.MAX_BYTES), None
+    except Refused as error:
+        return b"", (error.reason, str(error))
+    except Exception as error:  # noqa: BLE001 - zipfile and tarfile raise many types for damaged members
+        return b"", ("broken", brief(error))
+
+
+def _through(name: str, data: bytes, refused: tuple[str, str] | None, idle) -> _Read:
+    if refused is not None:
+        return _Read(name, None, refused, None)
+    decoder = idle.get()
+    try:
+        return _Read(name, hashlib.sha256(data).digest(), None, decoder.decode(data))
+    finally:
+        idle.put(decoder)

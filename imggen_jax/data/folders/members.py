@@ -1,0 +1,229 @@
+"""What lies in a folder, a zip or a tar: its files, one after the other, read in place.
+
+Nothing of an archive is written to disk, so no member can land anywhere. Those that would (names that climb out,
+links, devices) are refused all the same, in folders too: what such a thing shows is not what lies there. Memory does
+not grow with what the files hold; a name costs some hundred bytes (of one directory at a time, or of a whole zip).
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from imggen_jax.data.folders.pixels import Refused
+from imggen_jax.data.sources import DataError, brief
+
+# Left by systems beside the user's own files. Names of files, and of folders with all that is in them.
+_SYSTEM_FILES = re.compile(r"\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|\.directory", re.IGNORECASE)
+_SYSTEM_FOLDERS = re.compile(r"__MACOSX|\.git|\.svn|\.Trash.*|\$RECYCLE\.BIN|@eaDir|\.thumbnails|\.ipynb_checkpoints")
+# A tar that unpacks to more than this many times its own size is no archive of pictures, which hardly shrink.
+_MOST_GROWTH, _GROWTH_FREE = 100, 2**30
+
+
+class Member(NamedTuple):
+    """A file that was found. Archives are read in order: use `open` before the next one is asked for."""
+
+    name: str                            # its path within, with "/"; unprintable bytes as \\xNN
+    size: int                            # bytes
+    refused: tuple[str, str] | None      # the reason and what exactly, where it must not be opened
+    open: Callable[[], BinaryIO] | None  # raises Refused
+
+
+class Place(NamedTuple):
+    """A folder or an archive that can be read."""
+
+    path: Path
+    kind: str  # "folder", "zip" or "tar"
+
+
+def find(path: str | os.PathLike) -> Place:
+    """Tells what PATH is; raises DataError where nothing can be read from it."""
+    place = Path(path).expanduser()
+    try:
+        if place.is_dir():
+            os.listdir(place)
+            return Place(place.resolve(), "folder")
+        if not place.is_file():
+            raise DataError(f"{place} is {'neither a folder nor a file' if place.exists() else 'not there'}; give a "
+                            "folder of pictures, a zip or a tar")
+        with open(place, "rb") as file:
+            empty = not file.read(1)
+        if not empty and zipfile.is_zipfile(place):
+            return Place(place.resolve(), "zip")
+        if not empty and tarfile.is_tarfile(place):
+            return Place(place.resolve(), "tar")
+    except OSError as error:
+        raise DataError(f"{place} cannot be read ({error.strerror or error}); give a folder of pictures, a zip or a "
+                        "tar that you may read") from error
+    except (EOFError, zlib.error) as error:
+        raise _damaged(place, error) from error
+    raise DataError(f"{place} is a file but neither a zip nor a tar{', it is empty' if empty else ''}; give a folder "
+                    "of pictures, a zip or a tar")
+
+
+def stamp(place: Place) -> str:
+    """sha256 hex of what the disk says without a file being opened: where, which names, sizes, times of change."""
+    digest = hashlib.sha256(os.fsencode(place.path))
+    paths = (path for path, _ in _walk(os.fsencode(place.path))) if place.kind == "folder" else [place.path]
+    for path in paths:
+        try:
+            told = os.lstat(path)
+        except OSError:  # gone this moment; reading will say so
+            continue
+        facts = (told.st_mode, told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino)
+        digest.update(b"%b\0%b\0" % (os.fsencode(path), repr(facts).encode()))
+    return digest.hexdigest()
+
+
+def members(place: Place) -> Iterator[Member]:
+    """All files of a place, in an order that is always the same. Raises DataError if an archive is damaged."""
+    try:
+        if place.kind == "folder":
+            yield from _in_folder(place.path)
+        elif place.kind == "zip":
+            with zipfile.ZipFile(place.path) as archive:
+                yield from _in_zip(archive)
+        else:
+            # As a stream: tarfile's index would grow with the archive.
+            with tarfile.open(place.path, "r|*") as archive:
+                yield from _in_tar(archive, place.path)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError) as error:
+        raise _damaged(place.path, error) from error
+    except OSError as error:
+        raise DataError(f"{place.path} cannot be read ({error.strerror or error})") from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"the archive {path} is damaged ({brief(error)}); make it again, or unpack what can be saved and "
+                     "give that folder")
+
+
+def _in_folder(root: Path) -> Iterator[Member]:
+    base = os.fsencode(root)
+    for path, mode in _walk(base):
+        name, size = _clean(path[len(base):].lstrip(b"/")), 0
+        refused = _refused(name)
+        if refused is None and not stat.S_ISREG(mode):
+            kind = "link" if stat.S_ISLNK(mode) else "folder that cannot be read" if stat.S_ISDIR(mode) else "device"
+            refused = "link or device", f"a {kind}"
+        if refused is None:
+            try:
+                size = os.lstat(path).st_size
+            except OSError as error:
+                refused = "unreadable", brief(error)
+        yield Member(name, size, refused, None if refused else _opener(path))
+
+
+def _walk(folder: bytes) -> Iterator[tuple[bytes, int]]:
+    """(path, mode) of all that is no folder, and of folders that cannot be listed. Links are not followed."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        yield folder, stat.S_IFDIR
+        return
+    for name in names:
+        path = os.path.join(folder, name)
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError:
+            mode = stat.S_IFREG  # gone this moment; opening it will say so
+        if stat.S_ISDIR(mode) and not _SYSTEM_FOLDERS.fullmatch(os.fsdecode(name)):
+            yield from _walk(path)
+        elif not stat.S_ISDIR(mode):
+            yield path, mode
+
+
+def _opener(path: bytes) -> Callable[[], BinaryIO]:
+    def open_it() -> BinaryIO:
+        try:
+            # Neither through a link nor waiting for a pipe, should one have come into the file's place.
+            number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            file = os.fdopen(number, "rb")
+        except OSError as error:
+            raise Refused("unreadable", error.strerror or str(error)) from error
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            file.close()
+            raise Refused("link or device", "not an ordinary file any more")
+        return file
+    return open_it
+
+
+def _in_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
+    for info in archive.infolist():
+        if info.is_dir():
+            continue
+        name = _clean(info.filename.replace("\\", "/").encode(errors="surrogateescape"))
+        mode = info.external_attr >> 16 if info.create_system == 3 else 0
+        refused = _refused(name)
+        if refused is None and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+            refused = "link or device", "a link" if stat.S_ISLNK(mode) else "a device"
+        if refused is None and info.flag_bits & 1:
+            refused = "encrypted", "unpack it with its password and give the folder"
+        yield Member(name, info.file_size, refused, None if refused else _zip_opener(archive, info))
+
+
+def _zip_opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
+    def open_it() -> BinaryIO:
+        try:
+            return archive.open(info)
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
+            raise Refused("broken", brief(error)) from error
+    return open_it
+
+
+def _in_tar(archive: tarfile.TarFile, path: Path) -> Iterator[Member]:
+    allowed = max(_GROWTH_FREE, _MOST_GROWTH * path.stat().st_size)
+    while (info := archive.next()) is not None:
+        archive.members.clear()  # tarfile would keep them all
+        if info.isdir():
+            continue
+        name = _clean(info.name.encode(errors="surrogateescape"))
+        if info.offset_data + info.size > allowed:  # it would have to be unpacked even to be passed over
+            raise DataError(f"the archive {path} unpacks to over {allowed / 2**30:.1f} GiB at its member {name}, which "
+                            "no archive of pictures does; unpack it yourself if you trust it, and give the folder")
+        refused = _refused(name)
+        if refused is None and not info.isreg():
+            refused = "link or device", "a link" if info.issym() or info.islnk() else "a device"
+        yield Member(name, info.size, refused, None if refused else lambda info=info: archive.extractfile(info))
+
+
+def _refused(name: str) -> tuple[str, str] | None:
+    """Why a file of this name is left out unopened, if it is."""
+    parts = name.split("/")
+    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in parts:
+        return "outside the archive", "its name climbs out of the archive"
+    if any(_SYSTEM_FOLDERS.fullmatch(part) for part in parts[:-1]) or _SYSTEM_FILES.fullmatch(parts[-1]):
+        return "system file", "left by the operating system or a program"
+    return None
+
+
+def _clean(name: bytes) -> str:
+    """A name that is text wherever it goes: what is not UTF-8, and control characters, as \\xNN."""
+    text = name.decode("utf-8", "backslashreplace")
+    text = re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\x{ord(match[0]):02x}", text)
+    return re.sub(r"^(\./)+|(?<=/)(\./|/)+", "", text) or "?"
+
+
+def read(file: BinaryIO, head: bytes, most: int) -> bytes:
+    """The rest of a file whose first bytes were read; raises Refused if it is larger than `most`."""
+    try:
+        rest = file.read(most + 1 - len(head))
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, tarfile.TarError) as error:
+        raise Refused("broken" if not isinstance(error, OSError) else "unreadable", brief(error)) from error
+    if len(head) + len(rest) > most:
+        raise Refused("too large", f"the file is larger than {most // 2**20} MiB")
+    return head + rest
+
+
+def text_of(file: BinaryIO) -> Iterator[str]:
+    """A file as lines of UTF-8 text, with or without a byte order mark. Files within a tar cannot seek, which all of
+    Python's own wrappers want."""
+    for number, line in enumerate(file):
+        yield line.decode("utf-8" if number else "utf-8-sig")

@@ -1,0 +1,299 @@
+"""Tells what became of every file: card.json, README.md (the dataset's card), ingest.json, ingest.html, ledger.csv."""
+from __future__ import annotations
+
+import base64
+import csv
+import functools
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from imggen_jax.data.folders import similar
+from imggen_jax.data.folders.dataset import ledger
+from imggen_jax.data.folders.layout import Plan
+from imggen_jax.data.folders.members import Place
+from imggen_jax.data.folders.notes import LEDGER, Kind
+from imggen_jax.data.folders.store import Store, stem
+
+NEAR_BITS = similar.FURTHEST  # of 64 in which the hashes of near duplicates differ at most
+NEAR_LEVELS = 8.0        # of 255 by which their small pictures differ on average, at most
+_COMPARISONS = 2 * 10**9  # of hashes, at most; a minute or two
+_LOOKS = 200_000         # pairs of pictures compared at most
+_SIDE = 16               # pixels of the small pictures
+SHOWN = 300              # files left out that the page shows; all stand in ingest.json
+_SAMPLES, _GROUPS, _THUMB = 64, 60, 72
+_VALUES = 20             # of a ledger column that the card counts
+
+_LEFT_OUT = """
+    select files.name as name, coalesce(files.reason, pictures.reason) as reason,
+           coalesce(files.detail, pictures.detail) as detail, pictures.thumb as thumb
+    from files left join pictures on pictures.sha = files.sha
+    where coalesce(files.reason, pictures.reason) not in ('', 'note')
+"""
+_COPIES = """
+    select files.name as name, chosen.name as kept from files join chosen on chosen.sha = files.sha
+    where files.name != chosen.name order by files.name
+"""
+
+
+def survey(place: Place, store: Store, plan: Plan, options: Mapping) -> dict:
+    """The card: everything worth telling as plain numbers and words, whatever the number of files."""
+    _disown_captions(store)
+    copies = store.ask(f"select count(*) from ({_COPIES})")
+    pictures = sum(plan.splits.values())
+    groups, complete = near_duplicates(store)
+    with store.base:
+        store.set_fact("near", groups)
+    return {
+        "path": str(place.path), "kind": place.kind, "size": options["size"], "fit": options["fit"],
+        "background": "#{:02x}{:02x}{:02x}".format(*options["background"]),
+        "min_side": options["min_side"], "max_pixels": options["max_pixels"],
+        "recipe": options["recipe"], "licence": options["licence"],
+        "files": store.ask("select count(*) from files"),
+        "bytes": store.ask("select coalesce(sum(size), 0) from files"),
+        "pictures": pictures,
+        "splits": plan.splits,
+        "formats": _counted(store, "pictures.format"),
+        "modes": _counted(store, "pictures.mode"),
+        "label_from": plan.label_from, "labels": plan.labels, "folders": plan.folders,
+        "captions": plan.captions,
+        "attributes": {key: _described(kind) for key, kind in plan.columns.items()},
+        "quarantined": dict(store.all(f"select reason, count(*) from ({_LEFT_OUT}) group by reason "
+                                      "order by count(*) desc, reason")),
+        "duplicates": copies,
+        "duplicates_of_another_label": _other_labels(store, plan),
+        "near_duplicates": {"groups": len(groups), "pictures": sum(map(len, groups)), "searched_all": complete},
+        "notes": _notes(store),
+        "rows_without_picture": store.ask("select count(*) from rows where name not in (select name from files)"),
+        "rows_repeated": store.fact("repeated_rows"),
+        "names_repeated": store.fact("repeated") or 0,
+        "ledger": _ledger(store, options["licence"]),
+    }
+
+
+def _disown_captions(store: Store) -> None:
+    """A text beside which there is no picture of its name is a file like any other that is no picture."""
+    with store.base:
+        alone = [name for name, in store.all("select name from files where reason = 'note' and detail = 'caption'")
+                 if not _pictured(store, stem(name))]
+        store.base.executemany("update files set reason = 'not a picture', detail = 'a text beside which there is no "
+                               "picture of its name' where name = ?", [(name,) for name in alone])
+
+
+def _pictured(store: Store, name: str) -> bool:
+    """Whether there is a file NAME.<ending> besides the text; "/" is the letter after ".", so these are in a row."""
+    return any(stem(other) == name for other, in store.all(
+        "select name from files where name > ? and name < ? and coalesce(detail, '') != 'caption'", name + ".",
+        name + "/"))
+
+
+def _counted(store: Store, column: str) -> dict[str, int]:
+    return dict(store.all(f"select {column}, count(*) from chosen join pictures on pictures.sha = chosen.sha "
+                          f"group by {column} order by count(*) desc, {column}"))
+
+
+def _described(kind: Kind) -> dict:
+    return {"kind": kind.kind, **({"classes": len(kind.names), "names": list(kind.names[:_VALUES])}
+                                  if kind.kind == "class" else {})}
+
+
+def _other_labels(store: Store, plan: Plan) -> int:
+    if plan.label_from != "folders":
+        return 0
+    return sum(plan.folder(name) != plan.folder(kept) for name, kept in store.all(_COPIES))
+
+
+def _notes(store: Store) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for notes, count in store.all("select notes, count(*) from chosen join pictures on pictures.sha = chosen.sha "
+                                  "where notes != '[]' group by notes"):
+        for note in json.loads(notes):
+            found[note] += count
+    return dict(found)
+
+
+def _ledger(store: Store, licence: str) -> dict[str, dict]:
+    """{column: {"stated": pictures, "missing": pictures, "values": {the most frequent: pictures}, "different": n}}"""
+    counted = {key: Counter() for key in LEDGER}
+    stated, many = Counter(), Counter()
+    for picture in store.chosen(pixels=False):
+        for key, value in ledger(picture, licence).items():
+            stated[key] += bool(value)
+            if value and (value in counted[key] or len(counted[key]) < 10_000):
+                counted[key][value] += 1
+            elif value:
+                many[key] += 1  # addresses, as a rule: each its own
+    total = store.ask("select count(*) from chosen")
+    return {key: {"stated": stated[key], "missing": total - stated[key], "different": len(counts) + many[key],
+                  "values": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_VALUES])}
+            for key, counts in counted.items()}
+
+
+# --------------------------------------------------------------------------------------------------- near duplicates
+
+
+def near_duplicates(store: Store) -> tuple[list[list[str]], bool]:
+    """Groups of pictures that look alike, as sorted names, and whether the search came to its end."""
+    query = "select pictures.id, hash from chosen join pictures on pictures.sha = chosen.sha order by chosen.name"
+    rows = np.fromiter(store.all(query), np.dtype([("id", "i8"), ("hash", "i8")]))
+    if not len(rows):
+        return [], True
+    # Pictures of one hash, as blank ones, are compared with the first of them.
+    hashes, first, group = np.unique(rows["hash"].view("u8"), return_index=True, return_inverse=True)
+    others = np.setdiff1d(np.arange(len(rows)), first)
+    small = functools.lru_cache(maxsize=50_000)(lambda place: _small(store, int(rows["id"][place])))
+    limit = [_LOOKS]
+
+    def alike(i: int, j: int) -> bool:
+        limit[0] -= 1
+        return limit[0] >= 0 and float(np.abs(small(i) - small(j)).mean()) <= NEAR_LEVELS
+
+    def pairs() -> Iterator[tuple[int, int]]:
+        for i in others.tolist():
+            if alike(i, int(first[group[i]])):
+                yield i, int(first[group[i]])
+        for i, j in similar.near_pairs(hashes, NEAR_BITS, _COMPARISONS):
+            for a, b in zip(first[i].tolist(), first[j].tolist()):
+                if alike(a, b):
+                    yield a, b
+
+    found = similar.groups(pairs())
+    names = [name for name, in store.all("select name from chosen order by name")] if found else []
+    return [[names[place] for place in members] for members in found], limit[0] >= 0
+
+
+def _small(store: Store, number: int) -> np.ndarray:
+    """float32 [16,16,3], levels"""
+    png = store.ask("select png from pictures where id = ?", number)
+    with Image.open(io.BytesIO(png)) as picture:
+        return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32)
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+def write(folder: Path, name: str, store: Store, card: Mapping) -> None:
+    """Writes all five into a folder; ledger.csv and ingest.json grow with the files, the others do not."""
+    groups = store.fact("near")
+    (folder / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with open(folder / "ingest.json", "w", encoding="utf-8") as out:
+        out.writelines(_whole(store, card, groups))
+    if card["pictures"]:
+        (folder / "README.md").write_text(_page("card.md.jinja", name=name, card=card, lines=lines(card)),
+                                          encoding="utf-8")
+        _write_ledger(folder / "ledger.csv", store, card)
+    (folder / "ingest.html").write_text(_html(store, card, groups), encoding="utf-8")
+
+
+def _whole(store: Store, card: Mapping, groups: list[list[str]]) -> Iterator[str]:
+    """ingest.json: the card and the full lists, one entry a line, none of them held in memory."""
+    lists = {
+        "left_out": ({"name": name, "reason": reason, "detail": detail} for name, reason, detail, _ in
+                     store.all(f"{_LEFT_OUT} order by name")),
+        "duplicates": ({"name": name, "of": kept} for name, kept in store.all(_COPIES)),
+        "near_duplicates": iter(groups),
+        "rows_without_picture": (name for name, in store.all(
+            "select name from rows where name not in (select name from files) order by name")),
+    }
+    yield '{"card": ' + json.dumps(card, ensure_ascii=False)
+    for key, entries in lists.items():
+        yield f',\n"{key}": ['
+        for number, entry in enumerate(entries):
+            yield (",\n" if number else "\n") + json.dumps(entry, ensure_ascii=False)
+        yield "]"
+    yield "}\n"
+
+
+def _write_ledger(file: Path, store: Store, card: Mapping) -> None:
+    with open(file, "w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(["name", "sha256", *LEDGER])
+        for picture in store.chosen(pixels=False):
+            table.writerow([picture.name, picture.sha.hex(), *ledger(picture, card["licence"]).values()])
+
+
+def _html(store: Store, card: Mapping, groups: list[list[str]]) -> str:
+    """ingest.html: one page that needs nothing but itself."""
+    left_out = [(name, reason, detail, _uri(thumb) if thumb else "") for name, reason, detail, thumb in
+                store.all(f"{_LEFT_OUT} order by reason, name limit {SHOWN}")]
+    samples = [(name, _thumb(png)) for name, png in store.all(
+        "select chosen.name, pictures.png from chosen join pictures on pictures.sha = chosen.sha order by chosen.sha "
+        f"limit {_SAMPLES}")]
+    near = [[(name, _thumb(store.ask("select pictures.png from pictures join chosen on chosen.sha = pictures.sha "
+                                     "where chosen.name = ?", name))) for name in group[:8]]
+            for group in groups[:_GROUPS]]
+    copies = list(store.all(f"{_COPIES} limit {SHOWN}"))
+    return _page("ingest.html.jinja", card=card, lines=lines(card), left_out=left_out, samples=samples, near=near,
+                 groups=groups, copies=copies, title=Path(card["path"]).name)
+
+
+def _thumb(png: bytes) -> str:
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.thumbnail((_THUMB, _THUMB))
+        out = io.BytesIO()
+        picture.save(out, "JPEG", quality=85)
+    return _uri(out.getvalue())
+
+
+def _uri(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def _page(template: str, **values) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent),
+                                     autoescape=template.endswith(".html.jinja"), undefined=jinja2.StrictUndefined,
+                                     trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template(template).render(**values)
+
+
+# ------------------------------------------------------------------------------------------------------------- words
+
+
+def counts(table: Mapping[str, int] | Iterable[tuple[str, int]], most: int = 12) -> str:
+    """{"a": 2, "b": 1} -> "a 2, b 1", with the rest in a word."""
+    items = list(dict(table).items())
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(f"{name} {count:,}" for name, count in items[:most]) + more or "none"
+
+
+def lines(card: Mapping) -> list[tuple[str, str]]:
+    """The card in words: (what, value), for the screen, the page and README.md."""
+    near, said = card["near_duplicates"], []
+    say = said.append
+    say(("Files", f"{card['files']:,}, {card['bytes'] / 1e6:,.1f} MB"))
+    say(("Pictures used", f"{card['pictures']:,}, {card['size']}x{card['size']}"
+         + (f": {counts(card['splits'])}" if len(card["splits"]) > 1 else "")))
+    say(("Left out", f"{sum(card['quarantined'].values()):,}: {counts(card['quarantined'])}"
+         if card["quarantined"] else "none"))
+    say(("Exact duplicates", f"{card['duplicates']:,} dropped" + (
+        f", {card['duplicates_of_another_label']:,} of them from another sub-folder than the one kept"
+        if card["duplicates_of_another_label"] else "")))
+    say(("Near duplicates", f"{near['pictures']:,} pictures in {near['groups']:,} groups, all kept"
+         + ("" if near["searched_all"] else "; the search was cut short, there may be more")))
+    say(("Formats", counts(card["formats"])))
+    say(("Labels", f"{len(card['labels'])} from {card['label_from']}: {counts(card['labels'])}" if card["labels"]
+         else "none" + (f" ({card['folders']:,} sub-folders are too many for {card['pictures']:,} pictures)"
+                        if card["folders"] > 1 else "")))
+    say(("Captions", f"{card['captions']:,} of {card['pictures']:,}"))
+    kinds = (f"{key} ({value['classes']} classes)" if value["kind"] == "class" else f"{key} ({value['kind']})"
+             for key, value in card["attributes"].items())
+    say(("Attributes", ", ".join(kinds) or "none"))
+    for key, column in card["ledger"].items():
+        missing = f"; {column['missing']:,} not stated" if column["missing"] else ""
+        values = counts(column["values"], 5) if column["different"] <= 5 else f"{column['different']:,} different"
+        say((key.capitalize(), f"{values}{missing}" if column["stated"] else "not stated"))
+    for note, count in card["notes"].items():
+        say(("Note", f"{note}: {count:,} pictures"))
+    for key, text in (("rows_without_picture", "metadata rows name no file that is there"),
+                      ("rows_repeated", "metadata rows repeat a name; the first counts"),
+                      ("names_repeated", "members of the archive repeat a name; the first counts")):
+        if card[key]:
+            say(("Note", f"{card[key]:,} {text}"))
+    return said

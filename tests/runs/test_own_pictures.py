@@ -1,0 +1,104 @@
+"""From a folder of pictures to a trained run: `data --folder` and config.data.folder, as a user types them."""
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import shell
+import tiny
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Forty waves in four sub-folders, and a file that is no picture."""
+    root = tmp_path_factory.mktemp("own") / "waves"
+    given = tiny.pictures(tiny.LABELLED, 1, 40, seed=1)
+    for i, (image, label) in enumerate(zip(given["image"][0], given["label"][0])):
+        (root / shell.LABELS[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).resize((48, 40)).save(root / shell.LABELS[label] / f"{i}.jpg")
+    (root / "list.pdf").write_bytes(b"%PDF")
+    rows = "".join(f"{path.relative_to(root)},CC0\n" for path in sorted(root.rglob("*.jpg"))[:30])
+    (root / "metadata.csv").write_text("file_name,licence\n" + rows)
+    return root
+
+
+def data_of(path, **change) -> dict:
+    return {"name": "", "folder": str(path), "dir": "", "size": 16, "split": "train[:80%]", "test": "train[80%:]",
+            "label": "", **change}
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    where = tmp_path_factory.mktemp("run")
+    content = shell.config("gan", data=data_of(folder, label="label"), train={"images": 32})
+    config = shell.write_config(where / "configs" / "own.py", content)
+    return config, where / "own", shell.call("--config", config, "--workdir", where / "own")
+
+
+def test_a_folder_just_trains(run):
+    _, workdir, result = run
+    assert result.code == 0, result.err
+    assert "40 pictures, 1 files left out; see " in result.err
+    facts = json.loads((workdir / "data.json").read_text())
+    assert facts["name"].startswith("folder_") and facts["examples"] == 32 and facts["card"]["pictures"] == 40
+    assert (facts["size"], facts["channels"], facts["label_names"]) == (16, 3, sorted(shell.LABELS))
+
+
+def test_the_ledger_reaches_the_report(run):
+    page = (run[1] / "report.html").read_text()
+    assert "CC0 (30), not stated (10)" in page and "Consent" in page
+
+
+def test_the_run_goes_on_with_the_folder_moved_and_not_with_another(run, folder, tmp_path):
+    config, workdir, _ = run
+    shutil.copytree(workdir, tmp_path / "run")
+    shutil.copytree(folder, tmp_path / "moved")
+    longer = ("--config", config, "--workdir", tmp_path / "run", "--config.train.images=48")
+    result = shell.call(*longer, f"--config.data.folder={tmp_path / 'moved'}")
+    assert result.code == 0 and "Resuming" in result.err, result.err
+    next((tmp_path / "moved").rglob("*.jpg")).unlink()
+    result = shell.call(*longer[:-1], "--config.train.images=64", f"--config.data.folder={tmp_path / 'moved'}")
+    assert result.code == 2 and "are not those that" in result.err
+
+
+def test_the_verb_prints_what_it_found_and_how_to_train(folder, tmp_path):
+    result = shell.call("data", "--folder", folder, "--size", 16, "--out", tmp_path, "--licence", "mine")
+    assert result.code == 0, result.err
+    for text in ("40, 16x16", "1: not a picture 1", "CC0 30, mine 10", "4 from folders", "ingest.html",
+                 "--config.data.name=folder_", f"--config.data.dir={tmp_path}"):
+        assert text in result.out
+    again = shell.call("data", "--folder", folder, "--size", 16, "--out", tmp_path, "--licence", "mine")
+    assert again.out == result.out
+
+
+def test_the_function_is_the_verb(folder, tmp_path):
+    import imggen_jax
+
+    made = imggen_jax.ingest(folder, size=16, out=tmp_path, fit="pad", background="#202020")
+    assert made.card["fit"] == "pad" and made.card["background"] == "#202020" and made.folder.is_dir()
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (dict(folder="nowhere"), "nowhere is not there"),
+    (dict(name="mnist"), "config.data.name is 'mnist' and config.data.folder is "),
+    (dict(size=0), "config.data.size is 0"),
+    (dict(size=18), "cannot make 18x18 images"),
+    (dict(folder=""), "no data are named; set --config.data.folder=PATH"),
+    (dict(label="nothing"), "label 'nothing' of folder_"),
+    (dict(split="train[:1%]"), "has no split 'train[:1%]', or nothing is in it"),
+])
+def test_what_cannot_work_is_refused_in_one_line(change, said, folder, tmp_path):
+    config = shell.write_config(tmp_path / "configs" / "own.py", shell.config("gan", data=data_of(folder, **change)))
+    result = shell.call("--config", config, "--workdir", tmp_path / "run")
+    assert result.code == 2 and said in result.err.splitlines()[-1] and "Traceback" not in result.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_flags_of_the_verb_that_make_no_sense_are_refused_in_one_line(folder, tmp_path):
+    for words, said in ((("--size", 0), "size is 0"), (("--fit", "squash"), "unknown fit 'squash'"),
+                        (("--background", "x"), "background 'x' is no colour"), (("--min-side", -1), "min_side is -1")):
+        result = shell.call("data", "--folder", folder, "--out", tmp_path / "out", *words)
+        assert result.code == 2 and said in result.err and len(result.err.splitlines()) == 1
+    result = shell.call("data", "--folder", tmp_path / "nowhere")
+    assert result.code == 2 and "is not there" in result.err and len(result.err.splitlines()) == 1
