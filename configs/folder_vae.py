@@ -2,7 +2,7 @@
 
 Makes: 64x64 pictures like those in a folder, a zip or a tar; --config.data.size=32 makes smaller ones, four times as
 fast. Expected: the colours and layouts of the folder, soft; test/elbo is of the tenth of the pictures held out.
-Hardware and time: two CPU cores, about an hour by estimate.
+Hardware and time: two CPU cores, 16 minutes (211 images/s).
 Run: python -m imggen_jax.main --config configs/folder_vae.py --config.data.folder=PATH
 """
 from ml_collections import ConfigDict
