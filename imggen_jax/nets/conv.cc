@@ -38,8 +38,8 @@ constexpr int kRows = 6;              // destination pixels (or kernel rows) of 
 constexpr int kPanel = 2 * kLanes;    // columns of a register tile
 constexpr int kDepth = 256;           // products summed before a tile goes back to memory: a panel stays in L1
 constexpr int kPixels = 128;          // pixels that a tile of the weight gradient sums over at a time: likewise
-constexpr int64_t kBand = 96 << 10;   // floats of a band of source pixels, border included: three quarters of L2
-constexpr int64_t kLarge = 128 << 10; // floats of a kernel that is dealt out to the threads instead of the pixels
+constexpr int64_t kBand = 48 << 10;   // floats of a band of source pixels, border included: a part of L2
+constexpr int64_t kLarge = 1 << 20;   // floats of a kernel that is dealt out to the threads instead of the pixels
 
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
 typedef float Unaligned __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
@@ -82,6 +82,7 @@ void parallel(ffi::ThreadPool& pool, int64_t items, std::function<void(int64_t)>
 class Buffer {
  public:
   explicit Buffer(size_t floats) {
+    if (floats == 0) return;
     {
       std::lock_guard<std::mutex> lock(mutex());
       auto found = std::find_if(kept().begin(), kept().end(), [&](auto& b) { return b.second >= floats; });
@@ -91,7 +92,7 @@ class Buffer {
         return;
       }
     }
-    const size_t page = 2 << 20, bytes = (std::max<size_t>(floats * sizeof(float), 1) + page - 1) / page * page;
+    const size_t page = 2 << 20, bytes = (floats * sizeof(float) + page - 1) / page * page;
     void* p = nullptr;
     if (posix_memalign(&p, page, bytes)) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
@@ -100,6 +101,7 @@ class Buffer {
     memory_ = {static_cast<float*>(p), bytes / sizeof(float)};
   }
   ~Buffer() {
+    if (memory_.first == nullptr) return;
     std::lock_guard<std::mutex> lock(mutex());
     kept().push_back(memory_);
     std::sort(kept().begin(), kept().end(), [](auto& a, auto& b) { return a.second < b.second; });
@@ -113,7 +115,7 @@ class Buffer {
   float* data() const { return memory_.first; }
 
  private:
-  std::pair<float*, size_t> memory_;
+  std::pair<float*, size_t> memory_{nullptr, 0};
 
   static std::mutex& mutex() {
     static std::mutex m;
@@ -141,6 +143,9 @@ struct Band {
   int64_t top, rows;       // may begin above and end below the image
   int64_t left, columns;
 };
+
+// Floats from one pixel of a copy to the next. Pixels that are a multiple of 256 bytes apart share few sets of the cache.
+int64_t spread(int64_t channels) { return channels % 64 ? channels : channels + 16; }
 
 // Copies a band's pixels to [count,rows,columns,stride]; a pixel's C channels come first in its `stride` floats.
 void cut(const float* source, const Images& s, const Band& band, int64_t stride, float* out) {
@@ -302,15 +307,18 @@ void gather_phase(const Gather& g, const Phase& phase, int64_t first, int64_t la
 
 void gather_run(ffi::ThreadPool& pool, Gather& g, const float* source, float* out) {
   const Images &s = g.source, &d = g.destination;
+  // Read in place if no image has a border and no band a beginning of its own.
+  const bool there = g.top == 0 && g.left == 0 && g.band_columns == s.W &&
+                     (g.rows - 1) * g.source_step[0] + g.band_rows == s.H;
+  const int64_t stride = there ? s.C : spread(s.C);
   for (Phase& phase : g.phases) {
     phase.offsets.clear();
-    for (auto& tap : phase.taps) phase.offsets.push_back((tap[0] * g.band_columns + tap[1]) * s.C);
+    for (auto& tap : phase.taps) phase.offsets.push_back((tap[0] * g.band_columns + tap[1]) * stride);
   }
   // A large kernel would be read again for each band: then bands are large too, and the threads share out its panels.
-  const int64_t kernel = g.kernel_rows * g.depth() * d.C, every = g.groups * panels(g.width());
-  const int64_t enough = 4 * std::max<int64_t>(1, pool.num_threads());
-  const bool large = kernel > kLarge && every >= enough;
-  const Deal deal(s.B, g.rows, g.band_columns * s.C, g.band_rows, g.source_step[0], large ? 4 * kBand : kBand,
+  const int64_t every = g.groups * panels(g.width()), enough = 4 * std::max<int64_t>(1, pool.num_threads());
+  const bool large = g.kernel_rows * g.depth() * d.C > kLarge && every >= enough;
+  const Deal deal(s.B, g.rows, g.band_columns * stride, g.band_rows, g.source_step[0], large ? 8 * kBand : kBand,
                   large ? 1 : enough);
   const int64_t shares = large ? std::min(every, std::max<int64_t>(1, enough / deal.items)) : 1;
   parallel(pool, deal.items * shares, [&](int64_t index) {
@@ -319,9 +327,8 @@ void gather_run(ffi::ThreadPool& pool, Gather& g, const float* source, float* ou
     const int64_t count = std::min(deal.count, s.B - b), rows = std::min(deal.rows, g.rows - q);
     const Band band{b, count, g.top + q * g.source_step[0], (rows - 1) * g.source_step[0] + g.band_rows,
                     g.left, g.band_columns};
-    const bool there = in_place(s, band);
-    const Buffer copy(there ? 0 : count * band.rows * band.columns * s.C);
-    if (!there) cut(source, s, band, s.C, copy.data());
+    const Buffer copy(there ? 0 : count * band.rows * band.columns * stride);
+    if (!there) cut(source, s, band, stride, copy.data());
     const float* pixels = there ? source + s.pixel(b, band.top, 0) : copy.data();
     std::vector<int64_t> from, to;
     for (const Phase& phase : g.phases) {
@@ -335,7 +342,7 @@ void gather_run(ffi::ThreadPool& pool, Gather& g, const float* source, float* ou
             if (row >= d.H || column >= d.W) continue;
             to.push_back(d.pixel(b + n, row, column));
             from.push_back(((n * band.rows + i * g.source_step[0] + phase.source_row) * band.columns +
-                            j * g.source_step[1] + phase.source_column) * s.C);
+                            j * g.source_step[1] + phase.source_column) * stride);
           }
       if (phase.offsets.empty())
         for (int64_t pixel : to) std::memset(out + pixel, 0, sizeof(float) * d.C);
@@ -522,17 +529,15 @@ ffi::Error weight_gradient(ffi::ThreadPool pool, Tensor x, Tensor y, ffi::Result
   const Weight g{images(x.dimensions()), images(y.dimensions()), {k[0], k[1]}, {strides[0], strides[1]},
                  {pads[0], pads[1]}, groups};
   const int64_t columns = (g.y.W - 1) * strides[1] + k[1], threads = std::max<int64_t>(1, pool.num_threads());
-  // A stride of 256 bytes or a multiple would put the pixels of a tile into the same few sets of the cache.
-  const int64_t stride = g.x.C % 64 ? g.x.C : g.x.C + 16;
   const bool pointwise = k[0] * k[1] * strides[0] * strides[1] == 1 && pads[0] == 0 && pads[1] == 0;
-  const int64_t step = pointwise ? g.x.C : stride, together = pointwise && stride > g.x.C ? kPixels / 2 : kPixels;
+  const int64_t step = pointwise ? g.x.C : spread(g.x.C), together = step < spread(g.x.C) ? kPixels / 2 : kPixels;
   std::vector<int64_t> row_offsets;
   for (int64_t i = 0; i < k[0]; ++i)
     for (int64_t j = 0; j < k[1]; ++j)
       for (int64_t c = 0; c < g.depth(); ++c) row_offsets.push_back((i * columns + j) * step + c);
   // Each thread sums over all pixels for its share of the panels; or, where these are few, over its share of the pixels.
   const int64_t every = groups * panels(g.width());
-  const bool by_panels = every >= 2 * threads && g.size() > kLarge / 4;
+  const bool by_panels = every >= 2 * threads && g.size() > kLarge / 32;
   const Deal deal(g.x.B, g.y.H, columns * step, k[0], strides[0], kBand, by_panels ? 1 : 4 * threads);
   const int64_t parts = std::min<int64_t>(threads, by_panels ? every : deal.items);
   const Buffer sums((by_panels ? 1 : parts) * g.size());

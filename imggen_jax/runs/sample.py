@@ -1,6 +1,7 @@
 """Pictures from seeds: picture number k is the same picture in a batch of 1 or 64, on one device or eight."""
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -11,7 +12,7 @@ from imggen_jax.game import Generator, PyTree, Spec
 
 # A picture's last bit depends on the shape of the program that makes it and on its place in the batch. So every picture
 # is made in a program of this batch size, at the place that its seed gives it; what lies around it does not matter.
-BLOCK = 16
+BLOCK = 64
 CENTRE = 1024  # latents whose mean, after a mapping network, truncation draws to
 
 
@@ -28,22 +29,24 @@ def sampler(generator: Generator, spec: Spec) -> Callable:
         w = latents(generator, weights, keys, truncation)
         return to_uint8((generator.synthesis or generator.decode)(weights, w, drawn_labels(keys, labels, spec)))
 
+    kept = None, {}  # the last weights, and their copy on each device
+
     def sample(weights, seeds, labels=None, truncation=1.0):
+        nonlocal kept
         seeds = np.asarray(seeds, np.uint32)
         labels = np.full(len(seeds), -1, np.int32) if labels is None else np.asarray(labels, np.int32)
-        devices = jax.local_devices()
-        copies = {}
-        made = []
-        for i, (rows, block_seeds, block_labels) in enumerate(_blocks(seeds, labels)):
-            device = devices[i % len(devices)]
+        images = np.empty((len(seeds), spec.size, spec.size, spec.channels), np.uint8)
+        if weights is not kept[0]:
+            kept = weights, {}
+        copies, made = kept[1], {}
+        for device, (rows, *inputs) in zip(itertools.cycle(jax.local_devices()), _blocks(seeds, labels)):
             if device not in copies:
                 copies[device] = jax.device_put(weights, device)
-            inputs = jax.device_put((block_seeds, block_labels, np.float32(truncation)), device)
-            made.append((rows, block(copies[device], *inputs)))
-        images = np.empty((len(seeds), spec.size, spec.size, spec.channels), np.uint8)
-        for rows, pictures in made:
-            rows, places = zip(*rows)
-            images[list(rows)] = np.asarray(pictures)[list(places)]
+            if device in made:  # one block at a time: a CPU would run two at once, each in half of its caches
+                _put(images, *made[device])
+            made[device] = rows, block(copies[device], *jax.device_put((*inputs, np.float32(truncation)), device))
+        for rows, pictures in made.values():
+            _put(images, rows, pictures)
         return images
 
     return sample
@@ -61,6 +64,12 @@ def latents(generator: Generator, weights, keys: jax.Array, truncation) -> PyTre
     w = generator.mapping(weights, z)
     many = generator.mapping(weights, generator.prior(jax.random.key(0), CENTRE))
     return jax.tree.map(lambda leaf, all: all.mean(0) + truncation * (leaf - all.mean(0)), w, many)
+
+
+def _put(images: np.ndarray, rows: list[tuple[int, int]], pictures: jax.Array) -> None:
+    """Pictures of a block to their rows; rows: [(row, place in the block)]."""
+    rows, places = zip(*rows)
+    images[list(rows)] = np.asarray(pictures)[list(places)]
 
 
 def to_uint8(images: jax.Array) -> jax.Array:
