@@ -402,7 +402,8 @@ class Twin:
                 if "log_sigma" in params[who]:
                     yield network.log_sigma, params[who]["log_sigma"]
             else:
-                yield from network.pairs(params[who])
+                mine = params[who]
+                yield from network.pairs(mine["synthesis"] if who == "generator" else mine)
 
     # GAN
 
