@@ -12,6 +12,13 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 AXIS = "data"
 
+# Dense bfloat16 multiply-adds, counted as two operations, a second: what the makers' data sheets promise of one device.
+PEAK_FLOPS = {
+    "NVIDIA A100-SXM4-40GB": 312e12, "NVIDIA A100-SXM4-80GB": 312e12, "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H100 PCIe": 756e12, "NVIDIA H200": 989e12, "NVIDIA L4": 121e12,
+    "TPU v4": 275e12, "TPU v5 lite": 197e12, "TPU v5": 459e12, "TPU v5p": 459e12, "TPU v6 lite": 918e12,
+}
+
 
 class Engine(NamedTuple):
     """A compiled step and the way in and out of the devices. Batches have a leading axis of rounds: [K,B,...]."""
@@ -54,9 +61,15 @@ def choose(count: int) -> list[jax.Device]:
     """The devices to use: all where count is 0.
 
     Raises:
-      ValueError: there are not as many.
+      ValueError: there are not as many, or none of the kind that JAX_PLATFORMS names.
     """
-    found = jax.devices()
+    try:
+        found = jax.devices()
+    except RuntimeError as error:
+        wanted = os.environ.get("JAX_PLATFORMS") or "default"
+        told = str(error).splitlines()[0]
+        raise ValueError(f"JAX finds no device of platform {wanted!r} ({told}); set JAX_PLATFORMS to cpu, cuda or tpu, "
+                         "or install the package's extra of that name") from None
     if count > len(found):
         raise ValueError(f"config.devices.count is {count}, but there are {len(found)} {found[0].platform} devices; "
                          "0 takes all")
@@ -65,6 +78,21 @@ def choose(count: int) -> list[jax.Device]:
 
 def describe(devices: list[jax.Device]) -> str:
     return f"{len(devices)} x {devices[0].device_kind}" + (f" on {n} hosts" if (n := jax.process_count()) > 1 else "")
+
+
+def peak_flops(devices: list[jax.Device]) -> float | None:
+    """What these devices could compute in bfloat16, operations a second; None for a kind that is not known here."""
+    one = PEAK_FLOPS.get(devices[0].device_kind)
+    return one and one * len(devices)
+
+
+def count_flops(function: Callable, *args) -> float:
+    """Operations of a program as XLA counts them, before it is optimized: two for each multiply-add; loops once.
+
+    Lowered for an accelerator whatever is here, since a CPU's own kernels are not counted.
+    """
+    lowered = jax.jit(function).trace(*args).lower(lowering_platforms=("tpu",))
+    return lowered.cost_analysis()["flops"]
 
 
 def make(engine: str, devices: list[jax.Device], play: Callable) -> Engine:

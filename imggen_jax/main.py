@@ -213,6 +213,10 @@ def _start_jax(args: argparse.Namespace | None = None) -> None:
     devices.use_compile_cache()
     if args is not None and args.coordinator:
         devices.connect(args.coordinator, args.processes, args.process)
+    try:
+        devices.choose(0)
+    except ValueError as error:
+        raise RunError(str(error)) from error
 
 
 if __name__ == "__main__":

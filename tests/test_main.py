@@ -1,5 +1,6 @@
 """The command line: pictures and facts from a trained run, and one clear line for whatever is wrong with the input."""
 import json
+import os
 import re
 import shutil
 import signal
@@ -303,3 +304,11 @@ def test_the_pictures_of_the_command_are_those_of_the_library(gan, tmp_path):
     for seed, image in zip((7, 8), images):
         with Image.open(tmp_path / f"{seed:06d}.png") as picture:
             assert np.array_equal(np.asarray(picture.convert("RGB")), image)
+
+
+def test_an_unknown_platform_is_one_line(vae):
+    done = subprocess.run(shell.command("describe", "--workdir", vae), cwd=shell.REPOSITORY, capture_output=True,
+                          text=True, env=os.environ | {"JAX_PLATFORMS": "abacus"})
+    line, = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith("error: JAX finds no device of platform 'abacus'")
+    assert "set JAX_PLATFORMS to cpu, cuda or tpu" in line

@@ -4,8 +4,9 @@
     python experiments/speed/speed.py            # all cases, eager and torch.compile
     python experiments/speed/speed.py --quick    # under three minutes: fewer turns, no torch.compile
 
-Each side of a case is a process of its own, so that neither's idle threads slow the other, and takes its turn while the
-others wait: A B C A B C ...; a figure is the median over its turns. Before that, `check` shows that twin and ours agree.
+Each side of a case is a process of its own, so that neither's idle threads slow the other, and takes its turn while
+the others wait: A B C A B C ...; a figure is the median over its turns. Before that, `check` shows that twin and ours
+agree.
 """
 from __future__ import annotations
 
@@ -60,6 +61,7 @@ def compare(name: str, sides: tuple[str, ...], turns: int) -> list[dict]:
     rows = []
     for what in WHAT:
         milliseconds = {side: [] for side in sides}
+        print(f"  {what} ...", flush=True)
         able = [side for side in sides if workers[side].ask(prepare=what)["ok"]]
         for _ in range(turns):
             for side in able:

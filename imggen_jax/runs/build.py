@@ -103,6 +103,13 @@ def example_batch(spec: Spec, batch: int) -> Batch:
     return images | ({"label": np.zeros(batch, np.int32)} if spec.classes else {})
 
 
+def flops_per_round(settings: Settings, spec: Spec, built: Built) -> float:
+    """Operations of one round over all devices, as XLA counts them: `devices.count_flops`."""
+    batch = {name: value for name, value in example_batch(spec, settings.train.batch).items() if name != "seen"}
+    one_round = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), batch)
+    return devices.count_flops(built.play(None), built.shape, one_round, jax.random.key(settings.seed))
+
+
 def parameter_counts(params) -> dict[str, int]:
     """{player: number of parameters}"""
     return {who: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree)) for who, tree in params.items()}

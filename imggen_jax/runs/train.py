@@ -22,7 +22,7 @@ from imggen_jax import data, devices
 from imggen_jax.augment import to_float
 from imggen_jax.game import PyTree, Spec
 from imggen_jax.runs import checkpoint, pictures, report
-from imggen_jax.runs.build import Built, build, check_devices, parameter_counts
+from imggen_jax.runs.build import Built, build, check_devices, flops_per_round, parameter_counts
 from imggen_jax.runs.config import ConfigError, Settings, check, differences, to_dict
 from imggen_jax.runs.errors import Diverged, Interrupted, RunError, SaveError
 from imggen_jax.runs.evaluate import evaluator
@@ -45,6 +45,7 @@ class Loop(NamedTuple):
     manager: object
     rounds: int         # in the whole run, a multiple of the rounds in a call
     intervals: Mapping[str, int]  # rounds between the events of config.log
+    utilisation: float | None  # share of the devices' peak (MFU) at one image a second; None for unknown devices
 
 
 def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
@@ -76,7 +77,8 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
     spec, train_set, test_set = _load_data(settings)
     built = build(settings, spec)
     try:
-        with _Signals() as signals:  # from here on the folder is a run, and is left in good order
+        # From here on the folder is a run, and is left in good order.
+        with _memory_explained(settings, chosen), _Signals() as signals:
             _write_facts(workdir, config, settings, spec, train_set, built, chosen)
             loop, host = _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, latest)
             try:
@@ -108,7 +110,25 @@ def _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, 
         log.say(f"Resuming {workdir} at {latest * batch:,} images.")
     show = _shower(settings, built, spec, test_set or train_set, log)
     evaluate = evaluator(built.game, test_set, batch, settings.seed)
-    return Loop(settings, built, engine, train_set, show, evaluate, log, manager, rounds, intervals), host
+    peak = devices.peak_flops(chosen)
+    utilisation = peak and flops_per_round(settings, spec, built) / batch / peak
+    return Loop(settings, built, engine, train_set, show, evaluate, log, manager, rounds, intervals, utilisation), host
+
+
+@contextlib.contextmanager
+def _memory_explained(settings: Settings, chosen: list[jax.Device]) -> Iterator[None]:
+    """Says what to change where a device has too little memory."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        train, told = settings.train, " ".join(str(error).split())[:120]
+        wider = "" if train.dtype == "bfloat16" else ' config.train.dtype="bfloat16",'
+        raise RunError(
+            f"out of memory: {devices.describe(chosen)} cannot hold a round of config.train.batch = {train.batch} "
+            f"({told}); take a smaller batch (config.train.accumulate keeps the size of an update),{wider} or more "
+            "devices, in another --workdir") from error
 
 
 def _complete(workdir: Path, images: int) -> Path:
@@ -249,7 +269,8 @@ def _play(loop: Loop, host, signals: _Signals) -> None:
                 first, clock, timed = False, time.perf_counter(), 0
             if "every" in due:
                 speed = timed * batch / max(time.perf_counter() - clock, 1e-9) if timed else None
-                loop.log.train(step=step, images=step * batch, scalars=_mean(window), images_per_second=speed)
+                scalars = _mean(window) | ({"mfu": loop.utilisation * speed} if loop.utilisation and speed else {})
+                loop.log.train(step=step, images=step * batch, scalars=scalars, images_per_second=speed)
                 window, clock, timed = [], time.perf_counter(), 0
             else:
                 loop.log.progress(step * batch)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 import shell
@@ -309,3 +310,13 @@ def test_a_full_disk_is_told_in_one_line_and_the_run_goes_on_when_there_is_room(
     assert told.startswith("error: ") and "cannot" in told and "(File too large)" in told and str(tmp_path) in told
     assert "absl" not in err and err.count("error: ") == 1
     same(vae, tmp_path / "run")
+
+
+def test_a_device_without_enough_memory_is_told_with_the_batch_and_what_to_change():
+    settings = SimpleNamespace(train=SimpleNamespace(batch=4096, dtype="float32"))
+    with pytest.raises(train.RunError, match=r"out of memory: .* config.train.batch = 4096 .*smaller batch.*bfloat16"):
+        with train._memory_explained(settings, jax.devices()):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        with train._memory_explained(settings, jax.devices()):
+            raise jax.errors.JaxRuntimeError("INTERNAL: something else")

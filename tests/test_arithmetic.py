@@ -1,0 +1,65 @@
+"""A guard against a slower step, in counts and not in times: arithmetic, slow convolutions, callbacks."""
+import json
+import re
+from pathlib import Path
+
+import jax
+import pytest
+import tiny
+from test_configs import SHIPPED, plain, spec_of
+
+from imggen_jax import devices
+from imggen_jax.nets import native
+from imggen_jax.nets.conv import slow_convolutions
+from imggen_jax.runs.build import build, flops_per_round
+from imggen_jax.runs.config import check
+
+STORED = Path(__file__).with_name("flops.json")  # gigaflops of one round, as XLA counts them
+games = pytest.mark.parametrize(("name", "variant"), tiny.VARIANTS)
+
+
+def count(path) -> float:
+    settings, spec = check(plain(path)), spec_of(plain(path))
+    return flops_per_round(settings, spec, build(settings, spec)) / 1e9
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_arithmetic_of_a_shipped_step_is_what_it_was(path):
+    stored = json.loads(STORED.read_text())
+    assert set(stored) == {each.stem for each in SHIPPED}, "give each config its figure in tests/flops.json"
+    assert count(path) == pytest.approx(stored[path.stem], rel=0.05), (
+        f"the step of {path.stem} does another amount of arithmetic; if that is meant, store the new figure")
+
+
+def lowered(name, variant, platform=None) -> str:
+    built = tiny.build(name, variant, tiny.LABELLED)
+    traced = jax.jit(built.play(None)).trace(built.shape, tiny.pictures(tiny.LABELLED, 2, 8), jax.random.key(0))
+    return (traced.lower(lowering_platforms=(platform,)) if platform else traced.lower()).as_text()
+
+
+@games
+def test_no_step_has_a_convolution_in_a_slow_form_on_a_cpu(name, variant, monkeypatch):
+    text = lowered(name, variant)
+    assert not slow_convolutions(text)
+    if native.target("output") is not None:
+        assert "stablehlo.convolution" not in text
+    monkeypatch.setattr(native, "target", lambda name: None)
+    assert not slow_convolutions(lowered(name, variant))
+
+
+@games
+def test_no_step_calls_back_to_the_host_or_has_our_kernels_on_an_accelerator(name, variant):
+    for platform in ("tpu", "cuda"):
+        assert not re.search("callback|imggen_jax_(output|input|weight)", lowered(name, variant, platform))
+
+
+def test_a_matmul_is_counted_as_two_operations_for_each_product():
+    x, y = jax.ShapeDtypeStruct((7, 11), "float32"), jax.ShapeDtypeStruct((11, 5), "float32")
+    assert devices.count_flops(lambda x, y: x @ y, x, y) == 2 * 7 * 11 * 5
+
+
+def test_the_peak_of_several_devices_is_the_sum_and_an_unknown_kind_has_none(monkeypatch):
+    few = jax.devices()[:4]
+    assert devices.peak_flops(few) is None
+    monkeypatch.setitem(devices.PEAK_FLOPS, few[0].device_kind, 2e12)
+    assert devices.peak_flops(few) == 8e12
