@@ -1,0 +1,93 @@
+"""Whether a generator copies its training pictures.
+
+Meehan et al., arXiv 2004.05675: a generator that copies is nearer to the training pictures than held-out pictures are,
+which come from the same distribution and were not there to be copied. Distances are between features.
+"""
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from imggen_jax.metrics import neighbours
+from imggen_jax.metrics.errors import MetricsError
+
+COPIES = -3.0       # a statistic below it is told as copying: of honest generators one in 700 gets there
+LEAST = 20          # generated and held-out pictures in a cell that counts; the normal approximation needs some
+ROUNDS = 25         # of k-means
+
+
+class Copying(NamedTuple):
+    """What the comparison of distances to the nearest training picture gave."""
+
+    statistic: float      # C_T, in standard deviations: below 0 nearer than held-out pictures, above 0 farther
+    nearer: float         # share of generated pictures nearer to a training picture than any held-out picture is
+    cells: int            # that had pictures enough to count
+    nearest: np.ndarray   # int64 [n], the row of each generated picture's nearest training picture
+    distances: np.ndarray  # float64 [n], to it
+
+    @property
+    def copies(self) -> bool:
+        return self.statistic < COPIES
+
+
+def data_copying(
+    train: np.ndarray, held_out: np.ndarray, fake: np.ndarray, *, cells: int = 0, seed: int = 0
+) -> Copying:
+    """The data-copying test, and the nearest training picture of each generated one.
+
+    Args:
+      train, held_out, fake: features float [n,D].
+      cells: parts of the space, by k-means on the training pictures, that are tested apart, so that a generator cannot
+        hide copies of some kinds behind strangeness of others; 0 for one for every 200 of the smaller of the two
+        sets that are compared, at most 20.
+      seed: of k-means.
+
+    Raises:
+      MetricsError: too few pictures for a single cell.
+    """
+    least = min(len(held_out), len(fake))
+    if least < LEAST:
+        raise MetricsError(f"the test for copying needs at least {LEAST} held-out and {LEAST} generated pictures, not "
+                           f"{len(held_out)} and {len(fake)}")
+    cells = cells or max(1, min(20, least // 200))
+    nearest, near_fake = neighbours.nearest(fake, train)
+    _, near_held_out = neighbours.nearest(held_out, train)
+    centres = _k_means(np.asarray(train, np.float64), cells, seed)
+    cell_fake, cell_held_out = (neighbours.nearest(each, centres)[0] for each in (fake, held_out))
+    cell_train = neighbours.nearest(train, centres)[0]
+    total = weight = 0.0
+    counted = 0
+    for cell in range(len(centres)):
+        a, b = near_fake[cell_fake == cell], near_held_out[cell_held_out == cell]
+        if min(len(a), len(b)) >= LEAST:
+            share = float(np.mean(cell_train == cell))
+            # eq. 4: the mean over cells, weighted by their share of the training pictures
+            total, weight, counted = total + share * mann_whitney(a, b), weight + share, counted + 1
+    if not counted:
+        return data_copying(train, held_out, fake, cells=1, seed=seed)
+    nearer = float(np.mean(near_fake < near_held_out.min()))
+    return Copying(total / weight, nearer, counted, nearest, np.sqrt(near_fake))
+
+
+def mann_whitney(a: np.ndarray, b: np.ndarray) -> float:
+    """The z-score of Mann and Whitney's U (1947), with a correction for ties: below 0 where a is smaller than b."""
+    n, m = len(a), len(b)
+    values, place, counts = np.unique(np.concatenate([a, b]), return_inverse=True, return_counts=True)
+    del values
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    u = ranks[:n].sum() - n * (n + 1) / 2
+    ties = float((counts.astype(np.float64) ** 3 - counts).sum()) / ((n + m) * (n + m - 1))
+    deviation = math.sqrt(n * m / 12 * (n + m + 1 - ties))
+    return (u - n * m / 2) / deviation if deviation else 0.0
+
+
+def _k_means(vectors: np.ndarray, cells: int, seed: int) -> np.ndarray:
+    """Centres, float64 [cells,D], from random members (Lloyd 1982)."""
+    centres = vectors[np.random.default_rng([seed, 4]).choice(len(vectors), min(cells, len(vectors)), replace=False)]
+    for _ in range(ROUNDS if cells > 1 else 0):
+        owner, _ = neighbours.nearest(vectors, centres)
+        centres = np.stack([vectors[owner == k].mean(axis=0) if (owner == k).any() else centre
+                            for k, centre in enumerate(centres)])
+    return centres

@@ -1,0 +1,79 @@
+"""Scores from nearest neighbours: improved precision and recall, density and coverage.
+
+A set of pictures is taken for the union of balls around its members, each as large as the distance to the k-th nearest
+other member. Distances are computed a block of rows at a time, so memory is that of the features and one block.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from imggen_jax.metrics.errors import MetricsError
+
+PRECISION_K, DENSITY_K = 3, 5  # neighbours: Kynkaanniemi et al., arXiv 1904.06991; Naeem et al., arXiv 2002.09797
+BLOCK = 1024                   # rows
+
+
+class Neighbours(NamedTuple):
+    """Shares of pictures in [0,1]; density alone can be above 1."""
+
+    precision: float  # of fakes inside a ball of a real picture: quality
+    recall: float     # of reals inside a ball of a fake picture: variety
+    density: float    # mean number of real balls around a fake, over k: quality, less moved by outliers
+    coverage: float   # of reals with a fake in their own ball: variety
+
+
+def neighbours(real: np.ndarray, fake: np.ndarray, k: int) -> Neighbours:
+    """All four scores with k neighbours; as the `prdc` package computes them, comparisons being strict.
+
+    Args:
+      real, fake: features float [n,D] and [m,D]. The scores depend on n and m, so compare those of equal numbers.
+      k: neighbours, not counting the picture itself.
+
+    Raises:
+      MetricsError: not more than k pictures on a side.
+    """
+    if min(len(real), len(fake)) <= k:
+        raise MetricsError(f"{k} nearest neighbours need more than {k} pictures on each side, not {len(real)} real and "
+                           f"{len(fake)} fake ones")
+    real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
+    real_radii, fake_radii = radii(real, k), radii(fake, k)
+    balls = np.zeros(len(fake))  # of reals around each fake
+    recalled = covered = 0
+    for rows, distances in _blocks(real, fake):
+        inside = distances < real_radii[rows, None]
+        balls += inside.sum(axis=0)
+        recalled += int((distances < fake_radii).any(axis=1).sum())
+        covered += int(inside.any(axis=1).sum())
+    return Neighbours(float((balls > 0).mean()), recalled / len(real), float(balls.mean() / k), covered / len(real))
+
+
+def radii(vectors: np.ndarray, k: int) -> np.ndarray:
+    """The squared distance of each picture to its k-th nearest other one: float64 [n]."""
+    found = np.empty(len(vectors))
+    for rows, distances in _blocks(vectors, vectors):
+        distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = 0.0  # itself, free of rounding
+        found[rows] = np.partition(distances, k, axis=1)[:, k]
+    return found
+
+
+def nearest(queries: np.ndarray, to: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest member of `to` for each query: (row int64 [n], squared distance float64 [n])."""
+    queries, to = np.asarray(queries, np.float64), np.asarray(to, np.float64)
+    rows, squared = np.empty(len(queries), np.int64), np.empty(len(queries))
+    for part, distances in _blocks(queries, to):
+        rows[part] = distances.argmin(axis=1)
+        squared[part] = distances[np.arange(len(distances)), rows[part]]
+    return rows, squared
+
+
+def _blocks(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """(rows of a, squared distances float64 [rows,len(b)] to all of b), a block of rows at a time."""
+    lengths = np.einsum("nd,nd->n", b, b)
+    for start in range(0, len(a), BLOCK):
+        rows = slice(start, min(start + BLOCK, len(a)))
+        part = a[rows]
+        squared = np.einsum("nd,nd->n", part, part)[:, None] + lengths - 2 * (part @ b.T)
+        yield rows, np.maximum(squared, 0, out=squared)
