@@ -1,5 +1,6 @@
 # make demo    set up, train on the built-in avatars, write pictures and say where they are
 # make test    set up, check everything that takes minutes at most
+# make peers   compare scores with the reference implementations, in an environment of its own, with torch
 # make test-all, make lint, make setup
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO := runs/demo
 
-.PHONY: setup demo test test-all lint clean
+.PHONY: setup demo test test-all peers lint clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -32,8 +33,16 @@ test: $(STAMP)
 test-all: $(STAMP)
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -q -n auto -m ''
 
+peers: .venv-peers/installed
+	.venv-peers/bin/python experiments/metrics_peers/check.py
+
+.venv-peers/installed: pyproject.toml experiments/metrics_peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable . -r experiments/metrics_peers/requirements.txt
+	touch $@
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .venv-peers build *.egg-info
