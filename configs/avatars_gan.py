@@ -32,4 +32,5 @@ def get_config() -> ConfigDict:
         "ema": {"halflife": 10_000, "rampup": 0.05},
         "devices": {"engine": "jit", "count": 0, "steps_per_call": 8},
         "log": {"every": 5_000, "evaluate": 100_000, "show": 25_000, "save": 25_000, "keep": 3, "keep_every": 0},
+        "score": {"every": 100_000, "num": 2_000, "space": "classifier", "share": 0.05},
     })

@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
             "beta": 1.0,
             "free_bits": 0.0,
             "warmup": 50_000,
+            "importance_samples": 1,
         },
         "players": {
             "vae": {"optimizer": "adamw", "learning_rate": 2e-3, "b2": 0.99, "weight_decay": 1e-4,
@@ -30,4 +31,5 @@ def get_config() -> ConfigDict:
         "ema": {"halflife": 20_000, "rampup": 0.05},
         "devices": {"engine": "jit", "count": 0, "steps_per_call": 8},
         "log": {"every": 10_000, "evaluate": 100_000, "show": 50_000, "save": 50_000, "keep": 3, "keep_every": 0},
+        "score": {"every": 100_000, "num": 2_000, "space": "classifier", "share": 0.05},
     })

@@ -38,4 +38,5 @@ def get_config() -> ConfigDict:
         "devices": {"engine": "jit", "count": 0, "steps_per_call": 8},
         "log": {"every": 50_000, "evaluate": 1_000_000, "show": 500_000, "save": 500_000, "keep": 3,
                 "keep_every": 5_000_000},
+        "score": {"every": 1_000_000, "num": 10_000, "space": "classifier", "share": 0.05},
     })

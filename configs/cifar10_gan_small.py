@@ -22,5 +22,6 @@ def get_config() -> ConfigDict:
     for player in config.players.values():
         player.learning_rate = 5e-4
     config.ema.halflife = 10_000
+    config.score.every, config.score.num = 50_000, 2_000
     config.log.every, config.log.show, config.log.save, config.log.keep_every = 5_000, 25_000, 25_000, 0
     return config

@@ -13,4 +13,5 @@ def get_config() -> ConfigDict:
     config = parent()
     config.train.images = 100_000
     config.log.show = config.log.save = 25_000
+    config.score.every = 0  # the classifier that scores need takes minutes to train
     return config

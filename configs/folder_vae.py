@@ -17,4 +17,5 @@ def get_config() -> ConfigDict:
     config.game.network.widths, config.game.network.blocks = (32, 64, 64), (1, 1, 1)
     config.train.images, config.train.batch = 200_000, 64
     config.log.evaluate, config.log.show, config.log.save = 50_000, 20_000, 20_000
+    config.score.every = 0  # a folder may have no labels, for a classifier to learn
     return config

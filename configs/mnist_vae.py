@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
             "beta": 1.0,
             "free_bits": 0.0,
             "warmup": 60_000,
+            "importance_samples": 1,
         },
         "players": {
             "vae": {"optimizer": "adamw", "learning_rate": 2e-3, "b2": 0.999, "weight_decay": 1e-4,
@@ -30,4 +31,5 @@ def get_config() -> ConfigDict:
         "ema": {"halflife": 60_000, "rampup": 0.05},
         "devices": {"engine": "jit", "count": 0, "steps_per_call": 16},
         "log": {"every": 20_000, "evaluate": 200_000, "show": 200_000, "save": 200_000, "keep": 3, "keep_every": 0},
+        "score": {"every": 300_000, "num": 2_000, "space": "classifier", "share": 0.05},
     })

@@ -1,4 +1,4 @@
-"""Verbs as functions: train, load, generate, describe; `data` has prepare and ingest."""
+"""Verbs as functions: train, load, generate, evaluate, compare, describe; `data` has prepare and ingest."""
 from __future__ import annotations
 
 import math
@@ -17,9 +17,9 @@ from imggen_jax.runs.build import build, parameter_counts
 from imggen_jax.runs.config import ConfigError, check
 from imggen_jax.runs.errors import RunError
 from imggen_jax.runs.sample import sampler, seed_range, to_uint8
-from imggen_jax.runs.train import read_json, train
+from imggen_jax.runs.train import ingested, read_json, train
 
-__all__ = ["Model", "RunError", "describe", "generate", "load", "train"]
+__all__ = ["Model", "RunError", "compare", "describe", "evaluate", "generate", "load", "train"]
 
 
 class Model(NamedTuple):
@@ -224,6 +224,118 @@ def generate(workdir, out, *, num: int, seed: int = 0, label: int | str | None =
     except OSError as error:
         raise RunError(f"cannot write pictures to {out} ({error.strerror or error}); choose another folder") from error
     return out / "grid.png"
+
+
+ALSO = ("likelihood", "usefulness", "modes", "copying", "balance")
+
+
+def evaluate(workdir, *, num: int | None = None, space: str = "classifier", seed: int = 0, resamples: int = 3,
+             also: Sequence[str] = (), samples: int = 500, out=None, against=None) -> dict:
+    """Scores of a trained run against its training pictures; stored in workdir/scores too.
+
+    Args:
+      workdir: of the run.
+      num: pictures in each set, and at most as many real ones; None for 10,000, or all where there are fewer.
+      space: "classifier", or one of metrics.spaces.NAMES.
+      seed: of the first picture; the sets take seed, seed + 1, ...
+      resamples: sets, at least 3; a score is the mean over them, with their standard deviation.
+      also: further questions, of ALSO.
+      samples: for "likelihood", samples a picture.
+      out: folder for pages and charts; None for workdir/scores.
+      against: path of a stored report to compare with; of the same recipe.
+
+    Returns:
+      JSON: scores, recipe, pictures, versions; figures of held-out pictures, where the game has some; one entry for
+      each of `also`; and `difference`, with `against`.
+
+    Raises:
+      RunError, DataError, MetricsError: it cannot be done, and why.
+    """
+    from imggen_jax.metrics import spaces
+    from imggen_jax.runs import questions, score
+
+    spaces.check_there(space)
+    model = load(workdir)
+    if model.game.generator is None:
+        raise RunError(f"{workdir} trained a classifier, which makes no pictures to be scored")
+    if unknown := set(also) - set(ALSO):
+        raise RunError(f"unknown question {min(unknown)!r}; choose from {', '.join(ALSO)}")
+    settings = ingested(check(model.config))
+    other = score.read_report(against) if against is not None else None
+    train_set, test_set = questions.datasets(settings.data)
+    num = min(score.MOST, train_set.shape[0]) if num is None else num
+    if num < 2 or seed < 0 or seed + num * resamples > 2**32:
+        raise RunError(f"num is {num} and seed {seed}; {resamples} sets of at least 2 pictures have seeds from 0 to "
+                       f"{2**32 - 1}")
+    questions.check(also, model, settings.data, test_set)
+    title = f"{settings.data.name}, {settings.data.split}"
+    reference = score.Reference(score.space_of(space, settings.data), train_set, title, num)
+
+    def sample(seeds):
+        return model.functions["sample"](model.weights, seeds)
+
+    report = score.score_run(reference, sample, num=num, seed=seed, resamples=resamples,
+                             about={"workdir": str(workdir), "step": model.step, "images": model.images})
+    score.store(Path(workdir), report, model.images)
+    found = report.as_dict() | {"figures": questions.figures(model, settings, test_set)}
+    for name in also:
+        asked = dict(num=num, seed=seed, samples=samples, out=Path(out or Path(workdir) / "scores"))
+        found[name] = questions.ASK[name](model, settings, train_set, test_set, **asked)
+    return found | _difference(report, other)
+
+
+def compare(real, fake, *, dir: str = "", space: str = "classifier", seed: int = 0, resamples: int = 3,
+            against=None) -> dict:
+    """Scores of one set of pictures against another: folders, .npz files, or TFDS datasets "NAME[@SPLIT]".
+
+    Args:
+      real, fake: the two sets, of one size.
+      dir: TFDS data_dir; "" for TFDS's own.
+      space, against: as for `evaluate`; "classifier" needs a TFDS dataset with labels as `real`.
+      seed: of what is drawn.
+      resamples: random halves of the fakes, whose spread is told; at least 3.
+
+    Returns:
+      JSON: scores, recipe, pictures, versions; and `difference`, with `against`.
+
+    Raises:
+      RunError, DataError, MetricsError: it cannot be done, and why.
+    """
+    from imggen_jax.metrics import spaces
+    from imggen_jax.runs import score
+
+    spaces.check_there(space)
+    other = score.read_report(against) if against is not None else None
+    sets = [score.open_pictures(str(what), dir=dir) for what in (real, fake)]
+    network = score.classifier_of(str(real), dir=dir) if space == score.CLASSIFIER else spaces.load(space)
+    report = score.score_pictures(*sets, network, seed=seed, resamples=resamples)
+    return report.as_dict() | _difference(report, other)
+
+
+def _difference(report, other) -> dict:
+    if other is None:
+        return {}
+    from imggen_jax.metrics import scores
+
+    return {"difference": {name: {"value": value, "deviation": deviation}
+                           for name, (value, deviation) in scores.compare(report, other).items()}}
+
+
+def score_table(found: Mapping) -> str:
+    """What `evaluate` or `compare` gave, for people."""
+    from imggen_jax.metrics import scores
+
+    lines = [scores.table(scores.from_dict(found))]
+    if found.get("difference"):
+        lines.append("difference to the other report:")
+        lines += [f"  {scores.TABLE[name][0]:<16}{each['value']:>+12.5g}  +-{each['deviation']:.2g}"
+                  for name, each in found["difference"].items()]
+    for name in ("figures", *ALSO):
+        for key, value in (found.get(name) or {}).items():
+            if not isinstance(value, (dict, list)):
+                shown = f"{value:.5g}" if isinstance(value, float) else value
+                lines.append(f"{name if name != 'figures' else 'held-out'}: {key} {shown}")
+    return "\n".join(lines)
 
 
 def describe(workdir) -> dict:

@@ -67,3 +67,7 @@ class Game(NamedTuple):
     classifier: Classifier | None = None
     # (weights, batch, key) -> {name: float32 [B]}: figures of held-out examples, such as the ELBO in nats; or None
     evaluate: Callable | None = None
+    # (weights, batch, key) -> a function key -> float32 [B], the log of an unbiased estimate of p(x) of each example,
+    # in nats: log p(x, z) - log q(z|x) for a z that the function's key draws; the logarithm of the mean of many is a
+    # tighter bound on log p(x) than the ELBO; or None
+    importance: Callable | None = None

@@ -134,6 +134,12 @@ def gaussian_kl(mean: Array, log_variance: Array) -> Array:
     return 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance)
 
 
+def importance_bound(log_weights: Array) -> Array:
+    """log of the mean of the weights p(x,z)/q(z|x) over samples z (arXiv 1509.00519, eq. 8); [k,B] -> float32 [B]."""
+    log_weights = log_weights.astype(jnp.float32)
+    return jax.nn.logsumexp(log_weights, axis=0) - math.log(log_weights.shape[0])
+
+
 def free_bits(kl: Array, nats: float) -> Array:
     """The KL without pressure on a dimension that carries fewer than `nats` (arXiv 1606.04934, eq. 15).
 

@@ -23,6 +23,7 @@ examples:
 
 other verbs (each has --help):
   generate   make pictures with a trained run
+  evaluate   score a trained run, or two sets of pictures
   describe   print a run's facts as JSON
   prepare    download and prepare a stock TFDS dataset, once
   data       look through a folder of pictures and make a dataset of it
@@ -40,6 +41,16 @@ Prints JSON: step, images, parameters per player, sha256 over the whole training
 
 example:
   python -m imggen_jax.main describe --workdir runs/avatars_vae
+"""
+EVALUATE = """\
+Scores a trained run, or two sets of pictures: a folder, a .npz file, or a TFDS dataset as NAME[@SPLIT].
+Frechet distance (FID in the inception space), KID, Inception Score, precision, recall, density, coverage; each with its
+spread, and stored with all that must be equal for two scores to compare.
+
+examples:
+  python -m imggen_jax.main evaluate --workdir runs/avatars_vae
+  python -m imggen_jax.main evaluate --workdir runs/mnist_vae --num 10000 --also likelihood --samples 500
+  python -m imggen_jax.main evaluate --real cifar10@train --fake pictures --space inception --json
 """
 PREPARE = """\
 Downloads a stock TFDS dataset and prepares it as array_record, once; training then needs no TensorFlow. Needs the
@@ -65,7 +76,7 @@ examples:
 
 def main(words: Sequence[str]) -> int:
     """Run a command line; returns the exit code: 0 done, 1 diverged or disk full, 2 wrong input, 128 + signal."""
-    verbs = {"generate": _generate, "describe": _describe, "prepare": _prepare, "data": _data}
+    verbs = {"generate": _generate, "evaluate": _evaluate, "describe": _describe, "prepare": _prepare, "data": _data}
     if words and words[0] not in verbs and not words[0].startswith("-"):
         print(f"error: unknown verb {words[0]!r}; choose {', '.join(verbs)}, or train with --config FILE",
               file=sys.stderr)
@@ -87,10 +98,11 @@ def main(words: Sequence[str]) -> int:
 def _told(error: Exception) -> tuple[int, str] | None:
     """(exit code, line) for what a user can do something about; None for a bug, which keeps its traceback."""
     from imggen_jax.data import DataError
+    from imggen_jax.metrics.errors import MetricsError
     from imggen_jax.runs.config import ConfigError
 
     match error:
-        case ConfigError() | DataError() | RunError():
+        case ConfigError() | DataError() | MetricsError() | RunError():
             return 2, f"error: {error}"
         case SaveError():
             return 1, f"error: {error}"
@@ -143,6 +155,44 @@ def _generate(words: list[str]) -> int:
     grid = api.generate(args.workdir, args.out, num=args.num, seed=args.seed, label=args.label,
                         truncation=args.truncation)
     print(f"{args.num} pictures in {args.out}; all together: {grid}")
+    return 0
+
+
+def _evaluate(words: list[str]) -> int:
+    parser = _parser("evaluate", EVALUATE)
+    parser.add_argument("--workdir", metavar="W", help="folder of a trained run")
+    parser.add_argument("--real", metavar="A", help="real pictures: a folder, a .npz file or NAME[@SPLIT]")
+    parser.add_argument("--fake", metavar="B", help="pictures to be scored, as --real")
+    parser.add_argument("--num", type=int, metavar="N",
+                        help="of a run: pictures in each set, beside as many real ones (default: 10000, or all)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first picture, and of what is drawn")
+    parser.add_argument("--resamples", type=int, default=3, metavar="R",
+                        help="of a run: sets of pictures; else random halves (default: 3)")
+    parser.add_argument("--space", default="classifier", metavar="F",
+                        help="feature space: classifier, inception, inception-tf1, dinov2-vitb14, dinov2-vitl14 "
+                             "(default: classifier, trained on the dataset's labels, once)")
+    parser.add_argument("--also", default="", metavar="X,Y",
+                        help="of a run, further questions: likelihood, usefulness, modes, copying, balance")
+    parser.add_argument("--samples", type=int, default=500, metavar="K",
+                        help="for likelihood: samples a picture, 1 to 5000 (default: 500)")
+    parser.add_argument("--against", metavar="FILE", help="a stored report to compare with, of the same recipe")
+    parser.add_argument("--data-dir", default="", metavar="D", help="TFDS data_dir of --real and --fake")
+    parser.add_argument("--out", metavar="O", help="folder for pages and charts (default: W/scores)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
+    args = parser.parse_args(words)
+    if (args.workdir is None) == (args.real is None and args.fake is None) or (args.real is None) != (
+            args.fake is None):
+        parser.error("give either --workdir, or both --real and --fake")
+    _start_jax()
+    from imggen_jax import api
+
+    common = dict(space=args.space, seed=args.seed, resamples=args.resamples, against=args.against)
+    if args.workdir is not None:
+        also = tuple(word for word in args.also.split(",") if word)
+        found = api.evaluate(args.workdir, num=args.num, also=also, samples=args.samples, out=args.out, **common)
+    else:
+        found = api.compare(args.real, args.fake, dir=args.data_dir, **common)
+    print(json.dumps(found, allow_nan=False) if args.json else api.score_table(found))
     return 0
 
 

@@ -92,6 +92,7 @@ def test_every_interval_is_shorter_than_the_run(path):
     evaluates = build(settings, spec_of(plain(path))).game.evaluate is not None
     for name in ("every", "show", "save", *(["evaluate"] if evaluates else [])):
         assert getattr(settings.log, name) <= settings.train.images
+    assert settings.score.every <= settings.train.images and settings.score.share <= 0.05
 
 
 @shipped

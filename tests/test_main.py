@@ -82,7 +82,7 @@ def test_describe_ends_quietly_when_its_reader_does(vae):
     assert (done.stdout, done.stderr) == ("{\n", "")
 
 
-@pytest.mark.parametrize("verb", ["", "generate", "describe", "prepare", "data"])
+@pytest.mark.parametrize("verb", ["", "generate", "evaluate", "describe", "prepare", "data"])
 def test_every_verb_has_help_with_examples(verb):
     result = shell.call(*verb.split(), "--help")
     assert result.code == 0
@@ -180,7 +180,8 @@ def test_a_config_file_that_is_not_there_is_refused(tmp_path):
 
 
 def test_words_that_are_no_verb_and_missing_flags_are_refused():
-    refused(shell.call("nonsense", "--workdir", "x"), "unknown verb 'nonsense'; choose generate, describe, prepare")
+    refused(shell.call("nonsense", "--workdir", "x"),
+            "unknown verb 'nonsense'; choose generate, evaluate, describe, prepare")
     for words, missing in (([], "--config"), (["--config"], "--config"), (["generate"], "--workdir, --num, --out"),
                            (["describe"], "--workdir"), (["prepare"], "--name"), (["data"], "--folder")):
         result = shell.call(*words)

@@ -27,7 +27,7 @@ def _vae(spec: Spec) -> dict:
     network = {"name": "vae", "widths": (4, 4), "blocks": (1, 0), "hidden": 8, "dense_blocks": 1}
     return {
         likelihood: {"latent": 3, "network": network, "likelihood": likelihood, "mixtures": 2, "beta": 1.0,
-                     "free_bits": 0.0, "warmup": 100}
+                     "free_bits": 0.0, "warmup": 100, "importance_samples": 1}
         for likelihood in ("bernoulli", "gaussian", "logistic_mixture")
     }
 
@@ -84,6 +84,7 @@ def config(name: str, variant: str, spec: Spec = SPEC, *, batch: int = 8, flip: 
         "ema": {"halflife": 50, "rampup": 0.0},
         "devices": {"engine": engine, "count": count, "steps_per_call": steps_per_call},
         "log": {"every": 100, "evaluate": 100, "show": 100, "save": 100, "keep": 1, "keep_every": 0},
+        "score": {"every": 0, "num": 20, "space": "classifier", "share": 1.0},
     }
 
 

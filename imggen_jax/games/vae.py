@@ -27,6 +27,7 @@ def make(
     beta: float,
     free_bits: float,
     warmup: int,
+    importance_samples: int,
 ) -> Game:
     """The game of a lone player, "vae", who maximises E log p(x|z) - beta KL(q(z|x) || p(z)) with p(z) = N(0, I).
 
@@ -35,6 +36,9 @@ def make(
     with uniform noise of one step, whose density per unit of [-1,1] times 1/127.5 is a probability (gaussian, with
     one learnt sigma for all pixels; Theis et al., arXiv 1511.01844, section 3.1).
     Bits per dimension = -ELBO / (D ln 2), with D = H W C.
+
+    With `importance_samples` k above 1 the player maximises the importance-weighted bound instead (Burda et al., arXiv
+    1509.00519, eq. 8), log 1/k sum_i p(x|z_i) (p(z_i) / q(z_i|x))^beta, which is tighter as k grows.
 
     Args:
       spec: what the data decide.
@@ -46,14 +50,20 @@ def make(
       beta: final weight of the KL; 1 maximises the ELBO.
       free_bits: nats per latent dimension under which the KL costs the same.
       warmup: images over which the KL's weight rises from 0 to beta; 0 for beta from the start.
+      importance_samples: z drawn for each image, k; 1 maximises the ELBO.
 
     Raises:
-      ValueError: an unknown likelihood, or a size that the network does not have.
+      ValueError: an unknown likelihood, a size that the network does not have, or free bits without a KL to free.
     """
     if isinstance(spec.classes, tuple):
         raise ValueError("a VAE is conditioned on one label, not on several; name one in config.data.label")
     if likelihood not in LIKELIHOODS:
         raise ValueError(f"unknown likelihood {likelihood!r}; choose from {', '.join(LIKELIHOODS)}")
+    if importance_samples < 1:
+        raise ValueError(f"importance_samples is {importance_samples}; it must be at least 1")
+    if importance_samples > 1 and free_bits:
+        raise ValueError("free_bits needs the KL, which importance_samples above 1 does not have; set one of them to "
+                         "0 or 1")
     outputs = losses.mixture_parameters(spec.channels, mixtures) if likelihood == "logistic_mixture" else spec.channels
     encoder, decoder = _networks(spec, jnp.dtype(dtype), latent, outputs, **network)
     pixels = spec.size**2 * spec.channels
@@ -103,18 +113,49 @@ def make(
         return log_likelihood(mine, output(mine, z, label), x), losses.gaussian_kl(mean, log_variance)
 
     def figures(reconstruction, kl):
-        elbo = reconstruction - jnp.sum(kl, axis=-1)
-        return {"elbo": elbo, "reconstruction": reconstruction, "kl": jnp.sum(kl, axis=-1),
+        elbo = reconstruction - kl
+        return {"elbo": elbo, "reconstruction": reconstruction, "kl": kl,
                 "bits_per_dim": -elbo / (pixels * math.log(2))}
+
+    def kl_weight(batch):
+        return beta * jnp.minimum(1.0, batch["seen"] / warmup) if warmup else beta
 
     def loss(params, extra, batch, key):
         reconstruction, kl = terms(params["vae"], batch, key)
-        weight = beta * jnp.minimum(1.0, batch["seen"] / warmup) if warmup else beta
-        value = jnp.mean(weight * losses.free_bits(kl, free_bits) - reconstruction)
-        return value, (extra, jax.tree.map(jnp.mean, {"loss": value, **figures(reconstruction, kl)}))
+        value = jnp.mean(kl_weight(batch) * losses.free_bits(kl, free_bits) - reconstruction)
+        scalars = {"loss": value, **figures(reconstruction, jnp.sum(kl, axis=-1))}
+        return value, (extra, jax.tree.map(jnp.mean, scalars))
+
+    def importance_loss(params, extra, batch, key):
+        key, key_z = jax.random.split(key)
+        draw = drawer(params["vae"], batch, key)
+        reconstruction, ratio = jax.vmap(draw)(jax.random.split(key_z, importance_samples))  # [k,B] each
+        bound = losses.importance_bound(reconstruction + kl_weight(batch) * ratio)
+        value = -jnp.mean(bound)
+        # The sampled ELBO and KL, whose means over many z are those that have a formula.
+        scalars = {"loss": value, "bound": bound, **figures(jnp.mean(reconstruction, 0), -jnp.mean(ratio, 0))}
+        return value, (extra, jax.tree.map(jnp.mean, scalars))
+
+    def drawer(mine, batch, key):
+        """Of fixed pictures, a function key -> (log p(x|z), log p(z) - log q(z|x)), float32 [B] each."""
+        x, label = observe(to_float(batch["image"]), key), batch.get("label") if spec.classes else None
+        mean, log_variance = posterior(mine, x, label)
+
+        def draw(key):
+            noise = jax.random.normal(key, mean.shape)
+            z = mean + jnp.exp(0.5 * log_variance) * noise
+            ratio = 0.5 * jnp.sum(noise**2 + log_variance - z**2, axis=-1)
+            return log_likelihood(mine, output(mine, z, label), x), ratio
+
+        return draw
 
     def evaluate(weights, batch, key):
-        return figures(*terms(weights["vae"], batch, key))
+        reconstruction, kl = terms(weights["vae"], batch, key)
+        return figures(reconstruction, jnp.sum(kl, axis=-1))
+
+    def importance(weights, batch, key):
+        draw = drawer(weights["vae"], batch, key)
+        return lambda key: sum(draw(key))
 
     def prior(key, n):
         return jax.random.normal(key, (n, latent))  # float32 [n,latent]
@@ -131,7 +172,8 @@ def make(
     def weights(params, extra):
         return {"vae": params["vae"]}
 
-    return Game(init, (("vae", loss),), weights, Generator(prior, decode, encode), evaluate=evaluate)
+    moves = (("vae", loss if importance_samples == 1 else importance_loss),)
+    return Game(init, moves, weights, Generator(prior, decode, encode), evaluate=evaluate, importance=importance)
 
 
 def _networks(spec: Spec, dtype, latent: int, outputs: int, *, name: str, **keys):

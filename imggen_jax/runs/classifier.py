@@ -20,7 +20,7 @@ import numpy as np
 import tqdm
 
 from imggen_jax import augment, data, devices, optim, step
-from imggen_jax.game import Classifier, PyTree, Spec
+from imggen_jax.game import Classifier, Game, PyTree, Spec
 from imggen_jax.games import classifier as classifier_game
 from imggen_jax.metrics import features
 from imggen_jax.runs import checkpoint
@@ -72,7 +72,7 @@ class Labeller(NamedTuple):
 
 def obtain(
     *, name: str, split: str, test: str, dir: str, size: int, labels: Sequence[str] | None = None,
-    recipe: Mapping = RECIPE,
+    recipe: Mapping | None = None,
 ) -> Labeller:
     """The classifier of a dataset, from the cache if it was trained before, else trained now: minutes on a CPU.
 
@@ -80,12 +80,13 @@ def obtain(
       name, split, dir, size: of the dataset, as for `data.load`.
       test: held-out split, on which its accuracy is measured; "" takes the last part of `split`.
       labels: names of the labels to learn; None for all that the dataset has.
-      recipe: as RECIPE.
+      recipe: as RECIPE, which None takes.
 
     Raises:
       DataError: no such dataset, or none with labels.
       RunError: training did not work.
     """
+    recipe = RECIPE if recipe is None else recipe
     if not test:
         split, test = f"{split}[:{HELD_OUT}]", f"{split}[{HELD_OUT}:]"
     where = dict(name=name, dir=dir)
@@ -95,13 +96,13 @@ def obtain(
     identity = [pictures.fingerprint, learnt.names, learnt.values, recipe]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     file = _folder() / f"{name.replace('/', '_').replace(':', '_')}-{key[:32]}.npz"
-    game = classifier_game.make(spec, dtype="float32", network=recipe["network"], augment=recipe["augment"])
+    game = game_of(spec, recipe)
     shape = jax.eval_shape(lambda: game.weights(*game.init(jax.random.key(0), None)))
     weights = _read(file, shape)
     if weights is None:
         weights = fit(spec, lambda rows: pictures.read(rows)[0], learnt.labels, recipe, title=f"classifier of {name}")
         _write(file, weights)
-    labeller = _labeller(game, spec, learnt, weights)
+    labeller = labeller_of(game, spec, learnt.names, learnt.values, weights)
     held_out = data.open_dataset(split=test, size=size, label="", memory="auto", **where)
     truth = data.load_attributes(split=test, names=learnt.names, **where).labels
     rows = np.array_split(np.arange(len(truth)), -(-len(truth) // CHUNK))
@@ -109,11 +110,18 @@ def obtain(
     return labeller._replace(accuracy={one: float(share) for one, share in zip(learnt.names, right)})
 
 
-def _labeller(game, spec: Spec, learnt: data.Attributes, weights: PyTree) -> Labeller:
+def game_of(spec: Spec, recipe: Mapping) -> Game:
+    return classifier_game.make(spec, dtype="float32", network=recipe["network"], augment=recipe["augment"])
+
+
+def labeller_of(game: Game, spec: Spec, names: tuple[str, ...], values: tuple, weights: PyTree) -> Labeller:
+    """A labeller from trained weights, whose accuracy is not known."""
+    images = np.zeros((1, spec.size, spec.size, spec.channels), np.float32)
+    dims = jax.eval_shape(game.classifier.features, weights, images).shape[-1]
     space = features.Space(
-        name="classifier", dims=RECIPE["network"]["features"], resize="none: pictures have the dataset's own size",
+        name="classifier", dims=dims, resize="none: pictures have the dataset's own size",
         sha256=checkpoint.fingerprint(weights), apply=_vectors(game.classifier), weights=weights)
-    return Labeller(learnt.names, learnt.values, {}, spec, space, game.classifier, weights)
+    return Labeller(names, values, {}, spec, space, game.classifier, weights)
 
 
 def _vectors(classifier: Classifier) -> Callable:
@@ -148,7 +156,7 @@ def fit(spec: Spec, read: Callable, labels: np.ndarray, recipe: Mapping, title: 
     Raises:
       RunError: the loss is not finite.
     """
-    game = classifier_game.make(spec, dtype="float32", network=recipe["network"], augment=recipe["augment"])
+    game = game_of(spec, recipe)
     length, batch, seed = recipe["images"], recipe["batch"], recipe["seed"]
     optimizers = {"classifier": optim.make(images=length, batch=batch, accumulate=1, **recipe["optimizer"])}
     chosen = jax.local_devices()

@@ -56,10 +56,17 @@ class Log(NamedTuple):
     keep_every: int  # images between checkpoints kept for good; 0 for none
 
 
-SECTIONS = {"data": Data, "train": Train, "ema": Ema, "devices": Devices, "log": Log}
+class Score(NamedTuple):
+    every: int    # images between scores of what the generator makes; 0 for none
+    num: int      # pictures in each of three sets, and at most as many real ones
+    space: str    # where features are compared: "classifier", or one of metrics/spaces.py
+    share: float  # of the run's time that scores may take; one that would take more is left out
+
+
+SECTIONS = {"data": Data, "train": Train, "ema": Ema, "devices": Devices, "log": Log, "score": Score}
 # What may differ when a run is taken up again: how long, where and how often, but not what is computed.
 # Not where a folder lies either: a run checks that its pictures are the same.
-FREE = ("train.images", "devices.", "log.", "data.dir", "data.folder", "data.memory")
+FREE = ("train.images", "devices.", "log.", "score.", "data.dir", "data.folder", "data.memory")
 
 
 class Settings(NamedTuple):
@@ -71,6 +78,7 @@ class Settings(NamedTuple):
     ema: Ema
     devices: Devices
     log: Log
+    score: Score
     game: Mapping
     players: Mapping
 
@@ -174,7 +182,7 @@ def _ranges(settings: Settings) -> None:
         raise ConfigError(f"config.seed is {settings.seed}; it must be from 0 to {2**32 - 1}")
     least = {"train.images": 1, "train.batch": 1, "train.accumulate": 1, "devices.steps_per_call": 1, "log.every": 1,
              "log.evaluate": 1, "log.show": 1, "log.save": 1, "log.keep": 1, "log.keep_every": 0, "ema.halflife": 0,
-             "ema.rampup": 0, "devices.count": 0, "data.size": 0}
+             "ema.rampup": 0, "devices.count": 0, "data.size": 0, "score.every": 0, "score.num": 2, "score.share": 0}
     for key, bound in least.items():
         section, name = key.split(".")
         value = getattr(getattr(settings, section), name)

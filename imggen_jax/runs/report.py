@@ -29,6 +29,14 @@ CHARTS = {
     "loss": "Loss",
     "cross_entropy": "Cross-entropy, nats per image",
     "accuracy": "Accuracy",
+    "fid": "FID",
+    "frechet_distance": "Frechet distance",
+    "kid": "KID",
+    "inception_score": "Inception Score",
+    "precision": "Shares of pictures near the others",
+    "recall": "Shares of pictures near the others",
+    "coverage": "Shares of pictures near the others",
+    "density": "Density",
     "real": "Discriminator's mean output",
     "fake": "Discriminator's mean output",
     "reconstruction": "Reconstruction, nats per image",
@@ -132,7 +140,7 @@ def _summary(config: Mapping, data: Mapping, lines: Sequence[Mapping]) -> str:
 
 def _scores(lines: Sequence[Mapping]) -> list[tuple[str, float]]:
     """The last of each held-out figure."""
-    last = {name: value for line in lines for name, value in line.items() if name.startswith("test/")}
+    last = {name: value for line in lines for name, value in line.items() if name.startswith(("test/", "score/"))}
     return [(name, value) for name, value in last.items() if value is not None]
 
 
@@ -308,7 +316,7 @@ def _charts(lines: Sequence[Mapping]) -> list[Chart]:
                 owner = name.rpartition("/")[0]
                 color = owners.index(owner) % COLORS if owner in owners else 0
                 dash = sum(other.color == color for other in drawn) % len(DASHES)
-                drawn.append(Series(name, x, y, color, dash, dots=owner == "test"))
+                drawn.append(Series(name, x, y, color, dash, dots=owner in ("test", "score")))
         if drawn:
             charts.append(Chart(title, _svg(title, drawn), tuple(drawn)))
     return charts

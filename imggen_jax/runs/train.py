@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from imggen_jax import data, devices
 from imggen_jax.augment import to_float
 from imggen_jax.game import PyTree, Spec
+from imggen_jax.metrics import spaces
 from imggen_jax.runs import checkpoint, pictures, report
 from imggen_jax.runs.build import Built, build, check_devices, flops_per_round, parameter_counts
 from imggen_jax.runs.config import ConfigError, Settings, check, differences, to_dict
@@ -41,6 +42,7 @@ class Loop(NamedTuple):
     train_set: data.Dataset | data.Streamed
     show: Callable      # (weights, step) -> writes the grids
     evaluate: Callable  # (weights) -> {name: float}
+    score: Callable | None  # (weights, step, images) -> {name: float}, where scores are wanted
     log: object
     manager: object
     rounds: int         # in the whole run, a multiple of the rounds in a call
@@ -59,7 +61,7 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
       The path of the run's report.html.
 
     Raises:
-      ConfigError, data.DataError, RunError: before anything starts, for what cannot work.
+      ConfigError, data.DataError, MetricsError, RunError: before anything starts, for what cannot work.
       Diverged: a loss or gradient is not finite.
       SaveError: a file cannot be written.
       Interrupted: SIGTERM or Ctrl-C came; everything is saved.
@@ -67,13 +69,15 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
     workdir = Path(workdir)
     settings = check(config)
     check_workdir(workdir, config)
+    if settings.score.every:
+        spaces.check_there(settings.score.space)
     chosen = check_devices(settings)
     batch = settings.train.batch
     rounds = _up(settings.train.images, batch, settings.devices.steps_per_call)
     latest = checkpoint.latest_step(workdir)
     if latest is not None and latest >= rounds:
         return _complete(workdir, latest * batch)
-    settings = _ingested(settings)
+    settings = ingested(settings)
     spec, train_set, test_set = _load_data(settings)
     built = build(settings, spec)
     try:
@@ -97,6 +101,8 @@ def _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, 
     batch, wanted = settings.train.batch, settings.log
     intervals = {name: _up(getattr(wanted, name), batch, settings.devices.steps_per_call)
                  for name in ("every", "evaluate", "show")}
+    if settings.score.every:
+        intervals["score"] = _up(settings.score.every, batch, settings.devices.steps_per_call)
     # Saved where a line of metrics ends, so that a resumed run's lines are means over the same rounds.
     intervals["save"] = _up(wanted.save, batch, intervals["every"])
     keep_every = _up(wanted.keep_every, batch, intervals["save"]) if wanted.keep_every else 0
@@ -105,6 +111,7 @@ def _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, 
     host = jax.tree.map(np.asarray, jax.jit(built.init)()) if latest is None else checkpoint.restore(
         manager, latest, built.shape)
     log = open_log(workdir, rounds * batch, int(host.step), enabled=jax.process_index() == 0)
+    score = _scorer(workdir, settings, built, spec, train_set)
     log.progress(int(host.step) * batch)
     if latest is not None:
         log.say(f"Resuming {workdir} at {latest * batch:,} images.")
@@ -112,7 +119,8 @@ def _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, 
     evaluate = evaluator(built.game, test_set, batch, settings.seed)
     peak = devices.peak_flops(chosen)
     utilisation = peak and flops_per_round(settings, spec, built) / batch / peak
-    return Loop(settings, built, engine, train_set, show, evaluate, log, manager, rounds, intervals, utilisation), host
+    return Loop(settings, built, engine, train_set, show, evaluate, score, log, manager, rounds, intervals,
+                utilisation), host
 
 
 @contextlib.contextmanager
@@ -180,7 +188,7 @@ def read_json(path: Path) -> dict | None:
     return content
 
 
-def _ingested(settings: Settings) -> Settings:
+def ingested(settings: Settings) -> Settings:
     """With the dataset that config.data.folder was made into, now or earlier, in place of the folder."""
     wanted = settings.data
     if not wanted.folder:
@@ -337,9 +345,11 @@ def _mean(window: list[dict[str, np.ndarray]]) -> dict[str, float]:
 
 def _events(loop: Loop, state, step: int, due: set[str]) -> None:
     images = step * loop.settings.train.batch
-    if due & {"evaluate", "show"}:
+    if due & {"evaluate", "show", "score"}:
         average = loop.engine.fetch(state.average)
         if "evaluate" in due and (scores := loop.evaluate(average)):
+            loop.log.evaluate(step=step, images=images, scalars=scores)
+        if "score" in due and loop.score is not None and (scores := loop.score(average, step=step, images=images)):
             loop.log.evaluate(step=step, images=images, scalars=scores)
         if "show" in due:
             loop.show(average, step)
@@ -383,6 +393,14 @@ def _shower(settings: Settings, built: Built, spec: Spec, held_out: data.Dataset
             log.picture(name="reconstructions", image=pictures.reconstruction_grid(originals, again), **at)
 
     return show
+
+
+def _scorer(workdir: Path, settings: Settings, built: Built, spec: Spec, train_set) -> Callable | None:
+    if not settings.score.every or built.game.generator is None or jax.process_index():
+        return None
+    from imggen_jax.runs.score import Watch
+
+    return Watch(settings, train_set, sampler(built.game.generator, spec), workdir)
 
 
 def _agree(received: int) -> int:

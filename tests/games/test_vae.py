@@ -14,7 +14,7 @@ NETWORK = dict(name="vae", widths=(4,), blocks=(0,), hidden=8, dense_blocks=0)
 
 def make(spec=Spec(16, 1, 0), **changes):
     keys = dict(dtype="float32", latent=3, network=NETWORK, likelihood="bernoulli", mixtures=2, beta=1.0, free_bits=0.0,
-                warmup=0)
+                warmup=0, importance_samples=1)
     return vae.make(spec, **{**keys, **changes})
 
 
@@ -114,3 +114,51 @@ def test_wrong_keys_and_values_are_named():
         make(network={**NETWORK, "width": 3})
     with pytest.raises(TypeError, match="betta"):
         make(betta=1.0)
+
+
+def test_the_importance_loss_is_the_bound_of_its_samples():
+    spec, samples = Spec(16, 1, 0), 3
+    game, data, key = make(spec, importance_samples=samples), batch(spec, 8), jax.random.key(4)
+    params, extra = start(game)
+    loss, (_, scalars) = jax.jit(game.moves[0][1])(params, extra, data, key)
+    key_x, key_z = jax.random.split(key)
+    draw = game.importance(game.weights(params, extra), data, key_x)
+    log_weights = np.stack([draw(key) for key in jax.random.split(key_z, samples)]).astype(np.float64)
+    bound = np.log(np.mean(np.exp(log_weights - log_weights.max(0)), axis=0)) + log_weights.max(0)
+    np.testing.assert_allclose(loss, -bound.mean(), rtol=1e-5)
+    np.testing.assert_allclose(scalars["elbo"], log_weights.mean(), rtol=1e-5)
+    np.testing.assert_allclose(scalars["elbo"], scalars["reconstruction"] - scalars["kl"], rtol=1e-5)
+    assert scalars["bound"] > scalars["elbo"]
+
+
+def test_importance_weights_are_log_p_of_x_and_z_over_q():
+    """From the encoder's and decoder's outputs, with the densities written out."""
+    spec = Spec(16, 1, 0)
+    game = make(spec, likelihood="gaussian")
+    params, extra = start(game)
+    weights, data = game.weights(params, extra), batch(spec, 3)
+    found = game.importance(weights, data, jax.random.key(1))(jax.random.key(2))
+    x = data["image"] / 127.5 - 1 + vae.STEP * jax.random.uniform(jax.random.key(1), data["image"].shape, minval=-0.5,
+                                                                  maxval=0.5)
+    # `encode` gives the posterior's mean; its variance follows from two draws of z, so take it from the network.
+    encoder, decoder = vae._networks(spec, jnp.float32, 3, 1, **NETWORK)
+    mean, log_variance = encoder.apply({"params": weights["vae"]["encoder"]}, x, None)
+    z = mean + jnp.exp(log_variance / 2) * jax.random.normal(jax.random.key(2), mean.shape)
+    out, log_sigma = decoder.apply({"params": weights["vae"]["decoder"]}, z, None), weights["vae"]["log_sigma"]
+
+    def log_normal(value, mean, log_sd):
+        terms = -0.5 * ((value - mean) / jnp.exp(log_sd)) ** 2 - log_sd - 0.5 * math.log(2 * math.pi)
+        return jnp.sum(terms, axis=tuple(range(1, terms.ndim)))
+
+    expected = (log_normal(x, out, jnp.broadcast_to(log_sigma, x.shape)) + 256 * math.log(vae.STEP)
+                + log_normal(z, jnp.zeros_like(z), jnp.zeros_like(z)) - log_normal(z, mean, log_variance / 2))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"importance_samples": 0}, "importance_samples is 0"),
+    ({"importance_samples": 5, "free_bits": 0.1}, "free_bits needs the KL"),
+])
+def test_importance_samples_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**changes)
