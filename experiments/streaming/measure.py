@@ -33,11 +33,13 @@ DATASETS = {
 # Two processes cannot be timed side by side on two cores, so each run has the machine for itself.
 RUNS = {
     "mnist_vae": ["--config=configs/mnist_vae.py", "--config.train.images=40960", "--config.data.test=",
-                  "--config.log.save=40960", "--config.log.show=40960", "--config.log.every=4096"],
+                  "--config.log.save=40960", "--config.log.show=40960", "--config.log.every=4096",
+                  "--config.score.every=0"],
     "avatars_vae at 64x64": ["--config=configs/avatars_vae.py", "--config.data.name=avatars/64x64",
                              "--config.game.network.widths=(16,32,64)", "--config.game.network.blocks=(0,1,1)",
                              "--config.train.images=10240", "--config.data.test=", "--config.log.save=200000",
-                             "--config.log.show=200000", "--config.log.every=1024"],
+                             "--config.log.show=200000", "--config.log.every=1024",
+                             "--config.score.every=0"],
 }
 
 
