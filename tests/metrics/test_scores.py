@@ -1,4 +1,5 @@
 """Scores with their spread, stored and compared."""
+import functools
 import json
 import math
 
@@ -22,9 +23,13 @@ REAL = some(1, 120)
 ABOUT = dict(real=120, fake=100, fingerprint="f")
 
 
+@functools.cache
+def measured(seed):
+    return scores.measure(SPACE, REAL, [some(seed, 100, 0.2)])
+
+
 def report(seed=2, space=SPACE, **changes):
-    found = scores.measure(space, REAL, [some(seed, 100, 0.2)])
-    return scores.Report(found, scores.recipe(space, **{**ABOUT, **changes}), {}, {"imggen_jax": "0"})
+    return scores.Report(measured(seed), scores.recipe(space, **{**ABOUT, **changes}), {}, {"imggen_jax": "0"})
 
 
 def test_every_score_has_a_spread_over_three_resamples():
@@ -45,6 +50,7 @@ def test_of_several_sets_the_mean_is_told_and_their_deviation():
     assert found["frechet_distance"].spread == pytest.approx(np.std(each, ddof=1))
 
 
+@pytest.mark.slow
 def test_the_spread_over_halves_is_about_that_over_samples():
     """So that a score of one set says how sure it is."""
     sets = [some(seed, 400) for seed in range(10, 22)]
