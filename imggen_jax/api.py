@@ -12,7 +12,7 @@ import numpy as np
 
 from imggen_jax.augment import to_float
 from imggen_jax.game import Game, PyTree, Spec
-from imggen_jax.runs import checkpoint, pictures
+from imggen_jax.runs import checkpoint, pictures, provenance
 from imggen_jax.runs.build import build, parameter_counts
 from imggen_jax.runs.config import ConfigError, check
 from imggen_jax.runs.errors import RunError
@@ -82,8 +82,8 @@ class Model(NamedTuple):
         Raises:
           RunError: images or labels that this model cannot take.
         """
-        images = self._check(images)
-        z = self._function("encode")(self.weights, images, self._condition(labels, len(images)))
+        images = self.check_images(images)
+        z = self._function("encode")(self.weights, images, self.condition(labels, len(images)))
         return jax.tree.map(np.asarray, z)
 
     def decode(self, z: PyTree, labels: Sequence[int] | None = None) -> np.ndarray:
@@ -93,7 +93,7 @@ class Model(NamedTuple):
           RunError: latents or labels that this model cannot take.
         """
         number = self._latents(z)
-        return np.asarray(self._function("decode")(self.weights, z, self._condition(labels, number)))
+        return np.asarray(self._function("decode")(self.weights, z, self.condition(labels, number)))
 
     def reconstruct(self, images: np.ndarray, labels: Sequence[int] | None = None) -> np.ndarray:
         """decode(encode(images)): uint8 [n,S,S,C]."""
@@ -109,7 +109,7 @@ class Model(NamedTuple):
           RunError: images that this model cannot take, or a model that is no classifier.
         """
         classify = self._function("classify")
-        return np.asarray(classify(self.weights, self._check(images)))
+        return np.asarray(classify(self.weights, self.check_images(images)))
 
     def _function(self, name: str) -> Callable:
         if name not in self.functions:
@@ -134,7 +134,8 @@ class Model(NamedTuple):
         known = ", ".join(self.label_names) if 0 < len(self.label_names) <= 20 else f"0 to {self.spec.classes - 1}"
         raise RunError(f"label {label!r} is out of range; known are {known}")
 
-    def _check(self, images: np.ndarray) -> np.ndarray:
+    def check_images(self, images: np.ndarray) -> np.ndarray:
+        """The images, if they are uint8 [n,S,S,C] as this model takes them; else a RunError."""
         images, wanted = np.asarray(images), (self.spec.size, self.spec.size, self.spec.channels)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != wanted or not len(images):
             raise RunError(f"images are {images.dtype} {images.shape}; this model takes uint8 (n, {wanted[0]}, "
@@ -152,7 +153,12 @@ class Model(NamedTuple):
                            "number of pictures, above 0, first")
         return number
 
-    def _condition(self, labels, number: int):
+    def condition(self, labels: Sequence[int] | None, number: int) -> np.ndarray | None:
+        """Labels as decode and encode take them: int32 [number], or None where the model has no classes.
+
+        Raises:
+          RunError: they are missing, too many or few, unknown, or given to a model without classes.
+        """
         if not self.spec.classes:
             if labels is not None:
                 raise RunError("labels are given, but this model was trained without labels")
@@ -214,13 +220,17 @@ def generate(workdir, out, *, num: int, seed: int = 0, label: int | str | None =
     Raises:
       RunError: the run cannot be loaded, cannot give what is asked for, or `out` cannot be written to.
     """
-    images = load(workdir).sample(num, seed=seed, label=label, truncation=truncation)
-    out = Path(out)
+    model = load(workdir)
+    images = model.sample(num, seed=seed, label=label, truncation=truncation)
+    weights, out = checkpoint.fingerprint(model.weights), Path(out)
+    families = [provenance.Family(provenance.Record(
+        "generate", Path(workdir).resolve().name, weights, b"", model.label_number(label), 0,
+        {"seed": number, "truncation": truncation}, ()), {}) for number in seed_range(seed, num)]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for number, image in zip(seed_range(seed, num), images, strict=True):
-            pictures.write_png(out / f"{number:06d}.png", image)
-        pictures.write_png(out / "grid.png", pictures.grid(images))
+        for number, image, family in zip(seed_range(seed, num), images, families, strict=True):
+            pictures.write_png(out / f"{number:06d}.png", image, provenance.png_info(family))
+        pictures.write_png(out / "grid.png", pictures.grid(images), provenance.png_info(provenance.sheet(families)))
     except OSError as error:
         raise RunError(f"cannot write pictures to {out} ({error.strerror or error}); choose another folder") from error
     return out / "grid.png"

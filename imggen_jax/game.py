@@ -43,6 +43,7 @@ class Generator(NamedTuple):
     prior: Callable    # (key, n) -> z, a PyTree whose leaves have n as first axis
     decode: Callable   # (weights, z, condition) -> images float32 [n,H,W,C] in [-1,1]
     encode: Callable   # (weights, images float [n,H,W,C] in [-1,1], condition) -> z; for a GAN, by optimising z
+    amortised: bool = False            # encode is one pass of a network, not an optimisation
     # A generator that first maps z to another latent w, in which editing is easier: decode is synthesis after mapping.
     mapping: Callable | None = None    # (weights, z) -> w, a PyTree whose leaves have n as first axis; None: w is z
     synthesis: Callable | None = None  # (weights, w, condition) -> images, as decode; None where mapping is

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shlex
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from imggen_jax.editing import flags as editing
 from imggen_jax.runs.errors import Diverged, Interrupted, RunError, SaveError
 
 TRAIN = """\
@@ -22,11 +24,13 @@ examples:
   python -m imggen_jax.main --config configs/cifar10_gan.py --coordinator auto        # on every host of a TPU pod
 
 other verbs (each has --help):
-  generate   make pictures with a trained run
-  evaluate   score a trained run, or two sets of pictures
-  describe   print a run's facts as JSON
-  prepare    download and prepare a stock TFDS dataset, once
-  data       look through a folder of pictures and make a dataset of it
+  generate     make pictures with a trained run
+  evaluate     score a trained run, or two sets of pictures
+  describe     print a run's facts as JSON
+  prepare      download and prepare a stock TFDS dataset, once
+  data         look through a folder of pictures and make a dataset of it
+editing, with a trained run:
+EDITING
 """
 GENERATE = """\
 Writes OUT/<seed of the picture, 6 digits>.png and OUT/grid.png. Picture number k has seed S+k, and is the same whatever
@@ -77,6 +81,7 @@ examples:
 def main(words: Sequence[str]) -> int:
     """Run a command line; returns the exit code: 0 done, 1 diverged or disk full, 2 wrong input, 128 + signal."""
     verbs = {"generate": _generate, "evaluate": _evaluate, "describe": _describe, "prepare": _prepare, "data": _data}
+    verbs |= {name: functools.partial(_editing, name) for name in editing.VERBS}
     if words and words[0] not in verbs and not words[0].startswith("-"):
         print(f"error: unknown verb {words[0]!r}; choose {', '.join(verbs)}, or train with --config FILE",
               file=sys.stderr)
@@ -114,7 +119,8 @@ def _told(error: Exception) -> tuple[int, str] | None:
 
 
 def _train(words: list[str]) -> int:
-    parser = _parser(None, TRAIN)
+    edits = "\n".join(f"  {name:13}{verb.summary}" for name, verb in editing.VERBS.items())
+    parser = _parser(None, TRAIN.replace("EDITING", edits))
     parser.add_argument("--config", required=True, metavar="FILE", help="Python file with get_config(); it is executed")
     parser.add_argument("--workdir", metavar="W", help="the run's folder (default: runs/<config's name>)")
     parser.add_argument("--coordinator", metavar="HOST:PORT",
@@ -245,6 +251,17 @@ def _data(words: list[str]) -> int:
     print(f"{'Dataset':18}{made.folder}")
     print(f"{'Train with it':18}--config configs/folder_gan.py --config.data.name={made.name} "
           f"--config.data.dir={shlex.quote(made.dir)} --config.data.size={args.size}")
+    return 0
+
+
+def _editing(name: str, words: list[str]) -> int:
+    verb = editing.VERBS[name]
+    parser = _parser(name, verb.description)
+    verb.flags(parser)
+    args = parser.parse_args(words)
+    _start_jax()
+    for line in verb.run(args):
+        print(line)
     return 0
 
 

@@ -132,8 +132,8 @@ def make(
         return {"generator": params["generator"], "statistics": extra["statistics"]}
 
     moves = (("discriminator", discriminator_loss),) * critic_moves + (("generator", generator_loss),)
-    middle = (to_w, synthesis) if mapping else (None, None)
-    return Game(init, moves, weights, Generator(prior, decode, _inversion(decode, latent), *middle))
+    middle = {"mapping": to_w, "synthesis": synthesis} if mapping else {}
+    return Game(init, moves, weights, Generator(prior, decode, _inversion(decode, latent), **middle))
 
 
 def _network(role: str, spec: Spec, dtype: str, *, name: str, **keys):

@@ -173,7 +173,8 @@ def make(
         return {"vae": params["vae"]}
 
     moves = (("vae", loss if importance_samples == 1 else importance_loss),)
-    return Game(init, moves, weights, Generator(prior, decode, encode), evaluate=evaluate, importance=importance)
+    generator = Generator(prior, decode, encode, amortised=True)
+    return Game(init, moves, weights, generator, evaluate=evaluate, importance=importance)
 
 
 def _networks(spec: Spec, dtype, latent: int, outputs: int, *, name: str, **keys):

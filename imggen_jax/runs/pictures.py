@@ -4,8 +4,12 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import PngImagePlugin
 
 WHITE = (255, 255, 255)
 
@@ -85,10 +89,11 @@ def upscale(image: np.ndarray, factor: int) -> np.ndarray:
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def write_png(path: str | Path, image: np.ndarray) -> None:
+def write_png(path: str | Path, image: np.ndarray, info: PngImagePlugin.PngInfo | None = None) -> None:
     """Write uint8 [H,W,C], C 1 or 3, as a PNG; the file is there whole or not at all. Makes its folder.
 
-    A colour image without colour is stored with one channel, which takes about a third of the space.
+    A colour image without colour is stored with one channel, which takes about a third of the space. `info` holds text
+    chunks, as `provenance.png_info` makes them.
     """
     from PIL import Image
 
@@ -98,5 +103,5 @@ def write_png(path: str | Path, image: np.ndarray) -> None:
         image = image[..., 0]
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    Image.fromarray(image).save(part, format="PNG", optimize=True)
+    Image.fromarray(image).save(part, format="PNG", optimize=True, pnginfo=info)
     os.replace(part, path)

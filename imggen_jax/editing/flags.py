@@ -1,0 +1,242 @@
+"""The flags of the editing verbs, and what is printed. Nothing heavy is imported before a verb runs."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """One verb of the command line."""
+
+    summary: str                                         # one line, in the list of verbs
+    description: str                                     # with examples
+    flags: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], list[str]]       # lines to print
+
+
+def _common(parser: argparse.ArgumentParser, out: bool = True) -> None:
+    parser.add_argument("--workdir", required=True, metavar="W", help="folder of a trained run")
+    if out:
+        parser.add_argument("--out", required=True, metavar="D", help="folder to write to; made if needed")
+
+
+def _condition(parser: argparse.ArgumentParser, truncation: bool = True) -> None:
+    parser.add_argument("--label", metavar="L", help="number or name of a class, for class-conditional runs")
+    if truncation:
+        parser.add_argument("--truncation", type=float, default=1.0, metavar="T",
+                            help="factor on the latents of seeds; below 1: fewer failures, less variety (default: 1)")
+
+
+def _picture(parser: argparse.ArgumentParser) -> None:
+    one = parser.add_mutually_exclusive_group(required=True)
+    one.add_argument("--seed", type=int, metavar="S", help="seed of the picture, as for generate")
+    one.add_argument("--image", metavar="F", help="a picture's file: one made with this run, or your own")
+
+
+def _draw(parser: argparse.ArgumentParser, num: int = 16) -> None:
+    parser.add_argument("--num", type=int, default=num, metavar="N", help=f"how many (default: {num})")
+    parser.add_argument("--draw", type=int, default=0, metavar="R",
+                        help="seed of what is drawn for the first one; others give other pictures (default: 0)")
+
+
+def _name(args: argparse.Namespace) -> str:
+    return str(args.seed) if args.image is None else _file(args.image)
+
+
+def _file(path: str) -> str:
+    """A file whose name is all digits is not a seed."""
+    return f"./{path}" if path.isdecimal() else path
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _report(done) -> list[str]:
+    from imggen_jax.editing import verbs
+
+    figures = [verbs.figures_line(done.figures)] if done.figures else []
+    more = f" and {len(done.files) - 1} more" if len(done.files) > 1 else ""
+    return [*done.said, *figures, f"{done.files[0]}{more}"]
+
+
+# ------------------------------------------------------------------------------------------------------------ the verbs
+
+
+def _interpolate_flags(parser):
+    _common(parser)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--seeds", metavar="1,2[,3]", help="seeds of the pictures, in order")
+    where.add_argument("--images", metavar="A,B[,C]", help="files of the pictures, in order")
+    parser.add_argument("--frames", type=int, default=24, metavar="N", help="frames, ends among them (default: 24)")
+    parser.add_argument("--even", choices=("picture", "latent"), default="picture",
+                        help="frames at even steps of what is seen, or of the latent (default: picture)")
+    _condition(parser)
+
+
+def _interpolate(args):
+    from imggen_jax.editing import verbs
+
+    names = _split(args.seeds) if args.images is None else [_file(name) for name in _split(args.images)]
+    _no_files(args.seeds, names)
+    return _report(verbs.interpolate(args.workdir, args.out, names, frames=args.frames, even=args.even == "picture",
+                                     label=args.label, truncation=args.truncation))
+
+
+def _no_files(seeds: str | None, names: list[str]) -> None:
+    from imggen_jax.runs.errors import RunError
+
+    if seeds is not None and (wrong := [name for name in names if not name.lstrip("-").isdecimal()]):
+        raise RunError(f"seed {wrong[0]!r} is not a whole number; files are given with --images")
+
+
+def _vary_flags(parser):
+    _common(parser)
+    _picture(parser)
+    parser.add_argument("--strength", default="subtle", metavar="X",
+                        help="0 (the same) to 1 (unrelated), or subtle (0.3), strong (0.6) (default: subtle)")
+    _draw(parser)
+    _condition(parser)
+
+
+def _vary(args):
+    from imggen_jax.editing import verbs
+
+    return _report(verbs.vary(args.workdir, args.out, _name(args), num=args.num, strength=args.strength,
+                              draw=args.draw, label=args.label, truncation=args.truncation))
+
+
+def _breed_flags(parser):
+    _common(parser)
+    parser.add_argument("--parents", required=True, metavar="1,2,face.png", help="1 to 5 seeds or files")
+    parser.add_argument("--weights", metavar="W1,W2", help="one for each parent (default: equal)")
+    parser.add_argument("--mutate", default="subtle", metavar="X", help="strength of a variation (default: subtle)")
+    parser.add_argument("--crossover", type=float, default=0.0, metavar="C",
+                        help="0 to 1: share of the latent's axes that come from a single parent (default: 0)")
+    parser.add_argument("--inherit", action="append", default=[], metavar="GENE=P",
+                        help="an attribute from parent number P, as in hair_colour=2; needs genes; may be repeated")
+    _draw(parser)
+    _condition(parser)
+
+
+def _breed(args):
+    from imggen_jax.editing import verbs
+    from imggen_jax.runs.errors import RunError
+
+    try:
+        weights = None if args.weights is None else [float(word) for word in _split(args.weights)]
+    except ValueError:
+        raise RunError(f"weights {args.weights!r} are not numbers; as in --weights 0.7,0.3") from None
+    return _report(verbs.breed(args.workdir, args.out, _split(args.parents), num=args.num, weights=weights,
+                               mutate=args.mutate, crossover=args.crossover, inherit=args.inherit, draw=args.draw,
+                               label=args.label, truncation=args.truncation))
+
+
+def _project_flags(parser):
+    _common(parser)
+    parser.add_argument("--image", required=True, metavar="F", help="your picture's file")
+    parser.add_argument("--steps", type=int, metavar="N",
+                        help="of the optimiser (default: 300, or 0 where the model has an encoder)")
+    _condition(parser, truncation=False)
+
+
+def _project(args):
+    from imggen_jax.editing import verbs
+
+    return _report(verbs.project(args.workdir, args.out, args.image, label=args.label, steps=args.steps))
+
+
+def _genes_flags(parser):
+    _common(parser, out=False)
+    parser.add_argument("--learn", action="store_true", help="learn them first, and keep them in W/genes.npz")
+    parser.add_argument("--method", choices=("labels", "sefa", "pca"), default="labels",
+                        help="from the dataset's labels, or without any (default: labels)")
+    parser.add_argument("--labels", metavar="A,B", help="the dataset's labels to learn (default: all)")
+    parser.add_argument("--samples", type=int, default=8000, metavar="N",
+                        help="of the model's own pictures to learn from (default: 8000)")
+    parser.add_argument("--faces", type=int, default=500, metavar="N",
+                        help="random pictures on which genes are measured (default: 500)")
+
+
+def _genes(args):
+    from imggen_jax.editing import verbs
+
+    options = dict(method=args.method, labels=None if args.labels is None else _split(args.labels),
+                   samples=args.samples, faces=args.faces) if args.learn else {}
+    return verbs.genes(args.workdir, learn=args.learn, **options)[1]
+
+
+def _edit_flags(parser):
+    _common(parser)
+    _picture(parser)
+    parser.add_argument("--gene", action="append", required=True, metavar="G[:X]",
+                        help="a gene, and how far to go: -3 to +3 as a rule; without X, to its goal; may be repeated")
+    _condition(parser)
+
+
+def _edit(args):
+    from imggen_jax.editing import verbs
+
+    return _report(verbs.edit(args.workdir, args.out, _name(args), args.gene, label=args.label,
+                              truncation=args.truncation))
+
+
+def _told_flags(parser):
+    parser.add_argument("picture", metavar="PICTURE", help="a PNG file that this project has written")
+    _common(parser)
+
+
+def _recall(args):
+    from imggen_jax.editing import verbs
+
+    return _report(verbs.recall(args.workdir, args.out, args.picture))
+
+
+def _lineage(args):
+    from imggen_jax.editing import verbs
+
+    return _report(verbs.lineage(args.workdir, args.out, args.picture))
+
+
+def _examples(text: str, *lines: str) -> str:
+    return text + "\n\nexamples:\n" + "\n".join(f"  python -m imggen_jax.main {line}" for line in lines) + "\n"
+
+
+VERBS = {
+    "interpolate": Verb("a smooth way between pictures, as frames and animations", _examples(
+        "Writes OUT/000.png, ..., sheet.png, animation.webp and animation.gif; tells the perceptual path length.",
+        "interpolate --workdir runs/avatars_gan --seeds 1,2,3 --frames 36 --out way",
+        "interpolate --workdir runs/avatars_vae --images mine.png,yours.png --out way"),
+        _interpolate_flags, _interpolate),
+    "vary": Verb("variations of a picture", _examples(
+        "Writes OUT/000.png, ... and sheet.png. Variation k is the same whatever N.",
+        "vary --workdir runs/avatars_gan --seed 7 --strength 0.4 --num 64 --out variations",
+        "vary --workdir runs/avatars_gan --image face.png --strength strong --out variations"), _vary_flags, _vary),
+    "breed": Verb("children of one to five pictures", _examples(
+        "Writes OUT/000.png, ... and sheet.png: a mixture of the parents, each child mutated in its own way. With one "
+        "parent,\nits children are like it.",
+        "breed --workdir runs/avatars_gan --parents 1,2,face.png --weights 2,1,1 --mutate 0.3 --out children",
+        "breed --workdir runs/avatars_vae --parents 1,2 --crossover 0.5 --inherit hair_colour=2 --out children"),
+        _breed_flags, _breed),
+    "project": Verb("find your own picture in a model", _examples(
+        "Writes OUT/projection.png, which is the model's picture nearest to yours, and sheet.png with both. Tells the "
+        "PSNR in dB\nand the distance from the prior, of which 1 is typical.",
+        "project --workdir runs/avatars_gan --image face.png --out found"), _project_flags, _project),
+    "genes": Verb("list a run's genes, or learn them", _examples(
+        "Prints each gene with how often it reaches its goal and what it changes besides, as measured on random "
+        "pictures by a\nclassifier that was trained on real ones.",
+        "genes --workdir runs/avatars_vae --learn", "genes --workdir runs/avatars_vae",
+        "genes --workdir runs/my_run --learn --method sefa          # without labels"), _genes_flags, _genes),
+    "edit": Verb("move a picture along genes", _examples(
+        "Writes OUT/edited.png, sheet.png (before, after) and for each gene a strip from -3 to +3.",
+        "edit --workdir runs/avatars_vae --seed 3 --gene expression=smiling --gene hair_colour=blue --out edited",
+        "edit --workdir runs/avatars_vae --image face.png --gene expression=smiling:+1.5 --out edited"),
+        _edit_flags, _edit),
+    "recall": Verb("make a picture again, from its metadata", _examples(
+        "Writes OUT/<the picture's name>.png and tells whether it is the same in every bit.",
+        "recall variations/003.png --workdir runs/avatars_gan --out again"), _told_flags, _recall),
+    "lineage": Verb("the family tree of a picture", _examples(
+        "Writes OUT/lineage.html, one page with all ancestors of a picture that vary, breed or edit have made.",
+        "lineage children/003.png --workdir runs/avatars_gan --out tree"), _told_flags, _lineage),
+}

@@ -1,0 +1,147 @@
+"""Genes learnt from a run's own dataset: its labels, a classifier of them, and latents that have both."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from imggen_jax import data
+from imggen_jax.api import Model
+from imggen_jax.editing import genes as genetics
+from imggen_jax.editing import goals
+from imggen_jax.editing.genes import Genes
+from imggen_jax.editing.space import fresh, functions, seeds, show, space
+from imggen_jax.runs.errors import RunError
+
+METHODS = ("labels", "sefa", "pca")
+SAMPLES = 8_000     # pictures of the model's own that a classifier labels
+PICTURES = 20_000   # of the dataset that are encoded, where there is an encoder
+FACES = 500         # random pictures on which genes are measured
+
+
+def learn(
+    workdir: str | Path,
+    model: Model,
+    *,
+    method: str = "labels",
+    labels: Sequence[str] | None = None,
+    samples: int = SAMPLES,
+    faces: int = FACES,
+    labeller=None,
+) -> tuple[Genes, list[str]]:
+    """Genes of a run. Those of other methods that are there stay, if the weights are still the same.
+
+    With labels: a classifier is trained on the dataset's real pictures (once, then kept) and labels the model's own;
+    a model with an encoder learns from the dataset's pictures and their true labels too.
+
+    Args:
+      workdir, model: the run.
+      method: "labels", "sefa" or "pca".
+      labels: names of the dataset's labels to learn; None for all.
+      samples: pictures of the model's own to learn from.
+      faces: random pictures on which each gene is measured.
+      labeller: None to take `runs.classifier.obtain`'s.
+
+    Returns:
+      The genes, measured, and lines on how they were learnt.
+
+    Raises:
+      RunError: an unknown method, or a dataset without labels.
+    """
+    if method not in METHODS:
+        raise RunError(f"unknown method {method!r}; choose {', '.join(METHODS)}")
+    if samples < 100 or faces < 1:
+        raise RunError(f"{samples} samples and {faces} faces; genes need at least 100 and 1")
+    kept = _kept(workdir, model)
+    if method != "labels":
+        found = genetics.sefa(model) if method == "sefa" else genetics.components(model)
+        others = {name: one for name, one in kept.directions.items() if not name.startswith(method)}
+        genes = kept._replace(directions={**others, **found})
+        measured = {name: genetics.change(model, seeds(model, range(faces)), name, genes) for name in found}
+        return genes._replace(measured={**_of(kept, genes), **measured}), []
+    labeller = labeller_of(model, labels) if labeller is None else labeller
+    w, truth = _labelled(model, labeller, samples)
+    said = [f"learnt from {samples} of the model's pictures, labelled by a classifier"]
+    if model.game.generator.amortised:
+        more_w, more = _encoded(model, labeller.names)
+        w, truth = np.concatenate([w, more_w]), np.concatenate([truth, more])
+        said[0] += f", and {len(more)} of the dataset's, encoded"
+    said += [f"the classifier is right in {share:.1%} of {name}" for name, share in labeller.accuracy.items()]
+    attributes = genetics.boundaries(model, w, truth, labeller.names, labeller.values)
+    there = space(model)
+    reader = goals.fit((w - there.mean) @ there.whiten, truth, dict(zip(labeller.names, labeller.values)))
+    genes = kept._replace(attributes=attributes, reader=reader)
+    measured = genetics.measure(model, seeds(model, range(faces)), genes, labeller.predict, labeller.names,
+                                labeller.values)
+    return genes._replace(measured=measured), said
+
+
+def _kept(workdir: str | Path, model: Model) -> Genes:
+    """The genes that are there, or none."""
+    if (Path(workdir) / genetics.FILE).is_file():
+        try:
+            return genetics.load(workdir, model)
+        except RunError:  # damaged, or of other weights: they are learnt anew
+            pass
+    return Genes(genetics.fingerprint(model), {}, None, {}, {})
+
+
+def _of(kept: Genes, genes: Genes) -> dict:
+    return {name: one for name, one in kept.measured.items() if name in genes.names()}
+
+
+def labeller_of(model: Model, labels: Sequence[str] | None = None):
+    """The classifier of a run's dataset, `runs.classifier.Labeller`; trained now if it never was.
+
+    Raises:
+      RunError: the dataset has no labels.
+    """
+    from imggen_jax.runs import classifier
+
+    wanted, where = model.config["data"], _dataset(model)
+    where["split"] = wanted["split"]
+    try:
+        data.load_attributes(names=labels, **where)
+    except data.DataError as error:
+        raise RunError(f"{error}; genes that need no labels: genes --learn --method sefa, or --method pca") from error
+    return classifier.obtain(test=wanted["test"], size=model.spec.size, labels=labels, **where)
+
+
+def _labelled(model: Model, labeller, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """(w [n,D], labels int32 [n,K]) of the model's own pictures, by the classifier."""
+    points = fresh(model, 2**31, samples)
+    found = [labeller.predict(show(model, points.take(np.arange(i, min(i + 512, samples)))))
+             for i in range(0, samples, 512)]
+    return points.w, np.concatenate(found)
+
+
+def _encoded(model: Model, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(w [n,D], labels int32 [n,K]) of the dataset's pictures, by the encoder."""
+    wanted, where = model.config["data"], _dataset(model)
+    where["split"] = wanted["split"]
+    truth = data.load_attributes(names=names, **where).labels[:PICTURES]
+    dataset = data.load(size=model.spec.size, label=wanted["label"], **where)
+    compiled, found = functions(model.game, model.spec), []
+    for i in range(0, len(truth), 500):
+        rows = np.minimum(np.arange(i, i + 500), len(truth) - 1)
+        labels = None if dataset.labels is None else dataset.labels[rows]
+        z = model.functions["encode"](model.weights, dataset.images[rows], labels)
+        found.append(np.asarray(compiled.place(model.weights, z)))
+    return np.concatenate(found)[:len(truth)], truth
+
+
+def _dataset(model: Model) -> dict[str, str]:
+    """Name and data_dir of the dataset that a run was trained on; a folder of pictures was made into one."""
+    wanted = model.config["data"]
+    if wanted["folder"]:
+        made = data.ingest(wanted["folder"], size=wanted["size"])
+        return {"name": made.name, "dir": made.dir}
+    return {"name": wanted["name"], "dir": wanted["dir"]}
+
+
+def held_out(model: Model, number: int, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(pictures uint8 [n,S,S,C], their true labels int32 [n,K]): the first ones of a run's test split."""
+    where = {**_dataset(model), "split": model.config["data"]["test"]}
+    truth = data.load_attributes(names=names, **where).labels[:number]
+    return data.load(size=model.spec.size, label="", **where).images[:number], truth

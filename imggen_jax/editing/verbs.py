@@ -1,0 +1,309 @@
+"""The verbs that write files: pictures that say where they came from, sheets, strips, animations and family trees."""
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from imggen_jax import api
+from imggen_jax.editing import genes as genetics
+from imggen_jax.editing import learning, lineages, moves, sources
+from imggen_jax.editing.sources import Found, Open
+from imggen_jax.editing.space import BLOCK, Points, show, show_at
+from imggen_jax.runs import pictures, provenance
+from imggen_jax.runs.errors import RunError
+from imggen_jax.runs.provenance import Family, Record
+
+SHOWN = 128             # CSS pixels: smaller pictures are enlarged in animations, by whole factors
+SLIDER = (-3, -2, -1, 0, 1, 2, 3)
+FRAME_MS = 60
+
+
+class Done(NamedTuple):
+    """What a verb did."""
+
+    files: list[Path]          # the first is the one to look at
+    said: list[str]            # what the user should know
+    figures: dict[str, Any]    # measured, JSON
+
+
+def interpolate(
+    workdir, out, names: Sequence[str], *, frames: int = 24, even: bool = True, label=None, truncation: float = 1.0
+) -> Done:
+    """Frames 000.png, ..., sheet.png, animation.webp and animation.gif of a way through pictures."""
+    run = _open(workdir)
+    points, found = sources.many(run, names, label=label, truncation=truncation)
+    path = moves.interpolate(run.model, points, frames, even=even)
+    given = {"pictures": list(names_of(found)), "frames": frames, "even": even}
+    images, families = _make(run, "interpolate", path, given, found)
+    step = moves.steps(images)
+    figures = {"path_length": round(moves.path_length(run.model, points), 4),
+               "largest_over_mean_step": round(float(step.max() / max(step.mean(), 1e-9)), 3)}
+    files = _write(out, images, families)
+    with _explained(out):
+        files += animate(Path(out), images)
+    return Done(files, _said(found), figures)
+
+
+def vary(
+    workdir, out, name: str, *, num: int = 16, strength: float | str = "subtle", draw: int = 0, label=None,
+    truncation: float = 1.0,
+) -> Done:
+    """Variations 000.png, ... and sheet.png of a picture."""
+    run = _open(workdir)
+    points, found = sources.many(run, [name], label=label, truncation=truncation)
+    varied = moves.vary(run.model, points, num, strength=strength, seed=draw, truncation=truncation)
+    given = {"strength": moves.strength_of(strength), "draw": draw, "truncation": truncation}
+    images, families = _make(run, "vary", varied, given, found)
+    return Done(_write(out, images, families), _said(found), {})
+
+
+def breed(
+    workdir, out, names: Sequence[str], *, num: int = 16, weights: Sequence[float] | None = None,
+    mutate: float | str = "subtle", crossover: float = 0.0, inherit: Sequence[str] = (), draw: int = 0, label=None,
+    truncation: float = 1.0,
+) -> Done:
+    """Children 000.png, ... and sheet.png of one to five pictures; `inherit` as "hair_colour=2": of the second one."""
+    run = _open(workdir)
+    points, found = sources.many(run, names, label=label, truncation=truncation)
+    parts = _inherited(workdir, run, inherit, len(names))
+    children = moves.breed(run.model, points, num, weights=weights, mutate=mutate, crossover=crossover, inherit=parts,
+                           seed=draw, truncation=truncation)
+    given = {"weights": None if weights is None else list(weights), "mutate": moves.strength_of(mutate),
+             "crossover": crossover, "inherit": list(inherit), "draw": draw, "truncation": truncation}
+    images, families = _make(run, "breed", children, given, found)
+    return Done(_write(out, images, families), _said(found), {})
+
+
+def project(workdir, out, name: str, *, label=None, steps: int | None = None) -> Done:
+    """projection.png, and sheet.png with the picture before it, of a user's own picture; PSNR and distance are told."""
+    run = _open(workdir)
+    found = sources.by_pixels(run, Path(name), label=label, steps=steps)
+    files = _write(out, found.projection.images, [found.family], names=["projection"], before=(found.image, None))
+    record = found.family.record.arguments
+    return Done(files, list(found.said), {"psnr": record["psnr"], "distance": record["distance"]})
+
+
+def edit(
+    workdir, out, name: str, wanted: Sequence[str], *, label=None, truncation: float = 1.0
+) -> Done:
+    """edited.png, sheet.png with the picture before and after it, and for each gene a strip from -3 to +3."""
+    run = _open(workdir)
+    amounts = parse_genes(wanted)
+    learnt = genetics.load(workdir, run.model)
+    points, found = sources.many(run, [name], label=label, truncation=truncation)
+    after = genetics.edit(run.model, points, amounts, learnt)
+    images, families = _make(run, "edit", after, {"genes": list(wanted)}, found)
+    before = found[0].family
+    files = _write(out, images, families, names=["edited"], before=(_again(run, before, name), before))
+    for gene in amounts:
+        strip = [genetics.edit(run.model, points, {gene: float(amount)}, learnt) for amount in SLIDER]
+        strip = Points(np.concatenate([one.w for one in strip]),
+                       None if points.labels is None else np.repeat(points.labels, len(SLIDER)))
+        images, families = _make(run, "edit", strip, {"slider": gene}, found)
+        with _explained(out):
+            path = Path(out) / f"strip_{''.join(c if c.isalnum() else '_' for c in gene)}.png"
+            pictures.write_png(path, pictures.grid(images, columns=len(SLIDER)),
+                               provenance.png_info(provenance.sheet(families, len(SLIDER))))
+        files.append(path)
+    return Done(files, _said(found), {})
+
+
+def genes(workdir, *, learn: bool = False, **options) -> tuple[genetics.Genes, list[str]]:
+    """The genes of a run, and lines that tell them; `learn` learns them first, with the options of `learning.learn`."""
+    model = _open(workdir).model
+    if learn:
+        learnt, said = learning.learn(workdir, model, **options)
+        genetics.save(workdir, learnt)
+    else:
+        learnt, said = genetics.load(workdir, model), []
+    return learnt, [*said, *table(learnt)]
+
+
+def recall(workdir, out, name: str) -> Done:
+    """Makes a picture again, from what it says of itself; tells whether every bit is the same."""
+    run = _open(workdir)
+    family = provenance.read(name)
+    if family is None:
+        raise RunError(f"{name} has no metadata of this project; nothing is known of how it was made")
+    image = _again(run, family, name)
+    out = Path(out)
+    with _explained(out):
+        path = out / f"{Path(name).stem}.png"
+        if path.exists() and path.samefile(name):
+            raise RunError(f"{path} is the picture itself; choose another folder")
+        pictures.write_png(path, image, provenance.png_info(family))
+    stored = sources.stored(Path(name))
+    same = stored.shape[:2] == image.shape[:2] and np.array_equal(sources.colour(stored), sources.colour(image))
+    said = "is the same in every bit" if same else "differs: another machine made it, or it was changed since"
+    return Done([path], [f"{name} {said}"], {"same": same})
+
+
+def lineage(workdir, out, name: str) -> Done:
+    """lineage.html: the family tree of a picture, on one page that needs nothing but itself."""
+    run = _open(workdir)
+    family = provenance.read(name)
+    if family is None:
+        raise RunError(f"{name} has no metadata of this project; nothing is known of its family")
+    sources.points_of(run, family, name)  # refuses another run's picture, and a sheet
+    path = Path(out) / "lineage.html"
+    page = lineages.page(family, lambda one: _again(run, one, "an ancestor"), title=Path(name).name)
+    with _explained(out):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    return Done([path], [], {"people": 1 + len(family.ancestors)})
+
+
+# ------------------------------------------------------------------------------------------------------------- helpers
+
+
+def parse_genes(words: Sequence[str]) -> dict[str, float | None]:
+    """"expression=smiling:+1.5" -> {"expression=smiling": 1.5}; without a number, None: to the gene's goal.
+
+    Raises:
+      RunError: no gene, one twice, or an amount that is no number.
+    """
+    if not words:
+        raise RunError("no gene is given; as in --gene expression=smiling:+1.5")
+    found: dict[str, float | None] = {}
+    for word in words:
+        name, colon, amount = word.rpartition(":") if ":" in word else (word, "", "")
+        try:
+            value = float(amount) if colon else None
+        except ValueError:
+            raise RunError(f"gene {word!r}: {amount!r} is not a number; as in {name}:+1.5") from None
+        if name in found:
+            raise RunError(f"gene {name!r} is given twice")
+        found[name] = value
+    return found
+
+
+def names_of(found: Sequence[Found]) -> Iterator[str]:
+    """What the pictures that a user named are called: their seeds, or their files' names."""
+    for one in found:
+        arguments = one.family.record.arguments
+        yield str(arguments.get("seed", arguments.get("file", one.family.record.name)))
+
+
+def animate(out: Path, images: np.ndarray) -> list[Path]:
+    """animation.webp and animation.gif: there and back, for ever."""
+    factor = max(1, -(-SHOWN // images.shape[1]))
+    frames = [Image.fromarray(pictures.upscale(np.broadcast_to(image, (*image.shape[:2], 3)), factor))
+              for image in images]
+    frames += frames[-2:0:-1]
+    options = {"save_all": True, "append_images": frames[1:], "duration": FRAME_MS, "loop": 0}
+    paths = [out / "animation.webp", out / "animation.gif"]
+    frames[0].save(paths[0], lossless=True, **options)
+    frames[0].save(paths[1], **options)
+    return paths
+
+
+def table(learnt: genetics.Genes) -> list[str]:
+    """A line a gene: how often it reaches its goal, and what it changes besides."""
+    lines = []
+    for name in learnt.names():
+        one = learnt.measured.get(name)
+        if not one:
+            lines.append(f"{name:32} not measured")
+            continue
+        leaks = sorted(((1 - kept, other) for other, kept in one["kept"].items()), reverse=True)[:3]
+        told = ", ".join(f"{other} {share:.0%}" for share, other in leaks if share > 0) or "nothing else"
+        if "change" in one:
+            lines.append(f"{name:32} +2 changes pixels by {one['change']:g} of 255, root mean square")
+        elif "reached" in one:
+            lines.append(f"{name:32} reached in {one['reached']:.0%} of {one['faces']}; changes {told}")
+        else:
+            lines.append(f"{name:32} +2 changes {told}, in {one['faces']}")
+    return lines
+
+
+def _open(workdir) -> Open:
+    return sources.open_run(workdir, api.load(workdir))
+
+
+def _said(found: Sequence[Found]) -> list[str]:
+    return [line for one in found for line in one.said]
+
+
+def _inherited(workdir, run: Open, words: Sequence[str], parents: int) -> dict[int, np.ndarray]:
+    if not words:
+        return {}
+    learnt = genetics.load(workdir, run.model)
+    parts: dict[int, list[np.ndarray]] = {}
+    for word in words:
+        name, _, number = word.rpartition("=")
+        if not (number.isdecimal() and 1 <= int(number) <= parents):
+            raise RunError(f"inherit {word!r} is not of the form attribute=parent, parent from 1 to {parents}")
+        parts.setdefault(int(number) - 1, []).append(genetics.subspace(name, learnt))
+    return {place: np.linalg.qr(np.concatenate(each).T)[0].T for place, each in parts.items()}
+
+
+def _make(
+    run: Open, verb: str, points: Points, arguments: Mapping[str, Any], found: Sequence[Found]
+) -> tuple[np.ndarray, list[Family]]:
+    """Pictures of latents, each with its record."""
+    parents = [one.family for one in found]
+    families = []
+    for row, w in enumerate(points.w):
+        label = None if points.labels is None else int(points.labels[row])
+        record = Record(verb, run.run, run.weights, provenance.encode_latent(w), label, row % BLOCK,
+                        {**arguments, "number": row}, tuple(parent.record.name for parent in parents))
+        families.append(provenance.family(record, parents))
+    return show(run.model, points), families
+
+
+def _write(out, images: np.ndarray, families: Sequence[Family], names: Sequence[str] | None = None,
+           before: tuple[np.ndarray, Family | None] | None = None) -> list[Path]:
+    """Writes the sheet and the pictures; `before` stands first on the sheet.
+
+    A sheet with a user's own picture, which has no family, says nothing of itself: no latent makes that picture.
+    """
+    out = Path(out)
+    names = names or [f"{k:03d}" for k in range(len(images))]
+    on_sheet = images if before is None else np.concatenate([before[0][None], images])
+    members = families if before is None else [before[1], *families]
+    with _explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+        files = [out / "sheet.png", *(out / f"{name}.png" for name in names)]
+        pictures.write_png(files[0], pictures.grid(on_sheet),
+                           None if None in members else provenance.png_info(provenance.sheet(members)))
+        for path, image, family in zip(files[1:], images, families, strict=True):
+            pictures.write_png(path, image, provenance.png_info(family))
+    return files
+
+
+def _again(run: Open, family: Family, title: str) -> np.ndarray:
+    """The picture that a record tells of: uint8 [H,W,C]."""
+    record = family.record
+    if record.verb == provenance.SHEET and record.weights == run.weights:
+        members = [family.ancestors.get(name) for name in record.parents]
+        if not members or None in members or any(one.verb == provenance.SHEET for one in members):
+            raise RunError(f"{title} does not name all of its pictures; recall them one by one")
+        images = np.stack([_again(run, Family(one, {}), title) for one in members])
+        columns = record.arguments.get("columns")
+        if columns is not None and not (isinstance(columns, int) and 1 <= columns <= len(images)):
+            raise RunError(f"the metadata of {title} is damaged (columns); recall its pictures one by one")
+        return pictures.grid(images, columns)
+    points = sources.points_of(run, family, title)
+    if record.verb == "generate":
+        return run.model.sample(1, seed=record.arguments["seed"], label=record.label,
+                                truncation=record.arguments["truncation"])[0]
+    return show_at(run.model, points, [record.place])[0]
+
+
+@contextlib.contextmanager
+def _explained(out) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write to {out} ({error.strerror or error}); choose another folder") from error
+
+
+def figures_line(figures: Mapping[str, Any]) -> str:
+    """Figures as one JSON line."""
+    return json.dumps(dict(figures))
