@@ -12,6 +12,7 @@ import twins
 from ours import pictures
 
 from imggen_jax.augment import to_float
+from imggen_jax.devices import use_compile_cache
 from imggen_jax.runs.build import build
 
 BATCH = 16
@@ -23,6 +24,7 @@ def check(case: cases.Case) -> float:
 
     In norm, for a rectifier whose input is zero to rounding may go either way, which moves a few entries at once.
     """
+    use_compile_cache()
     torch.manual_seed(0)
     overrides = {"train__batch": BATCH} | ({"game__augment": ()} if "gan" in case.file else {})
     settings = cases.settings(case, **overrides)

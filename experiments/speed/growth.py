@@ -18,7 +18,6 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-SIDE = 2048
 AXES = {  # of the DCGAN with R1 and R2 (two moves, second derivatives), else at batch 64, side 32, width 32, one device
     "batch": (8, 16, 32, 64, 128, 256, 512), "side": (16, 32, 64, 128), "width": (8, 16, 32, 64, 128),
     "devices": (1, 2, 4),
@@ -53,33 +52,23 @@ def run(point: dict) -> dict:
 
 def measure(batch: int, side: int, width: int, devices: int) -> None:
     import cases
-    import jax
-    import jax.numpy as jnp
     import ours
 
     from imggen_jax.devices import use_compile_cache
     from imggen_jax.game import Spec
-    from imggen_jax.runs.build import build, flops_per_round
 
     use_compile_cache()
     case = cases.Case("", "cifar10_gan_small.py", (
         ("data.label", ""), ("game.generator.width", width), ("game.discriminator.width", width),
         ("train.batch", batch), ("devices.count", devices), ("devices.steps_per_call", 4)), Spec(side, 3, 0))
-    settings = cases.settings(case)
-    flops = flops_per_round(settings, case.spec, build(settings, case.spec))
+    flops = 1e9 * ours.facts(case)["gflop"]
     call, rounds = ours.training(case)
     call()
     start, seconds = time.perf_counter(), []
     while len(seconds) < 5 or time.perf_counter() - start < 2:
         seconds.append(call() / rounds)
     step = statistics.median(seconds)
-    a = jnp.ones((SIDE, SIDE))
-    matmul, times = jax.jit(lambda a: a @ a), []
-    for _ in range(8):
-        begun = time.perf_counter()
-        matmul(a).block_until_ready()
-        times.append(time.perf_counter() - begun)
-    peak = 2 * SIDE**3 / statistics.median(times[1:])
+    peak = 1e9 * ours.matmul_gflops()
     print(json.dumps({"batch": batch, "side": side, "width": width, "devices": devices, "ms": 1e3 * step,
                       "images_per_second": batch / step, "gflop_per_image": flops / batch / 1e9,
                       "matmul_gflops": peak / 1e9, "share": flops / step / peak}))

@@ -1,15 +1,17 @@
 """Our side: the shipped step through its engine, and the shipped sampler."""
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 
 import cases
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from imggen_jax import devices
-from imggen_jax.runs.build import build, check_devices
+from imggen_jax.runs.build import build, check_devices, flops_per_round
 from imggen_jax.runs.sample import sampler
 
 
@@ -37,6 +39,24 @@ def training(case: cases.Case, **overrides) -> tuple[Callable, int]:
         return time.perf_counter() - start
 
     return call, settings.devices.steps_per_call
+
+
+def facts(case: cases.Case) -> dict:
+    """Images in a round, and its arithmetic as XLA counts it."""
+    settings = cases.settings(case)
+    flops = flops_per_round(settings, case.spec, build(settings, case.spec))
+    return {"batch": settings.train.batch, "gflop": flops / 1e9}
+
+
+def matmul_gflops() -> float:
+    """The rate of a large square matmul here: bfloat16 on an accelerator, float32 on a CPU."""
+    side, dtype = (2048, jnp.float32) if jax.default_backend() == "cpu" else (8192, jnp.bfloat16)
+    a, matmul, seconds = jnp.ones((side, side), dtype), jax.jit(lambda a: a @ a), []
+    for _ in range(8):
+        start = time.perf_counter()
+        matmul(a).block_until_ready()
+        seconds.append(time.perf_counter() - start)
+    return 2 * side**3 / statistics.median(seconds[1:]) / 1e9
 
 
 def sampling(case: cases.Case, number: int) -> Callable:

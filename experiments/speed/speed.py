@@ -1,8 +1,9 @@
 """Our training step and sampling against PyTorch's on this machine: table, results.json, chart.
 
     pip install -r experiments/speed/requirements.txt
-    python experiments/speed/speed.py            # all cases, eager and torch.compile
-    python experiments/speed/speed.py --quick    # under three minutes: fewer turns, no torch.compile
+    python experiments/speed/speed.py                  # all cases, eager and torch.compile
+    python experiments/speed/speed.py --quick          # under three minutes: some cases, fewer turns, no torch.compile
+    python experiments/speed/speed.py --accelerator    # the large cases on a GPU, in bfloat16
 
 Each side of a case is a process of its own, so that neither's idle threads slow the other, and takes its turn while
 the others wait: A B C A B C ...; a figure is the median over its turns. Before that, `check` shows that twin and ours
@@ -11,6 +12,7 @@ agree.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -24,57 +26,65 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 SIDES = ("ours", "torch_eager", "torch_compile")
 WHAT = ("train", "sample")
-NUMBER = 256  # pictures in a request
+QUICK = ("dcgan_32", "mnist_vae", "vae_32")
+NUMBER = 256    # pictures in a request
+BURST = 8       # seconds of a turn at the most, where steps are slow
+PATIENCE = 150  # seconds that all turns of a row may take
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under three minutes; prints, and writes nothing")
-    parser.add_argument("--turns", type=int, help="of each side (default: 9, quick: 3)")
+    parser.add_argument("--accelerator", action="store_true", help="the large cases, on a GPU")
     parser.add_argument("--cases", default="", help="some of them, separated by commas")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for results.json and the chart")
-    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         return work(*args.worker)
     import cases
 
-    wanted = args.cases.split(",") if args.cases else list(cases.CASES)
-    if unknown := set(wanted) - set(cases.CASES):
-        sys.exit(f"unknown case {min(unknown)!r}; choose from {', '.join(cases.CASES)}")
+    known = cases.ON_ACCELERATORS if args.accelerator else cases.CASES
+    wanted = args.cases.split(",") if args.cases else list(QUICK if args.quick else known)
+    if unknown := set(wanted) - set(known):
+        sys.exit(f"unknown case {min(unknown)!r}; choose from {', '.join(known)}")
     sides = SIDES[:2] if args.quick else SIDES
-    turns = args.turns or (3 if args.quick else 9)
-    results = [row for name in wanted for row in compare(name, sides, turns)]
-    print("\n" + table(results))
+    platform_name = "cuda" if args.accelerator else "cpu"
+    results = [row for name in wanted for row in compare(name, sides, 3 if args.quick else 9, platform_name)]
     if not args.quick:
-        write(args.out, results)
+        results = write(args.out, results)
+    print("\n" + table(results))
 
 
-def compare(name: str, sides: tuple[str, ...], turns: int) -> list[dict]:
-    """Results of one case, a row for training and one for sampling."""
-    workers = {side: Worker(side, name) for side in sides}
+def compare(name: str, sides: tuple[str, ...], turns: int, where: str) -> list[dict]:
+    """Results of one case, a row for training and, on a CPU, one for sampling."""
+    workers = {side: Worker(side, name, where) for side in sides}
     facts = {side: worker.answer() for side, worker in workers.items()}
-    difference = facts["torch_eager"]["difference"]
-    print(f"{name}: largest relative difference of losses and gradients {difference:.1e}", flush=True)
-    if not difference <= facts["torch_eager"]["tolerance"]:
-        sys.exit(f"{name}: the twin is another computation; nothing was timed")
+    if where == "cpu":  # the large cases are the same networks in another size
+        difference = facts["torch_eager"]["difference"]
+        print(f"{name}: largest relative difference of losses and gradients {difference:.1e}", flush=True)
+        if not difference <= facts["torch_eager"]["tolerance"]:
+            sys.exit(f"{name}: the twin is another computation; nothing was timed")
     rows = []
-    for what in WHAT:
-        milliseconds = {side: [] for side in sides}
+    for what in WHAT if where == "cpu" else WHAT[:1]:
+        able = {side: reply for side in sides if (reply := workers[side].ask(prepare=what))["ok"]}
         print(f"  {what} ...", flush=True)
-        able = [side for side in sides if workers[side].ask(prepare=what)["ok"]]
-        for _ in range(turns):
+        milliseconds = {side: [] for side in sides}
+        # A slow case takes fewer turns; three at least.
+        for _ in range(int(max(3, min(turns, PATIENCE / sum(reply["seconds"] for reply in able.values()))))):
             for side in able:
                 milliseconds[side].append(workers[side].ask(run=what)["ms"])
         median = {side: statistics.median(m) if m else None for side, m in milliseconds.items()}
-        row = {"case": name, "what": what, "device": device(), "turns": turns,
-               **{f"{side}_ms": median.get(side) for side in SIDES},
-               "ratio": median["ours"] / median["torch_eager"],
-               "all_ms": milliseconds}
-        rows.append(row)
-        print("  " + line(row), flush=True)
+        rows.append({"case": name, "what": what, "device": facts["ours"]["device"],
+                     **{f"{side}_ms": median.get(side) for side in SIDES},
+                     "ratio": median["ours"] / median["torch_eager"], "all_ms": milliseconds,
+                     **{key: able["ours"][key] for key in ("batch", "gflop") if key in able["ours"]}})
+        print("  " + line(rows[-1]), flush=True)
     for side, worker in workers.items():
-        rows[0].setdefault("peak_mib", {})[side] = worker.ask(stop=True)["peak_mib"]
+        reply = worker.ask(stop=True)
+        rows[0].setdefault("peak_mib", {})[side] = reply["peak_mib"]
+        if "matmul_gflops" in reply:
+            rows[0]["matmul_gflops"] = reply["matmul_gflops"]
         worker.close()
     return rows
 
@@ -82,9 +92,9 @@ def compare(name: str, sides: tuple[str, ...], turns: int) -> list[dict]:
 class Worker:
     """One side of one case in a process of its own; it works while it is asked, and sleeps otherwise."""
 
-    def __init__(self, side: str, name: str):
-        words = [sys.executable, str(Path(__file__).resolve()), "--worker", side, name]
-        environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    def __init__(self, side: str, name: str, where: str):
+        words = [sys.executable, str(Path(__file__).resolve()), "--worker", side, name, where]
+        environment = os.environ | {"JAX_PLATFORMS": where}
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=environment, stderr=None if os.environ.get("SPEED_DEBUG") else
                                         subprocess.DEVNULL)
@@ -105,18 +115,20 @@ class Worker:
         self.process.wait()
 
 
-def work(side: str, name: str) -> None:
+def work(side: str, name: str, where: str) -> None:
     """A worker's life."""
     import cases
 
-    case, ready = cases.CASES[name], {"ok": True}
+    case, ready = (cases.CASES | cases.ON_ACCELERATORS)[name], {"ok": True}
     if side == "ours":
+        import jax
         import ours
 
         from imggen_jax.devices import use_compile_cache
         use_compile_cache()
+        ready["device"] = device() if where == "cpu" else jax.devices()[0].device_kind
     else:
-        if side == "torch_eager":  # the check needs both, and its JAX is gone before anything is timed
+        if side == "torch_eager" and where == "cpu":  # the check needs both; its JAX is gone before anything is timed
             ready |= json.loads(subprocess.run(
                 [sys.executable, "-c", f"import cases, check, json; print(json.dumps({{'tolerance': check.TOLERANCE, "
                  f"'difference': check.check(cases.CASES[{name!r}])}}))"],
@@ -124,15 +136,25 @@ def work(side: str, name: str) -> None:
         import twins
     calls = {}
 
-    def prepare(what: str) -> None:
+    def prepare(what: str) -> dict:
+        """Compiles, fills caches, and finds how many steps make a turn."""
         compiled = side == "torch_compile"
-        if what == "train":
-            calls[what] = ours.training(case) if side == "ours" else twins.training(case, compiled)
+        if what == "train" and side == "ours":
+            call, rounds = ours.training(case)
+            facts = ours.facts(case)
+        elif what == "train":
+            call, rounds, facts = *twins.training(case, compiled, where), {}
         else:
-            made = ours.sampling(case, NUMBER) if side == "ours" else twins.sampling(case, compiled, NUMBER)
-            calls[what] = made, 1
-        for _ in range(2):  # compiles, and fills caches
-            calls[what][0]()
+            call = ours.sampling(case, NUMBER) if side == "ours" else twins.sampling(case, compiled, NUMBER)
+            rounds, facts = 1, {}
+        call()
+        seconds = call()
+        if what == "train" and side != "ours" and seconds > BURST:
+            rounds = max(1, int(BURST * rounds / seconds))
+            call = functools.partial(call, rounds)
+            seconds = call()
+        calls[what] = call, rounds
+        return {"ok": True, "seconds": seconds, **facts}
 
     print(json.dumps(ready), flush=True)
     for text in sys.stdin:
@@ -140,18 +162,17 @@ def work(side: str, name: str) -> None:
         if "prepare" in asked:
             calls.clear()
             try:
-                prepare(asked["prepare"])
-                reply = {"ok": True}
+                reply = prepare(asked["prepare"])
             except Exception as error:  # torch.compile cannot differentiate twice; whatever it says is the result
                 if side != "torch_compile":
                     raise
                 print(error, file=sys.stderr)
                 reply = {"ok": False}
         elif "run" in asked:
-            call, steps = calls[asked["run"]]
-            reply = {"ms": 1e3 * call() / steps}
+            call, rounds = calls[asked["run"]]
+            reply = {"ms": 1e3 * call() / rounds}
         else:
-            reply = {"peak_mib": peak_mib()}
+            reply = {"peak_mib": peak_mib()} | ({"matmul_gflops": ours.matmul_gflops()} if side == "ours" else {})
         print(json.dumps(reply), flush=True)
 
 
@@ -177,23 +198,42 @@ def line(row: dict) -> str:
 
 def table(results: list[dict]) -> str:
     """Markdown."""
-    lines = ["| case | what | ours, ms | torch eager, ms | torch.compile, ms | ours / eager | peak MiB: ours, eager |",
-             "| --- | --- | --- | --- | --- | --- | --- |"]
+    lines = ["| case | what | ours, ms | torch eager, ms | torch.compile, ms | ours / eager | images/s, ours | "
+             "peak MiB: ours, eager |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
     for row in results:
-        peak = row.get("peak_mib")
+        if row["ours_ms"] is None:
+            lines.append(f"| {row['case']} | {row['what']} |" + " not measured |" * 4 + " | |")
+            continue
         figures = [f"{row[f'{side}_ms']:.1f}" if row[f"{side}_ms"] else "not possible" for side in SIDES]
-        lines.append(f"| {row['case']} | {row['what']} | {' | '.join(figures)} | {row['ratio']:.2f} | "
-                     f"{', '.join(str(peak[s]) for s in SIDES[:2]) if peak else ''} |")
+        pace, peak = 1e3 * row.get("batch", NUMBER) / row["ours_ms"], row.get("peak_mib")
+        lines.append(f"| {row['case']} | {row['what']} | {' | '.join(figures)} | {row['ratio']:.2f} | {pace:.0f} | "
+                     f"{', '.join(str(peak[side]) for side in SIDES[:2]) if peak else ''} |")
     return "\n".join(lines)
 
 
-def write(out: Path, results: list[dict]) -> None:
+def write(out: Path, results: list[dict]) -> list[dict]:
+    """Puts the new rows beside those of other cases that an earlier run measured; returns all, in order."""
+    import cases
+
+    file = out / "results.json"
+    rows = {(row["case"], row["what"]): row for row in (json.loads(file.read_text()) if file.exists() else [])}
+    for name in cases.ON_ACCELERATORS:
+        rows.setdefault((name, "train"), {"case": name, "what": "train", "device": "not measured", "ratio": None,
+                                          **{f"{side}_ms": None for side in SIDES}})
+    rows |= {(row["case"], row["what"]): row for row in results}
+    order = [*cases.CASES, *cases.ON_ACCELERATORS]
+    results = sorted(rows.values(), key=lambda row: (order.index(row["case"]), WHAT.index(row["what"])))
+    file.write_text(json.dumps(results, indent=1) + "\n")
+    chart(out / "speed.png", [row for row in results if row["case"] in cases.CASES])
+    return results
+
+
+def chart(path: Path, results: list[dict]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
     for axis, what in zip(axes, WHAT):
         rows = [row for row in results if row["what"] == what]
@@ -208,7 +248,7 @@ def write(out: Path, results: list[dict]) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False)
     figure.suptitle(results[0]["device"], fontsize=9)
-    figure.savefig(out / "speed.png", dpi=110)
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

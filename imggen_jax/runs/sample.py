@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -11,8 +12,10 @@ import numpy as np
 from imggen_jax.game import Generator, PyTree, Spec
 
 # A picture's last bit depends on the shape of the program that makes it and on its place in the batch. So every picture
-# is made in a program of this batch size, at the place that its seed gives it; what lies around it does not matter.
-BLOCK = 64
+# is made in a program of this batch size, at the place that its seed gives it; what lies around it does not matter. A
+# program packs its weights anew for each call, so small pictures want large batches; large ones would want memory.
+BLOCK = 128
+LEAST, PIXELS = 16, 2**18
 CENTRE = 1024  # latents whose mean, after a mapping network, truncation draws to
 
 
@@ -23,8 +26,10 @@ def sampler(generator: Generator, spec: Spec) -> Callable:
     labels: n integers, or None; without them a class-conditional model draws one from each seed.
     truncation: factor on the latents; below 1 gives less variety and fewer failures, 0 the mean picture.
     """
+    size = min(BLOCK, max(LEAST, 2 ** int(math.log2(PIXELS / spec.size**2))))
+
     @jax.jit
-    def block(weights, seeds, labels, truncation):  # uint32 [BLOCK], int32 [BLOCK] (-1: drawn), float32
+    def block(weights, seeds, labels, truncation):  # uint32 [size], int32 [size] (-1: drawn), float32
         keys = jax.vmap(jax.random.key)(seeds)
         w = latents(generator, weights, keys, truncation)
         return to_uint8((generator.synthesis or generator.decode)(weights, w, drawn_labels(keys, labels, spec)))
@@ -39,12 +44,12 @@ def sampler(generator: Generator, spec: Spec) -> Callable:
         if weights is not kept[0]:
             kept = weights, {}
         copies, made = kept[1], {}
-        for device, (rows, *inputs) in zip(itertools.cycle(jax.local_devices()), _blocks(seeds, labels)):
+        for device, (rows, *inputs) in zip(itertools.cycle(jax.local_devices()), _blocks(seeds, labels, size)):
             if device not in copies:
                 copies[device] = jax.device_put(weights, device)
             if device in made:  # one block at a time: a CPU would run two at once, each in half of its caches
                 _put(images, *made[device])
-            made[device] = rows, block(copies[device], *jax.device_put((*inputs, np.float32(truncation)), device))
+            made[device] = rows, block(copies[device], *inputs, np.float32(truncation))  # where the weights are
         for rows, pictures in made.values():
             _put(images, rows, pictures)
         return images
@@ -85,19 +90,19 @@ def drawn_labels(keys: jax.Array, labels: jax.Array, spec: Spec) -> jax.Array | 
     return jnp.where(labels < 0, drawn, labels)
 
 
-def _blocks(seeds: np.ndarray, labels: np.ndarray):
-    """Groups pictures that one program makes: ([(row, place in the block)], seeds [BLOCK], labels [BLOCK])."""
+def _blocks(seeds: np.ndarray, labels: np.ndarray, size: int):
+    """Groups pictures that one program makes: ([(row, place in the block)], seeds [size], labels [size])."""
     groups: list[tuple[list, np.ndarray, np.ndarray]] = []
     where: dict[tuple[int, int], int] = {}  # (the block's first seed, how often this seed came before) -> its group
     times: dict[int, int] = {}
     for row, (seed, label) in enumerate(zip(seeds.tolist(), labels.tolist(), strict=True)):
         times[seed] = times.get(seed, -1) + 1
-        place = seed % BLOCK
+        place = seed % size
         key = (seed - place, times[seed])
         if key not in where:
             where[key] = len(groups)
             first = np.uint32(seed - place)
-            groups.append(([], first + np.arange(BLOCK, dtype=np.uint32), np.full(BLOCK, -1, np.int32)))
+            groups.append(([], first + np.arange(size, dtype=np.uint32), np.full(size, -1, np.int32)))
         rows, _, block_labels = groups[where[key]]
         rows.append((row, place))
         block_labels[place] = label

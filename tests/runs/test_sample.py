@@ -49,10 +49,10 @@ def test_a_picture_is_the_same_on_one_device_and_on_eight(labelled, many, monkey
     put = jax.device_put
     monkeypatch.setattr(jax, "device_put", lambda x, device: used.append(device) or put(x, device))
     seeds = range(9 * BLOCK)
-    eight = make(weights, seeds)
+    eight = make({**weights}, seeds)  # not those whose copies are kept
     assert set(used) == set(jax.local_devices())
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
-    np.testing.assert_array_equal(make(weights, seeds), eight)
+    np.testing.assert_array_equal(make({**weights}, seeds), eight)
     np.testing.assert_array_equal(eight[:len(many)], many)
 
 
