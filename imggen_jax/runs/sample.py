@@ -14,7 +14,7 @@ from imggen_jax.game import Generator, PyTree, Spec
 # A picture's last bit depends on the shape of the program that makes it and on its place in the batch. So every picture
 # is made in a program of this batch size, at the place that its seed gives it; what lies around it does not matter. A
 # program packs its weights anew for each call, so small pictures want large batches; large ones would want memory.
-BLOCK = 128
+BLOCK = 256
 LEAST, PIXELS = 16, 2**18
 CENTRE = 1024  # latents whose mean, after a mapping network, truncation draws to
 
