@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
         "game": {
             "name": "gan",
             "latent": 64,
-            "mapping": 4,
+            "mapping": 0,
             "generator": {"name": "dcgan", "width": 48, "norm": "batch"},
             "discriminator": {"name": "dcgan", "width": 48},
             "loss": "relativistic",
