@@ -21,7 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 BATCH = 128
-REPEATS = 5
+REPEATS = 3
 # A dataset in words of `data.open_dataset`; the last two are avatars enlarged, of which 20,000 take 3.7 and 14.6 GiB.
 DATASETS = {
     "mnist, 28x28 PNG": dict(name="mnist", size=0),
@@ -37,7 +37,7 @@ RUNS = {
                   "--config.score.every=0"],
     "avatars_vae at 64x64": ["--config=configs/avatars_vae.py", "--config.data.name=avatars/64x64",
                              "--config.game.network.widths=(16,32,64)", "--config.game.network.blocks=(0,1,1)",
-                             "--config.train.images=10240", "--config.data.test=", "--config.log.save=200000",
+                             "--config.train.images=5120", "--config.data.test=", "--config.log.save=200000",
                              "--config.log.show=200000", "--config.log.every=1024",
                              "--config.score.every=0"],
 }
@@ -92,7 +92,7 @@ def in_process(verb: str, *words) -> dict:
 
 def train(title: str, memory: str) -> dict:
     """A whole run, and what it says of its speed, its memory and its bits."""
-    import imggen_jax
+    from imggen_jax import api
 
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "imggen_jax.main", *RUNS[title], f"--workdir={folder}/run",
@@ -103,7 +103,7 @@ def train(title: str, memory: str) -> dict:
         speeds = [line["images_per_second"] for line in lines if line.get("images_per_second")]
         return {"run": title, "memory": memory, "images_per_second": round(statistics.median(speeds)),
                 "best": round(max(speeds)), "cpu_seconds": round(used.ru_utime + used.ru_stime),
-                "peak_mib": round(used.ru_maxrss / 1024), "sha256": imggen_jax.describe(f"{folder}/run")["sha256"]}
+                "peak_mib": round(used.ru_maxrss / 1024), "sha256": api.describe(f"{folder}/run")["sha256"]}
 
 
 def runs() -> list[dict]:
