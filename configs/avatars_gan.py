@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
         "seed": 0,
         "data": {"name": "avatars/32x32", "folder": "", "split": "train", "test": "test", "dir": "", "size": 0,
                  "label": "", "flip": False, "memory": "auto"},
+        "init": {"workdir": "", "freeze": ()},
         "game": {
             "name": "gan",
             "latent": 64,

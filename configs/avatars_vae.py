@@ -12,6 +12,7 @@ def get_config() -> ConfigDict:
         "seed": 0,
         "data": {"name": "avatars/32x32", "folder": "", "split": "train", "test": "test", "dir": "", "size": 0,
                  "label": "", "flip": False, "memory": "auto"},
+        "init": {"workdir": "", "freeze": ()},
         "game": {
             "name": "vae",
             "latent": 64,

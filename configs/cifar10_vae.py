@@ -13,6 +13,7 @@ def get_config() -> ConfigDict:
         "seed": 0,
         "data": {"name": "cifar10", "folder": "", "split": "train", "test": "test", "dir": "", "size": 0,
                  "label": "", "flip": True, "memory": "auto"},
+        "init": {"workdir": "", "freeze": ()},
         "game": {
             "name": "vae",
             "latent": 128,

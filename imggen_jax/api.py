@@ -13,11 +13,12 @@ import numpy as np
 from imggen_jax.augment import to_float
 from imggen_jax.game import Game, PyTree, Spec
 from imggen_jax.runs import checkpoint, pictures, provenance
-from imggen_jax.runs.build import build, parameter_counts
-from imggen_jax.runs.config import ConfigError, check
+from imggen_jax.runs.build import parameter_counts
+from imggen_jax.runs.config import check
 from imggen_jax.runs.errors import RunError
 from imggen_jax.runs.sample import sampler, seed_range, to_uint8
-from imggen_jax.runs.train import ingested, read_json, train
+from imggen_jax.runs.saved import open_run
+from imggen_jax.runs.train import ingested, train
 
 __all__ = ["Model", "RunError", "compare", "describe", "evaluate", "generate", "load", "train"]
 
@@ -174,22 +175,9 @@ def load(workdir: str | os.PathLike) -> Model:
     Raises:
       RunError: there is no run, nothing has been saved yet, or a file of it is damaged.
     """
-    workdir = Path(workdir)
-    config, facts = _read(workdir / "config.json"), _read(workdir / "data.json")
-    try:
-        settings, spec = check(config), Spec(**{name: facts[name] for name in Spec._fields})
-        label_names = tuple(facts["label_names"])
-        built = build(settings, spec)
-    except (ConfigError, KeyError, TypeError) as error:
-        raise RunError(f"config.json or data.json in {workdir} is damaged, or of another version of imggen_jax "
-                       f"({type(error).__name__}: {error})") from error
-    step = checkpoint.latest_step(workdir)
-    if step is None:
-        raise RunError(f"{workdir} has no checkpoint yet; train it first")
-    manager = checkpoint.open_manager(workdir, read_only=True)
-    state = checkpoint.restore(manager, step, built.shape)
-    manager.close()
-    return Model(config, spec, label_names, step, state, built.game, _functions(built.game, spec))
+    run = open_run(Path(workdir))
+    return Model(run.config, run.spec, run.label_names, run.step, run.state, run.built.game,
+                 _functions(run.built.game, run.spec))
 
 
 def _functions(game: Game, spec: Spec) -> dict[str, Callable]:
@@ -358,10 +346,3 @@ def describe(workdir) -> dict:
         "sha256": checkpoint.fingerprint(model.state),
         "config": model.config,
     }
-
-
-def _read(path: Path) -> dict:
-    content = read_json(path)
-    if content is None:
-        raise RunError(f"{path.parent} is not the folder of a run: it has no {path.name}; train one with --config")
-    return content

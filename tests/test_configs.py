@@ -141,6 +141,10 @@ def test_values_of_a_wrong_type_are_named():
     ("devices.count", -1, "config.devices.count is -1"),
     ("seed", -1, "config.seed is -1"),
     ("train.dtype", "float64", "unknown config.train.dtype 'float64'; choose float32 or bfloat16"),
+    ("init.freeze", "vae.encoder.*", "config.init.freeze must be of type list, not str"),
+    ("init.freeze", ("vae.encodr.*",), "config.init.freeze: 'vae.encodr.\\*' is no parameter; write such as "
+                                       "vae.decoder.Block_0.Dense_0.\\*, of the layers vae.decoder.Block_0"),
+    ("init.freeze", ("vae.encoder.*", "*"), "config.init.freeze leaves no parameter of any player to be trained"),
     ("data.memory", "disk", "unknown config.data.memory 'disk'; choose one of auto, resident, stream"),
     ("game.name", "vea", "unknown config.game.name 'vea'"),
     ("data.folder", "here", "config.data.name is 'tiny' and config.data.folder is 'here'; set one of them"),

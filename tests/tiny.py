@@ -78,6 +78,7 @@ def config(name: str, variant: str, spec: Spec = SPEC, *, batch: int = 8, flip: 
         "seed": 0,
         "data": {"name": "tiny", "folder": "", "split": "train", "test": "", "dir": "", "size": 0,
                  "label": "label" if spec.classes else "", "flip": flip, "memory": "resident"},
+        "init": {"workdir": "", "freeze": ()},
         "game": {"name": name, **tiny.variants(spec)[variant]},
         "players": {who: dict(adam) for who in tiny.players},
         "train": {"images": 100_000, "batch": batch, "accumulate": 1, "dtype": dtype},

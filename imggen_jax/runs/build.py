@@ -1,18 +1,21 @@
 """From a checked config and what the data decide to the things that are run: game, optimizers, state, compiled step."""
 from __future__ import annotations
 
+import fnmatch
 import functools
 import importlib
 import importlib.util
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 from imggen_jax import augment, devices, optim, step
-from imggen_jax.game import Batch, Game, Spec
+from imggen_jax.game import Batch, Game, Params, PyTree, Spec
+from imggen_jax.runs.checkpoint import flatten
 from imggen_jax.runs.config import ConfigError, Settings, check_type
 
 
@@ -33,8 +36,8 @@ def build(settings: Settings, spec: Spec) -> Built:
       ConfigError: an unknown game, network, player or option, or a size that the network cannot make.
     """
     game = make_game(settings, spec)
-    optimizers = _optimizers(settings, game)
     batch = example_batch(spec, settings.train.batch)
+    optimizers = _freeze(settings, game, batch, _optimizers(settings, game))
 
     def init():
         return step.init_state(game, optimizers, jax.random.key(settings.seed), batch)
@@ -48,10 +51,7 @@ def build(settings: Settings, spec: Spec) -> Built:
     def play(axis):
         return functools.partial(step.play, functools.partial(train_step, axis=axis))
 
-    try:
-        shape = jax.eval_shape(init)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"config.game: {_one_line(error)}") from error
+    shape = _shapes(init)
     for who, state in shape.opt.items():
         try:
             jax.eval_shape(optimizers[who].update, shape.params[who], state, shape.params[who])
@@ -88,6 +88,44 @@ def _optimizers(settings: Settings, game: Game) -> step.Optimizers:
         except (TypeError, ValueError) as error:
             raise ConfigError(f"config.players.{who}: {_one_line(error)}") from error
     return made
+
+
+def _freeze(settings: Settings, game: Game, batch: Batch, optimizers: step.Optimizers) -> step.Optimizers:
+    """The optimizers, moving only what config.init.freeze leaves free."""
+    patterns = settings.init.freeze
+    if not patterns:
+        return optimizers
+    params = _shapes(game.init, jax.random.key(settings.seed), batch)[0]
+    still = frozen(patterns, params)
+    masks = {who: jax.tree.unflatten(jax.tree.structure(params[who]), [
+        f"{who}.{name}" in still for name in flatten(params[who])]) for who in optimizers}
+    if all(all(jax.tree.leaves(mask)) for mask in masks.values()):
+        raise ConfigError("config.init.freeze leaves no parameter of any player to be trained")
+    return {who: optax.selective_transform(one, freeze_mask=masks[who]) for who, one in optimizers.items()}
+
+
+def frozen(patterns: Sequence[str], params: Params) -> set[str]:
+    """Names, "player.network.layer.leaf", of the parameters that patterns with wildcards (`fnmatch`) stand for.
+
+    Raises:
+      ConfigError: a pattern that stands for none, with the names that there are.
+    """
+    names, still = list(flatten(params)), set()
+    for pattern in patterns:
+        hit = fnmatch.filter(names, pattern)
+        if not hit:
+            layers = dict.fromkeys(name.rsplit(".", 1)[0] for name in names)
+            raise ConfigError(f"config.init.freeze: {pattern!r} is no parameter; write such as {next(iter(layers))}.*, "
+                              f"of the layers {', '.join(layers)}")
+        still |= set(hit)
+    return still
+
+
+def _shapes(function: Callable, *arguments) -> PyTree:
+    try:
+        return jax.eval_shape(function, *arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"config.game: {_one_line(error)}") from error
 
 
 def _check_types(where: str, make: Callable, options: Mapping) -> None:

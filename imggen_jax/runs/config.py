@@ -29,6 +29,11 @@ class Data(NamedTuple):
     memory: str  # "resident" decodes once and keeps all, "stream" decodes as needed, "auto" streams what is too large
 
 
+class Init(NamedTuple):
+    workdir: str      # folder of a run whose weights this one starts from; "" to start from random ones
+    freeze: Sequence  # names of parameters that stay as they are, with wildcards: "vae.encoder.*"; () for none
+
+
 class Train(NamedTuple):
     images: int      # length of the run
     batch: int       # images per round, over all devices
@@ -63,7 +68,7 @@ class Score(NamedTuple):
     share: float  # of the run's time that scores may take; one that would take more is left out
 
 
-SECTIONS = {"data": Data, "train": Train, "ema": Ema, "devices": Devices, "log": Log, "score": Score}
+SECTIONS = {"data": Data, "init": Init, "train": Train, "ema": Ema, "devices": Devices, "log": Log, "score": Score}
 # What may differ when a run is taken up again: how long, where and how often, but not what is computed.
 # Not where a folder lies either: a run checks that its pictures are the same.
 FREE = ("train.images", "devices.", "log.", "score.", "data.dir", "data.folder", "data.memory")
@@ -74,6 +79,7 @@ class Settings(NamedTuple):
 
     seed: int
     data: Data
+    init: Init
     train: Train
     ema: Ema
     devices: Devices
@@ -148,10 +154,12 @@ def _one_source(data: Data) -> None:
 
 def _section(where: str, section: Mapping, kind: type):
     _same_keys(where, section, set(kind._fields))
-    types = {"str": str, "int": int, "float": float, "bool": bool}
+    types = {"str": str, "int": int, "float": float, "bool": bool, "Sequence": Sequence}
     for key, annotation in kind.__annotations__.items():
         name = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
         check_type(f"{where}.{key}", section[key], types[name])
+        if name == "Sequence" and (wrong := [each for each in section[key] if not isinstance(each, str)]):
+            raise ConfigError(f"{where}.{key} must be of type list of str; {wrong[0]!r} is not one")
     return kind(**section)
 
 

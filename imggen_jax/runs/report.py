@@ -84,8 +84,8 @@ class Chart(NamedTuple):
 def write(workdir: str | Path) -> Path:
     """Write `workdir`/report.html from the files that a run leaves there; parts that are missing are left out.
 
-    Reads config.json, data.json, run.json, metrics.jsonl and pictures/<name>_<images>.png. The page embeds all it
-    shows, so it can be moved, mailed, and opened without a network.
+    Reads config.json, data.json, run.json, init.json, metrics.jsonl and pictures/<name>_<images>.png. The page embeds
+    all it shows, so it can be moved, mailed, and opened without a network.
 
     Args:
       workdir: the run's folder. The page shows it in its commands as it is given here.
@@ -96,7 +96,7 @@ def write(workdir: str | Path) -> Path:
     import jinja2
 
     folder = Path(workdir)
-    config, data, run = (_read(folder / name) for name in ("config.json", "data.json", "run.json"))
+    config, data, run, init = (_read(folder / f"{name}.json") for name in ("config", "data", "run", "init"))
     lines = read_metrics(folder / "metrics.jsonl")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -108,7 +108,7 @@ def write(workdir: str | Path) -> Path:
         name=name,
         summary=_summary(config, data, lines),
         scores=_scores(lines),
-        facts=_facts(config, data, run, lines),
+        facts=_facts(config, data, run, init, lines),
         films=_films(folder / "pictures", data.get("size", 32)),
         charts=_charts(lines),
         config=_sections(config),
@@ -144,7 +144,9 @@ def _scores(lines: Sequence[Mapping]) -> list[tuple[str, float]]:
     return [(name, value) for name, value in last.items() if value is not None]
 
 
-def _facts(config: Mapping, data: Mapping, run: Mapping, lines: Sequence[Mapping]) -> list[tuple[str, str]]:
+def _facts(
+    config: Mapping, data: Mapping, run: Mapping, init: Mapping, lines: Sequence[Mapping]
+) -> list[tuple[str, str]]:
     facts = []
     if data:
         facts.append(("Dataset", f"{data['name']}, {data['split']}: {data['examples']:,} pictures"))
@@ -154,6 +156,11 @@ def _facts(config: Mapping, data: Mapping, run: Mapping, lines: Sequence[Mapping
         more = f" and {len(names) - LABELS:,} more" if len(names) > LABELS else ""
         listed = f": {', '.join(names[:LABELS])}{more}" if names else ""
         facts.append(("Conditioned on", f"{data['classes']:,} classes{listed}"))
+    if init:
+        carried, total = (sum(player[key] for player in init["players"].values()) for key in (
+            "carried_over", "parameters"))
+        facts.append(("Started from", f"{init['workdir']} at {init['images']:,} images: {carried:,} of {total:,} "
+                      "parameters carried over"))
     if lines:
         seen, total = lines[-1]["images"], config.get("train", {}).get("images", 0)
         of = f" of {total:,}" if seen < total else ""

@@ -22,13 +22,14 @@ from imggen_jax import data, devices
 from imggen_jax.augment import to_float
 from imggen_jax.game import PyTree, Spec
 from imggen_jax.metrics import spaces
-from imggen_jax.runs import checkpoint, pictures, report
+from imggen_jax.runs import checkpoint, finetune, pictures, report
 from imggen_jax.runs.build import Built, build, check_devices, flops_per_round, parameter_counts
 from imggen_jax.runs.config import ConfigError, Settings, check, differences, to_dict
 from imggen_jax.runs.errors import Diverged, Interrupted, RunError, SaveError
 from imggen_jax.runs.evaluate import evaluator
 from imggen_jax.runs.log import open_log
 from imggen_jax.runs.sample import sampler, to_uint8
+from imggen_jax.runs.saved import Saved, read_json
 
 SHOWN = 64  # pictures in a grid
 
@@ -77,14 +78,17 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
     latest = checkpoint.latest_step(workdir)
     if latest is not None and latest >= rounds:
         return _complete(workdir, latest * batch)
+    # A run that has a checkpoint needs the one that it started from no more.
+    source = finetune.open_source(settings, workdir) if settings.init.workdir and latest is None else None
     settings = ingested(settings)
-    spec, train_set, test_set = _load_data(settings)
+    spec, train_set, test_set = _load_data(settings, source)
     built = build(settings, spec)
+    start = finetune.begin(settings, source, built, spec, train_set.label_names) if source else None
     try:
         # From here on the folder is a run, and is left in good order.
         with _memory_explained(settings, chosen), _Signals() as signals:
-            _write_facts(workdir, config, settings, spec, train_set, built, chosen)
-            loop, host = _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, latest)
+            _write_facts(workdir, config, settings, spec, train_set, built, chosen, start)
+            loop, host = _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, latest, start)
             try:
                 _play(loop, host, signals)
             finally:
@@ -96,7 +100,7 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
                         "permissions, then run the same command again: the checkpoints are intact") from error
 
 
-def _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, latest) -> tuple[Loop, PyTree]:
+def _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, latest, start) -> tuple[Loop, PyTree]:
     """All that the rounds need, and the state to start or go on from, on the host."""
     batch, wanted = settings.train.batch, settings.log
     intervals = {name: _up(getattr(wanted, name), batch, settings.devices.steps_per_call)
@@ -108,13 +112,20 @@ def _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, 
     keep_every = _up(wanted.keep_every, batch, intervals["save"]) if wanted.keep_every else 0
     manager = checkpoint.open_manager(workdir, keep=wanted.keep, keep_every=keep_every)
     engine = devices.make(settings.devices.engine, chosen, built.play)
-    host = jax.tree.map(np.asarray, jax.jit(built.init)()) if latest is None else checkpoint.restore(
-        manager, latest, built.shape)
+    if latest is not None:
+        host = checkpoint.restore(manager, latest, built.shape)
+    else:
+        host = start.state if start else jax.tree.map(np.asarray, jax.jit(built.init)())
     log = open_log(workdir, rounds * batch, int(host.step), enabled=jax.process_index() == 0)
     score = _scorer(workdir, settings, built, spec, train_set)
     log.progress(int(host.step) * batch)
     if latest is not None:
         log.say(f"Resuming {workdir} at {latest * batch:,} images.")
+    if start:
+        for line in start.lines:
+            log.say(line)
+        # From which it is resumed, whatever becomes of the other run. A copy, as for every save.
+        checkpoint.save(manager, jax.tree.map(np.array, host), {"images": 0})
     show = _shower(settings, built, spec, test_set or train_set, log)
     evaluate = evaluator(built.game, test_set, batch, settings.seed)
     peak = devices.peak_flops(chosen)
@@ -171,23 +182,6 @@ def check_workdir(workdir: Path, config: ConfigDict | Mapping) -> None:
                        "delete that folder")
 
 
-def read_json(path: Path) -> dict | None:
-    """What a run wrote about itself, None where there is no such file.
-
-    Raises:
-      RunError: it is damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"it holds a {type(content).__name__}")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:  # ValueErrors: not JSON, not even text, or no dictionary
-        raise RunError(f"{path} cannot be read ({error}); restore that file, or choose another --workdir") from error
-    return content
-
-
 def ingested(settings: Settings) -> Settings:
     """With the dataset that config.data.folder was made into, now or earlier, in place of the folder."""
     wanted = settings.data
@@ -205,19 +199,24 @@ def ingested(settings: Settings) -> Settings:
     return settings._replace(data=wanted._replace(name=made.name, dir=made.dir))
 
 
-def _load_data(settings: Settings) -> tuple[Spec, data.Dataset | data.Streamed, data.Dataset | data.Streamed | None]:
+def _load_data(
+    settings: Settings, source: Saved | None
+) -> tuple[Spec, data.Dataset | data.Streamed, data.Dataset | data.Streamed | None]:
+    """What the data decide, the pictures to train on, and those held out."""
     wanted = settings.data
     common = dict(name=wanted.name, dir=wanted.dir, size=wanted.size, label=wanted.label, memory=wanted.memory)
     facts = data.peek(split=wanted.split, **common)
     spec = Spec(facts.size, facts.channels, facts.classes)
-    build(settings, spec)  # what cannot work is told before the pictures are decoded
+    built = build(settings, spec)  # what cannot work is told before the pictures are decoded
+    if source:
+        finetune.match(source, built, spec)
     if wanted.test:
         data.peek(split=wanted.test, **common)
     return spec, data.open_dataset(split=wanted.split, **common), (
         data.open_dataset(split=wanted.test, **common) if wanted.test else None)
 
 
-def _write_facts(workdir, config, settings, spec, train_set, built, chosen) -> None:
+def _write_facts(workdir, config, settings, spec, train_set, built, chosen, start) -> None:
     if jax.process_index():
         return
     from imggen_jax import __version__
@@ -225,8 +224,11 @@ def _write_facts(workdir, config, settings, spec, train_set, built, chosen) -> N
     if (old := read_json(workdir / "data.json")) and old.get("fingerprint") != train_set.fingerprint:
         raise RunError(f"the pictures of {settings.data.folder or settings.data.name!r} are not those that {workdir} "
                        "was trained on; choose another --workdir, or put back the dataset")
+    if start and (old := read_json(workdir / "init.json")) and old.get("sha256") != start.facts["sha256"]:
+        raise RunError(f"{settings.init.workdir} has changed since {workdir} began with its weights, and nothing was "
+                       f"saved there since; delete {workdir} to begin with the new ones")
     card = data.card(name=settings.data.name, dir=settings.data.dir)
-    facts = {
+    facts = ({"init.json": start.facts} if start else {}) | {
         "data.json": {
             "name": settings.data.name, "split": settings.data.split, **spec._asdict(),
             "label_names": list(train_set.label_names), "fingerprint": train_set.fingerprint,
