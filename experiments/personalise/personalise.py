@@ -26,7 +26,8 @@ TRAIN, TEST = 100, 500
 COMMON = ["--config=configs/avatars_vae.py", "--config.data.name=avatars/family", "--config.data.test=test[:500]",
           "--config.train.images=6400", "--config.train.batch=32", "--config.devices.steps_per_call=10",
           "--config.game.warmup=0", "--config.players.vae.warmup=640", "--config.ema.halflife=1000",
-          "--config.log.every=640", "--config.log.evaluate=640", "--config.log.show=6400", "--config.log.save=6400"]
+          "--config.log.every=640", "--config.log.evaluate=640", "--config.log.show=6400", "--config.log.save=6400",
+          "--config.score.every=0"]
 KINDS = {"scratch": [], "finetuned": ["--config.init.workdir={source}"]}
 AT = (640, 1280, 2560, 6400)  # images seen
 
