@@ -7,6 +7,7 @@ TensorFlow and without the network.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import struct
@@ -24,6 +25,7 @@ STACKED_MNIST = "stacked_mnist"
 BUILT_IN = (AVATARS, STACKED_MNIST)
 
 _NAME = re.compile(r"(?P<name>\w[\w.-]*)(/(?P<config>\w[\w.+=-]*))?(:(?P<version>\d+\.\d+\.\d+))?")
+_CLASS_KEYS = ("pythonClassName", "python_class_name", "type")  # the last in files of old versions of TFDS
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -94,8 +96,11 @@ def open_source(*, name: str, split: str, dir: str, label: str) -> Source:
     import tensorflow_datasets as tfds  # here and not above: half a second that not every program needs
 
     try:
+        _refuse_code(folder)
         builder = tfds.builder_from_directory(folder)
         info, features = builder.info, builder.info.features
+    except DataError:
+        raise
     except Exception as error:  # whatever a damaged JSON file makes the parsers inside TFDS raise
         raise DataError(f"dataset_info.json or features.json in {folder} cannot be read ({brief(error)}); "
                         "prepare the dataset again") from error
@@ -232,6 +237,20 @@ def draw_avatars(wanted: Name, root: Path, *, split: str, label: str) -> Path:
             raise DataError(f"cannot write avatars/{config.name} into {root} ({brief(error)}); "
                             "set data.dir to a folder that can be written") from error
     return Path(builder.data_dir)
+
+
+def _refuse_code(folder: Path) -> None:
+    """TFDS imports whatever module features.json names as the class of a feature; only its own are let through."""
+    def names(part: Any) -> Iterator[str]:
+        if isinstance(part, dict):
+            yield from (part[key] for key in _CLASS_KEYS if isinstance(part.get(key), str))
+        for child in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            yield from names(child)
+
+    for name in names(json.loads((folder / "features.json").read_text(encoding="utf-8"))):
+        if not name.startswith("tensorflow_datasets.core.features."):
+            raise DataError(f"features.json in {folder} names code, {name!r}, which would be run; only TFDS's own "
+                            "features are read: prepare the dataset again with those")
 
 
 def part_of(called: str, split: str, lengths: dict[str, int]) -> list[tuple[str, int, int]]:

@@ -1,5 +1,6 @@
 """Finding a dataset and reading its examples: what is refused, and by which line."""
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -169,6 +170,21 @@ def test_a_damaged_shard_is_named(tiny, tmp_path, damage):
     with pytest.raises(data.DataError, match="tiny:1.0.0, split 'train'") as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["pythonClassName", "python_class_name", "type"])
+def test_code_that_a_dataset_names_is_not_run(tiny, tmp_path, monkeypatch, key):
+    shutil.copytree(tiny, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "hostile.py").write_text("print('run')\nraise SystemExit('it was run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    features = tmp_path / "tiny/1.0.0/features.json"
+    content = json.loads(features.read_text())
+    label = content["featuresDict"]["features"]["label"]
+    label.pop("pythonClassName")
+    label[key] = "hostile.Feature"
+    features.write_text(json.dumps(content))
+    with pytest.raises(data.DataError, match="names code, 'hostile.Feature', which would be run"):
+        load(tmp_path)
 
 
 def test_damaged_metadata_is_named(tiny, tmp_path):
