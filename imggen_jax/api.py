@@ -170,10 +170,12 @@ class Model(NamedTuple):
 
 
 def load(workdir: str | os.PathLike) -> Model:
-    """The newest checkpoint of a run.
+    """The newest checkpoint of a run; one that is damaged is named on stderr, and the one before it is loaded.
+
+    Nothing on disk is changed: the run may be training at this moment.
 
     Raises:
-      RunError: there is no run, nothing has been saved yet, or a file of it is damaged.
+      RunError: there is no run, nothing has been saved yet, or a file of it is damaged beyond that.
     """
     run = open_run(Path(workdir))
     return Model(run.config, run.spec, run.label_names, run.step, run.state, run.built.game,

@@ -43,18 +43,21 @@ def use_compile_cache() -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def connect(coordinator: str, processes: int, process: int) -> None:
+def connect(coordinator: str, processes: int, process: int, heartbeat: int = 60) -> None:
     """Join several processes into one program; call it before anything else touches JAX.
 
     Args:
       coordinator: "HOST:PORT" of process 0, or "auto" where the platform tells (TPU pods, Slurm, Open MPI).
       processes: how many there are in all.
       process: which one this is, from 0.
+      heartbeat: seconds of silence after which a process is taken for lost.
     """
+    # JAX waits a little longer: it only knows to abort, and who watches the others (runs/peers.py) says which was lost.
+    patience = dict(heartbeat_timeout_seconds=heartbeat + 30)
     if coordinator == "auto":
-        jax.distributed.initialize()
+        jax.distributed.initialize(**patience)
     else:
-        jax.distributed.initialize(coordinator, processes, process)
+        jax.distributed.initialize(coordinator, processes, process, **patience)
 
 
 def choose(count: int) -> list[jax.Device]:

@@ -5,6 +5,7 @@ import argparse
 import functools
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -79,7 +80,10 @@ examples:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a command line; returns the exit code: 0 done, 1 diverged or disk full, 2 wrong input, 128 + signal."""
+    """Run a command line; returns the exit code: 0 done, 1 diverged or disk full, 2 wrong input, 128 + signal.
+
+    The process may also leave by itself, with 3 where another process of the run was lost, and 128 + signal.
+    """
     verbs = {"generate": _generate, "evaluate": _evaluate, "describe": _describe, "prepare": _prepare, "data": _data}
     verbs |= {name: functools.partial(_editing, name) for name in editing.VERBS}
     if words and words[0] not in verbs and not words[0].startswith("-"):
@@ -127,8 +131,11 @@ def _train(words: list[str]) -> int:
                         help="join several processes; 'auto' on TPU pods and Slurm")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many processes there are")
     parser.add_argument("--process", type=int, default=0, metavar="I", help="which one this is, from 0")
+    parser.add_argument("--heartbeat", type=int, default=60, metavar="S",
+                        help="seconds of silence after which another process is taken for lost (default: 60)")
     parser.epilog = "Any value of the config can be set: --config.key=value"
     args, overrides = parser.parse_known_args(words)
+    _check_processes(args)
 
     from imggen_jax.runs import config
 
@@ -138,11 +145,24 @@ def _train(words: list[str]) -> int:
     from imggen_jax.runs import train as run
 
     workdir = args.workdir or Path("runs") / Path(args.config).stem
-    report = run.train(read, workdir)
+    report = run.train(read, workdir, heartbeat=args.heartbeat)
     print(f"Done. Report: {report}")
     if read.game.name != "classifier":
         print(f"Pictures: python -m imggen_jax.main generate --workdir {workdir} --num 64 --out out")
     return 0
+
+
+def _check_processes(args: argparse.Namespace) -> None:
+    if args.processes < 1 or not 0 <= args.process < args.processes:
+        raise RunError(f"--processes is {args.processes} and --process is {args.process}; processes are numbered "
+                       "from 0 to one below their number")
+    if args.processes > 1 and not args.coordinator:
+        raise RunError(f"--processes is {args.processes}; say where they meet: --coordinator HOST:PORT, the "
+                       "same for all")
+    if args.coordinator not in (None, "auto") and not re.fullmatch(r"\S+:[1-9]\d{0,4}", args.coordinator):
+        raise RunError(f"--coordinator is {args.coordinator!r}; it must be HOST:PORT of process 0, or auto")
+    if args.heartbeat < 1:
+        raise RunError(f"--heartbeat is {args.heartbeat}; it must be at least 1 second")
 
 
 def _generate(words: list[str]) -> int:
@@ -279,7 +299,11 @@ def _start_jax(args: argparse.Namespace | None = None) -> None:
     logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of every error that it also raises
     devices.use_compile_cache()
     if args is not None and args.coordinator:
-        devices.connect(args.coordinator, args.processes, args.process)
+        try:
+            devices.connect(args.coordinator, args.processes, args.process, heartbeat=args.heartbeat)
+        except (RuntimeError, ValueError) as error:  # JAX's, for another machine's address, or no platform to ask
+            raise RunError(f"cannot join other processes by --coordinator {args.coordinator} ({error}); give HOST:PORT "
+                           "of process 0, free there and reachable from here") from error
     try:
         devices.choose(0)
     except ValueError as error:
@@ -289,7 +313,7 @@ def _start_jax(args: argparse.Namespace | None = None) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `describe | head` ends quietly
     code = main(sys.argv[1:])
-    if code == 1:  # after a save that failed, threads of orbax's may wait for minutes for what will not come
+    if code in (1, 2):  # JAX would wait for the other processes of a run, which are told otherwise that this one failed
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -177,6 +177,20 @@ def test_a_value_that_cannot_work_is_refused(game, words, said, tmp_path):
     assert shell.contents(Path(shell.data_dir())) == before
 
 
+@pytest.mark.parametrize(("words", "said"), [
+    (["--processes", 2], "--processes is 2; say where they meet"),
+    (["--processes", 0], "--processes is 0 and --process is 0"),
+    (["--processes", 2, "--process", 2, "--coordinator", "localhost:1234"], "--processes is 2 and --process is 2"),
+    (["--process", -1], "--process is -1"),
+    (["--coordinator", "localhost"], "--coordinator is 'localhost'; it must be HOST:PORT"),
+    (["--coordinator", "localhost:x"], "it must be HOST:PORT"),
+    (["--heartbeat", 0], "--heartbeat is 0; it must be at least 1 second"),
+])
+def test_processes_that_cannot_meet_are_refused(words, said, tmp_path):
+    config = shell.write_config(tmp_path / "configs" / "small.py", shell.config())
+    refused(shell.call("--config", config, "--workdir", tmp_path / "run", *words), said)
+
+
 def test_a_config_file_that_is_not_there_is_refused(tmp_path):
     refused(shell.call("--config", tmp_path / "nowhere.py"), "nowhere.py", "not found")
 
@@ -261,21 +275,20 @@ def test_a_damaged_file_of_a_run_is_named(name, damage, vae, tmp_path):
     assert shell.contents(tmp_path) == before
 
 
-def test_a_truncated_checkpoint_is_named_and_kept(vae, tmp_path):
+def test_a_run_whose_only_checkpoint_is_damaged_is_refused_and_kept(vae, tmp_path):
     shutil.copytree(vae, tmp_path / "run")
-    for path in (tmp_path / "run" / "checkpoints" / "2").rglob("*"):
-        if path.is_file() and path.stat().st_size > 2000:
-            path.write_bytes(path.read_bytes()[:1000])
-    before = shell.contents(tmp_path / "run" / "checkpoints")
-    refused(shell.call("describe", "--workdir", tmp_path / "run"), "checkpoints/2 cannot be restored")
-    result = shell.call("--config", vae.parent / "configs" / "vae.py", "--workdir", tmp_path / "run",
-                        "--config.train.images=64")
-    refused(result, "checkpoints/2 cannot be restored", "delete that folder")
-    assert shell.contents(tmp_path / "run" / "checkpoints") == before
+    file = tmp_path / "run" / "checkpoints" / "2" / "state.npz"
+    file.write_bytes(file.read_bytes()[:-1])
+    before = shell.contents(tmp_path / "run")
+    said = ("checkpoint", "checkpoints/2 is damaged", f"{file.name} differs from its sha256", "to start over")
+    refused(shell.call("describe", "--workdir", tmp_path / "run"), *said)
+    config = vae.parent / "configs" / "vae.py"
+    refused(shell.call("--config", config, "--workdir", tmp_path / "run", "--config.train.images=64"), *said)
+    assert shell.contents(tmp_path / "run") == before
 
 
 def test_a_bug_is_not_disguised_as_the_users_mistake(vae, monkeypatch):
-    def bug(*args):
+    def bug(*args, **options):
         raise ValueError("shapes (3,) and (4,) do not match")
 
     monkeypatch.setattr(train, "train", bug)
@@ -284,7 +297,7 @@ def test_a_bug_is_not_disguised_as_the_users_mistake(vae, monkeypatch):
 
 
 def test_ctrl_c_before_the_first_round_is_no_traceback(vae, monkeypatch):
-    def stop(*args):
+    def stop(*args, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "train", stop)

@@ -14,7 +14,9 @@ import numpy as np
 from imggen_jax.runs import pictures
 
 
-def open_log(workdir: str | Path, total_images: int, resume_step: int = 0, enabled: bool = True) -> Log:
+def open_log(
+    workdir: str | Path, total_images: int, resume_step: int = 0, *, redo: bool = False, enabled: bool = True
+) -> Log:
     """Begin or continue the log of a run.
 
     What was logged after `resume_step` is dropped, from metrics.jsonl and from what TensorBoard shows, for those rounds
@@ -25,27 +27,35 @@ def open_log(workdir: str | Path, total_images: int, resume_step: int = 0, enabl
       workdir: the run's folder.
       total_images: length of the run, for the progress bar.
       resume_step: the step that was restored; 0 starts over and drops everything.
+      redo: the held-out figures of the restored step are logged again, so those that are there are dropped.
       enabled: False gives a log that writes nothing, for all processes of a run but the first.
     """
     if not enabled:
         return Log(None, total_images, None, None, 0.0)
-    from tensorboardX import SummaryWriter
-
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "metrics.jsonl"
-    kept = [line for line in read_metrics(path) if resume_step and line["step"] <= resume_step]
+    kept = [line for line in read_metrics(path) if resume_step and line["step"] <= resume_step
+            and not (redo and line["step"] == resume_step and "seconds" not in line)]
     part = path.with_suffix(".part")
     part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
     os.replace(part, path)
     seconds = max((line.get("seconds", 0.0) for line in kept), default=0.0)
-    events = SummaryWriter(
-        str(workdir / "tensorboard"),
+    return Log(workdir, total_images, Appender(path), _event_writer(workdir / "tensorboard", resume_step), seconds)
+
+
+def _event_writer(folder: Path, resume_step: int):
+    from tensorboardX import SummaryWriter
+    from tensorboardX.record_writer import register_writer_factory
+
+    # Its own files would end its thread on a full disk, and soon after the run would wait for that thread for ever.
+    register_writer_factory(_Appenders.PREFIX, _Appenders())
+    return SummaryWriter(
+        f"{_Appenders.PREFIX}:{folder}",
         purge_step=resume_step + 1 if resume_step else 0,
         flush_secs=1,  # a killed run loses no more than this from TensorBoard, and nothing from metrics.jsonl
         filename_suffix=f".{time.time_ns()}",  # starts within one second would share a file, and the last empty it
     )
-    return Log(workdir, total_images, path.open("a", encoding="utf-8"), events, seconds)
 
 
 def read_metrics(path: str | Path) -> list[dict]:
@@ -67,6 +77,54 @@ def read_metrics(path: str | Path) -> list[dict]:
     return lines
 
 
+class Appender:
+    """A file that is appended to, and that is patient: what does not fit on the disk waits until there is room.
+
+    What the file holds is always whole writes, whatever happens in between.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path, self.error = Path(path), None  # error: the OSError of the last flush, None if it went well
+        self._waiting = b""
+        self.path.touch()
+
+    def write(self, data: bytes) -> None:
+        self._waiting += data
+
+    def flush(self) -> None:
+        """Write what waits; on a failure, `error` says why."""
+        if not self._waiting:
+            return
+        self.error = None
+        try:
+            with open(self.path, "ab", buffering=0) as file:
+                before, rest = file.tell(), memoryview(self._waiting)
+                try:
+                    while rest:
+                        rest = rest[file.write(rest):]
+                except OSError:
+                    file.truncate(before)
+                    raise
+            self._waiting = b""
+        except OSError as error:
+            self.error = error
+
+    def close(self) -> None:
+        self.flush()
+
+
+class _Appenders:
+    """How tensorboardX opens the files of a folder with this prefix."""
+
+    PREFIX = "imggen_jax"
+
+    def open(self, path: str) -> Appender:
+        return Appender(path.removeprefix(f"{self.PREFIX}:"))
+
+    def directory_check(self, path: str) -> None:
+        Path(path.removeprefix(f"{self.PREFIX}:")).mkdir(parents=True, exist_ok=True)
+
+
 class Log:
     """The open files of a run and its progress bar; made by `open_log`."""
 
@@ -74,7 +132,7 @@ class Log:
         self._workdir, self._total = workdir, total_images
         self._metrics, self._events = metrics, events
         self._seconds, self._start = seconds, time.monotonic()
-        self._bar = None
+        self._bar, self._told = None, False
         self._terminal = _fits_a_bar(sys.stderr)
 
     def train(
@@ -111,7 +169,11 @@ class Log:
         """Write a picture, uint8 [H,W,3], as pictures/<name>_<images, 9 digits>.png, and for TensorBoard."""
         if self._workdir is None:
             return
-        pictures.write_png(self._workdir / "pictures" / f"{name}_{images:09d}.png", image)
+        path = self._workdir / "pictures" / f"{name}_{images:09d}.png"
+        try:
+            pictures.write_png(path, image)
+        except OSError as error:
+            self.say(f"warning: {path} cannot be written ({error.strerror or error}) and is left out; the run goes on")
         self._events.add_image(name, image, step, dataformats="HWC")
 
     def progress(self, images: int) -> None:
@@ -138,19 +200,29 @@ class Log:
             self._bar.write(line, file=sys.stderr)
 
     def close(self) -> None:
-        """Finish the bar and close the files. Safe to call twice."""
+        """Finish the bar and close the files. Safe to call twice.
+
+        Raises:
+          OSError: lines of metrics.jsonl still wait for room on the disk, and are lost.
+        """
         if self._workdir is None:
             return
         if self._bar is not None:
             self._bar.close()
         self._events.close()
         self._metrics.close()
+        if self._metrics.error is not None:
+            raise self._metrics.error
 
     def _write(self, step, images, timing, scalars):
         scalars = {name: float(value) for name, value in scalars.items()}
         line = {"step": int(step), "images": int(images), **timing, **{k: _number(v) for k, v in scalars.items()}}
-        self._metrics.write(json.dumps(line, allow_nan=False) + "\n")
+        self._metrics.write(json.dumps(line, allow_nan=False).encode() + b"\n")
         self._metrics.flush()
+        if (error := self._metrics.error) is not None and not self._told:
+            self.say(f"warning: {self._metrics.path} cannot be written ({error.strerror or error}); its lines are kept "
+                     "until there is room, and the run goes on")
+        self._told = error is not None
         for name, value in scalars.items():
             if math.isfinite(value):
                 self._events.add_scalar(name, value, step)

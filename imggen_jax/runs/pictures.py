@@ -103,5 +103,8 @@ def write_png(path: str | Path, image: np.ndarray, info: PngImagePlugin.PngInfo 
         image = image[..., 0]
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    Image.fromarray(image).save(part, format="PNG", optimize=True, pnginfo=info)
-    os.replace(part, path)
+    try:
+        Image.fromarray(image).save(part, format="PNG", optimize=True, pnginfo=info)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

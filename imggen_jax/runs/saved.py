@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -41,12 +42,10 @@ def open_run(workdir: Path) -> Saved:
     except (ConfigError, KeyError, TypeError) as error:
         raise RunError(f"config.json or data.json in {workdir} is damaged, or of another version of imggen_jax "
                        f"({type(error).__name__}: {error})") from error
-    step = checkpoint.latest_step(workdir)
+    step = checkpoint.newest(workdir, set_aside=False, say=lambda line: print(line, file=sys.stderr))
     if step is None:
         raise RunError(f"{workdir} has no checkpoint yet; train it first")
-    manager = checkpoint.open_manager(workdir, read_only=True)
-    state = checkpoint.restore(manager, step, built.shape)
-    manager.close()
+    state = checkpoint.restore(workdir, step, built.shape)
     return Saved(workdir, config, settings, spec, label_names, built, step, state)
 
 

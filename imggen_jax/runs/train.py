@@ -8,7 +8,6 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,16 +21,19 @@ from imggen_jax import data, devices
 from imggen_jax.augment import to_float
 from imggen_jax.game import PyTree, Spec
 from imggen_jax.metrics import spaces
-from imggen_jax.runs import checkpoint, finetune, pictures, report
+from imggen_jax.runs import checkpoint, finetune, lock, peers, pictures, report
 from imggen_jax.runs.build import Built, build, check_devices, flops_per_round, parameter_counts
 from imggen_jax.runs.config import ConfigError, Settings, check, differences, to_dict
 from imggen_jax.runs.errors import Diverged, Interrupted, RunError, SaveError
 from imggen_jax.runs.evaluate import evaluator
-from imggen_jax.runs.log import open_log
+from imggen_jax.runs.log import open_log, read_metrics
 from imggen_jax.runs.sample import sampler, to_uint8
 from imggen_jax.runs.saved import Saved, read_json
+from imggen_jax.runs.signals import Signals, Stopped
 
 SHOWN = 64  # pictures in a grid
+LOOKS = {"evaluate", "score", "show"}  # events that only look at the averaged weights
+LONG_CALL = 15  # seconds, of the 30 that platforms give after SIGTERM
 
 
 class Loop(NamedTuple):
@@ -45,18 +47,20 @@ class Loop(NamedTuple):
     evaluate: Callable  # (weights) -> {name: float}
     score: Callable | None  # (weights, step, images) -> {name: float}, where scores are wanted
     log: object
-    manager: object
+    saver: checkpoint.Saver | None  # of the first process
+    workdir: Path
     rounds: int         # in the whole run, a multiple of the rounds in a call
     intervals: Mapping[str, int]  # rounds between the events of config.log
     utilisation: float | None  # share of the devices' peak (MFU) at one image a second; None for unknown devices
 
 
-def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
+def train(config: ConfigDict | Mapping, workdir: str | os.PathLike, *, heartbeat: int = 60) -> Path:
     """Train to the end, from the start or from where an earlier call stopped; the result is the same to the bit.
 
     Args:
       config: as from a file in configs/.
       workdir: the run's folder; made if needed.
+      heartbeat: seconds of silence after which another process of the run is taken for lost; then this one leaves.
 
     Returns:
       The path of the run's report.html.
@@ -69,14 +73,24 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
     """
     workdir = Path(workdir)
     settings = check(config)
-    check_workdir(workdir, config)
-    if settings.score.every:
-        spaces.check_there(settings.score.space)
-    chosen = check_devices(settings)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(peers.watch(heartbeat))
+        check_place(workdir)
+        if settings.score.every:
+            spaces.check_there(settings.score.space)
+        chosen = check_devices(settings)
+        if jax.process_index() == 0:
+            stack.enter_context(lock.hold(workdir))
+        check_workdir(workdir, config)
+        return _train(config, workdir, settings, chosen)
+
+
+def _train(config, workdir: Path, settings: Settings, chosen) -> Path:
     batch = settings.train.batch
     rounds = _up(settings.train.images, batch, settings.devices.steps_per_call)
-    latest = checkpoint.latest_step(workdir)
-    if latest is not None and latest >= rounds:
+    latest = _newest(workdir)
+    saved = checkpoint.meta(workdir, latest) if latest is not None else {}
+    if latest is not None and latest >= rounds and (not saved.get("left") or _report_is_new(workdir)):
         return _complete(workdir, latest * batch)
     # A run that has a checkpoint needs the one that it started from no more.
     source = finetune.open_source(settings, workdir) if settings.init.workdir and latest is None else None
@@ -86,21 +100,41 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike) -> Path:
     start = finetune.begin(settings, source, built, spec, train_set.label_names) if source else None
     try:
         # From here on the folder is a run, and is left in good order.
-        with _memory_explained(settings, chosen), _Signals() as signals:
+        with _memory_explained(settings, chosen), Signals() as signals:
             _write_facts(workdir, config, settings, spec, train_set, built, chosen, start)
-            loop, host = _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, latest, start)
+            loop, host = _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, latest, start,
+                                saved)
             try:
-                _play(loop, host, signals)
+                _play(loop, host, saved, signals)
             finally:
-                checkpoint.finish(loop.manager)
-                loop.log.close()
+                with contextlib.closing(loop.log):
+                    if loop.saver is not None:
+                        loop.saver.close()
         return _report(workdir)
     except OSError as error:
         raise SaveError(f"cannot write to {workdir} ({error.strerror or error}); make room or change the folder's "
                         "permissions, then run the same command again: the checkpoints are intact") from error
 
 
-def _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, latest, start) -> tuple[Loop, PyTree]:
+def _newest(workdir: Path) -> int | None:
+    """The step to go on from. The first process looks, and all agree."""
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    step = checkpoint.newest(workdir, set_aside=True, say=say) if jax.process_index() == 0 else None
+    if step is None and jax.process_index() == 0 and read_metrics(workdir / "metrics.jsonl"):
+        say(f"note: {workdir} has been trained in, but nothing was saved yet: starting from the beginning")
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        step = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if step is None else step)))
+        step = None if step < 0 else step
+    return step
+
+
+def _begin(
+    workdir, settings, spec, built, chosen, train_set, test_set, rounds, latest, start, saved
+) -> tuple[Loop, PyTree]:
     """All that the rounds need, and the state to start or go on from, on the host."""
     batch, wanted = settings.train.batch, settings.log
     intervals = {name: _up(getattr(wanted, name), batch, settings.devices.steps_per_call)
@@ -110,27 +144,30 @@ def _begin(workdir, settings, spec, built, chosen, train_set, test_set, rounds, 
     # Saved where a line of metrics ends, so that a resumed run's lines are means over the same rounds.
     intervals["save"] = _up(wanted.save, batch, intervals["every"])
     keep_every = _up(wanted.keep_every, batch, intervals["save"]) if wanted.keep_every else 0
-    manager = checkpoint.open_manager(workdir, keep=wanted.keep, keep_every=keep_every)
     engine = devices.make(settings.devices.engine, chosen, built.play)
     if latest is not None:
-        host = checkpoint.restore(manager, latest, built.shape)
+        host = checkpoint.restore(workdir, latest, built.shape)
     else:
         host = start.state if start else jax.tree.map(np.asarray, jax.jit(built.init)())
-    log = open_log(workdir, rounds * batch, int(host.step), enabled=jax.process_index() == 0)
+    first = jax.process_index() == 0
+    redo = bool({"evaluate", "score"} & set(saved.get("left", ())))
+    log = open_log(workdir, rounds * batch, int(host.step), redo=redo, enabled=first)
     score = _scorer(workdir, settings, built, spec, train_set)
     log.progress(int(host.step) * batch)
     if latest is not None:
         log.say(f"Resuming {workdir} at {latest * batch:,} images.")
+    saver = checkpoint.Saver(workdir, keep=wanted.keep, keep_every=keep_every, say=log.say) if first else None
     if start:
         for line in start.lines:
             log.say(line)
+    if start and saver is not None:
         # From which it is resumed, whatever becomes of the other run. A copy, as for every save.
-        checkpoint.save(manager, jax.tree.map(np.array, host), {"images": 0})
+        saver.save(jax.tree.map(np.array, host), {"images": 0})
     show = _shower(settings, built, spec, test_set or train_set, log)
     evaluate = evaluator(built.game, test_set, batch, settings.seed)
     peak = devices.peak_flops(chosen)
     utilisation = peak and flops_per_round(settings, spec, built) / batch / peak
-    return Loop(settings, built, engine, train_set, show, evaluate, score, log, manager, rounds, intervals,
+    return Loop(settings, built, engine, train_set, show, evaluate, score, log, saver, workdir, rounds, intervals,
                 utilisation), host
 
 
@@ -154,26 +191,36 @@ def _complete(workdir: Path, images: int) -> Path:
     """Nothing is left to do, unless the process was killed just before it could write the report."""
     if jax.process_index() == 0:
         print(f"{workdir} is complete: {images:,} images. To go on, raise config.train.images.", file=sys.stderr)
+    return workdir / "report.html" if _report_is_new(workdir) else _report(workdir)
+
+
+def _report_is_new(workdir: Path) -> bool:
     page, metrics = workdir / "report.html", workdir / "metrics.jsonl"
-    if page.is_file() and not (metrics.is_file() and metrics.stat().st_mtime > page.stat().st_mtime):
-        return page
-    return _report(workdir)
+    return page.is_file() and not (metrics.is_file() and metrics.stat().st_mtime > page.stat().st_mtime)
 
 
 def _report(workdir: Path) -> Path:
     return report.write(workdir) if jax.process_index() == 0 else workdir / "report.html"
 
 
-def check_workdir(workdir: Path, config: ConfigDict | Mapping) -> None:
-    """Refuse a folder that cannot be written to, or that another config trains in.
+def check_place(workdir: Path) -> None:
+    """Refuse a folder that cannot be written to.
 
     Raises:
-      RunError: saying why, and naming the keys that differ.
+      RunError: saying why.
     """
     above = next(folder for folder in (workdir, *workdir.absolute().parents) if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         reason = "not writable" if above.is_dir() else "not a folder"
         raise RunError(f"the workdir {workdir} cannot be used: {above} is {reason}; choose another --workdir")
+
+
+def check_workdir(workdir: Path, config: ConfigDict | Mapping) -> None:
+    """Refuse a folder that another config trains in.
+
+    Raises:
+      RunError: saying why, and naming the keys that differ.
+    """
     old = read_json(workdir / "config.json")
     if old is None and (workdir / "checkpoints").exists():
         raise RunError(f"{workdir} has checkpoints but no config.json to say what they are; choose another --workdir")
@@ -252,13 +299,16 @@ def _write_facts(workdir, config, settings, spec, train_set, built, chosen, star
         raise RunError(f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir") from error
 
 
-def _play(loop: Loop, host, signals: _Signals) -> None:
+def _play(loop: Loop, host, saved: Mapping, signals: Signals) -> None:
+    """From a state, and what was saved with it, to the end."""
     settings, engine = loop.settings, loop.engine
     per_call, batch = settings.devices.steps_per_call, settings.train.batch
     key = jax.random.key(settings.seed)
     state = engine.put_state(host)
     step = int(host.step)
-    first, pending, window = True, None, []
+    if left := set(saved.get("left", ())):  # what a signal kept from being done after this step was trained
+        _look(loop, host.average, step, left)
+    first, warned, pending, window = True, False, None, _unpack(saved.get("window", {}))
     clock, timed = time.perf_counter(), 0  # rounds since the clock was set
     with contextlib.closing(_batches(loop, step)) as batches:
         while step < loop.rounds:
@@ -276,21 +326,31 @@ def _play(loop: Loop, host, signals: _Signals) -> None:
                 window.append(_read(loop, *pending))
                 pending = None
             if first:  # what came before was compiling
+                signals.trained = True
                 first, clock, timed = False, time.perf_counter(), 0
             if "every" in due:
                 speed = timed * batch / max(time.perf_counter() - clock, 1e-9) if timed else None
                 scalars = _mean(window) | ({"mfu": loop.utilisation * speed} if loop.utilisation and speed else {})
                 loop.log.train(step=step, images=step * batch, scalars=scalars, images_per_second=speed)
                 window, clock, timed = [], time.perf_counter(), 0
+                if speed and per_call * batch / speed > LONG_CALL and not warned:
+                    warned = True
+                    loop.log.say(f"note: a call of {per_call} rounds takes {per_call * batch / speed:.0f} seconds, and "
+                                 "SIGTERM has to wait for its end; a lower config.devices.steps_per_call makes it "
+                                 "shorter")
             else:
                 loop.log.progress(step * batch)
+            if loop.saver is not None:
+                loop.saver.check()
             if due - {"every"} or stop:
                 paused = time.perf_counter()
-                _events(loop, state, step, due | ({"save"} if stop else set()))
+                stop, left = _events(loop, state, step, due, stop, window, signals)
                 clock += time.perf_counter() - paused
-            if stop and step < loop.rounds:
-                raise Interrupted(stop, f"Stopped by {signal.Signals(stop).name} at {step * batch:,} images; all is "
-                                        "saved. The same command goes on from here.")
+                if stop and (left or step < loop.rounds):
+                    raise Interrupted(stop, f"Stopped by {signal.Signals(stop).name} at {step * batch:,} images; all "
+                                            "is saved. The same command goes on from here.")
+    if loop.saver is not None:
+        loop.saver.wait()
 
 
 def _batches(loop: Loop, step: int) -> Iterator[dict[str, np.ndarray]]:
@@ -325,8 +385,8 @@ def _read(loop: Loop, step: int, logs) -> dict[str, np.ndarray]:
         k, move = np.argwhere(bad)[0]
         what, value = ("loss", losses) if not np.isfinite(losses[k, move]) else ("gradient norm", norms)
         at = step - len(losses) + k
-        saved = loop.manager.latest_step()
-        kept = f"the checkpoint of step {saved} is intact" if saved is not None else "nothing had been saved yet"
+        saved = checkpoint.steps(loop.workdir)
+        kept = f"the checkpoint of step {saved[-1]} is intact" if saved else "nothing had been saved yet"
         player = loop.built.game.moves[move][0]
         raise Diverged(f"step {at}: the {what} of {names[move]} is {value[k, move]}; the update was not applied, the "
                        f"run has stopped, and {kept}. Try a lower learning rate, or config.players.{player}.clip")
@@ -341,23 +401,64 @@ def _move_names(game) -> list[str]:
     return [who if movers.count(who) == 1 else f"{who}.{movers[:i].count(who)}" for i, who in enumerate(movers)]
 
 
+def _pack(window: list[dict[str, np.ndarray]]) -> dict[str, list]:
+    """Logs as JSON, {name: [dtype, values]}; `_unpack` gives back every bit."""
+    joined = {name: np.concatenate([logs[name] for logs in window]) for name in window[0]} if window else {}
+    return {name: [str(values.dtype), values.tolist()] for name, values in joined.items()}
+
+
+def _unpack(packed: Mapping[str, list]) -> list[dict[str, np.ndarray]]:
+    return [{name: np.array(values, dtype) for name, (dtype, values) in packed.items()}] if packed else []
+
+
 def _mean(window: list[dict[str, np.ndarray]]) -> dict[str, float]:
     return {name: float(np.mean(np.concatenate([logs[name] for logs in window]))) for name in window[0]}
 
 
-def _events(loop: Loop, state, step: int, due: set[str]) -> None:
-    images = step * loop.settings.train.batch
-    if due & {"evaluate", "show", "score"}:
+def _events(loop: Loop, state, step, due: set[str], stop: int, window, signals: Signals) -> tuple[int, set[str]]:
+    """What is due after a step: held-out figures, pictures, a checkpoint, in this order, so that a run which is killed
+    before the last does the rest of it again.
+
+    A signal makes do with the checkpoint. It says what is left, to be done when the run goes on.
+
+    Returns:
+      The signal, if one has come by now to any process, and what is left.
+    """
+    left = due & LOOKS
+    if left and not stop:
         average = loop.engine.fetch(state.average)
-        if "evaluate" in due and (scores := loop.evaluate(average)):
-            loop.log.evaluate(step=step, images=images, scalars=scores)
-        if "score" in due and loop.score is not None and (scores := loop.score(average, step=step, images=images)):
-            loop.log.evaluate(step=step, images=images, scalars=scores)
-        if "show" in due:
-            loop.show(average, step)
-    if "save" in due:  # the last: a run that is killed before it does the rest of this again
-        # Copies, for they are written while the step takes the devices' buffers back.
-        checkpoint.save(loop.manager, jax.tree.map(np.array, loop.engine.fetch(state)), {"images": images})
+        try:
+            with signals.interruptible(lambda: _save(loop, state, step, due & LOOKS, window, True)):
+                _look(loop, average, step, left)
+            left = set()
+        except Stopped:
+            loop.log.say("What was due besides the checkpoint is done when the run goes on.")
+        stop = _agree(signals.received)
+    if "save" in due or stop:
+        _save(loop, state, step, left, window, wait=bool(stop))
+    return stop, left
+
+
+def _look(loop: Loop, average, step: int, due: set[str]) -> None:
+    """Log held-out figures and pictures of the averaged weights."""
+    images = step * loop.settings.train.batch
+    if "evaluate" in due and (scores := loop.evaluate(average)):
+        loop.log.evaluate(step=step, images=images, scalars=scores)
+    if "score" in due and loop.score is not None and (scores := loop.score(average, step=step, images=images)):
+        loop.log.evaluate(step=step, images=images, scalars=scores)
+    if "show" in due:
+        loop.show(average, step)
+
+
+def _save(loop: Loop, state, step: int, left: set[str], window: list[dict], wait: bool) -> None:
+    """With what is left to be done at this step, and the logs of the rounds since the last line of metrics."""
+    if loop.saver is None:
+        return
+    # Copies, for they are written while the step takes the devices' buffers back.
+    host = jax.tree.map(np.array, loop.engine.fetch(state))
+    loop.saver.save(host, {"images": step * loop.settings.train.batch, "left": sorted(left), "window": _pack(window)})
+    if wait:
+        loop.saver.wait()
 
 
 def _up(images: int, batch: int, unit: int) -> int:
@@ -412,42 +513,3 @@ def _agree(received: int) -> int:
     from jax.experimental import multihost_utils
 
     return int(np.max(multihost_utils.process_allgather(np.int32(received))))
-
-
-class _Signals:
-    """Notes SIGTERM and Ctrl-C instead of dying; a second one leaves at once.
-
-    Python runs its handlers when the main thread comes back from compiled code, which may be minutes later. So a thread
-    of its own reads their numbers from a pipe, to which they are written at once (`signal.set_wakeup_fd`).
-    """
-
-    NUMBERS = (signal.SIGTERM, signal.SIGINT)
-
-    def __enter__(self):
-        self.received = 0
-        self.active = threading.current_thread() is threading.main_thread()  # no other can set handlers
-        if self.active:
-            reader, self.writer = os.pipe()
-            os.set_blocking(self.writer, False)
-            self.wakeup = signal.set_wakeup_fd(self.writer)
-            self.handlers = {number: signal.signal(number, lambda *_: None) for number in self.NUMBERS}
-            threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
-        return self
-
-    def _listen(self, reader: int) -> None:
-        with open(reader, "rb", buffering=0) as numbers:
-            while number := int.from_bytes(numbers.read(1)):
-                if number not in self.NUMBERS:
-                    continue
-                if self.received:  # no one waits for what is being saved: that is as safe as a kill
-                    print("\nLeft at once; the last checkpoint is intact.", file=sys.stderr, flush=True)
-                    os._exit(128 + number)
-                self.received = number
-                print("\nStopping: saving first (again to leave at once) ...", file=sys.stderr, flush=True)
-
-    def __exit__(self, *exception):
-        if self.active:
-            for number, handler in self.handlers.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(self.wakeup)
-            os.close(self.writer)  # ends the thread

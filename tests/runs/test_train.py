@@ -4,6 +4,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -189,7 +190,7 @@ MOMENTS = {
     "while compiling": lambda workdir: (workdir / "config.json").exists(),
     "after some rounds": lambda workdir: (workdir / "metrics.jsonl").exists()
     and (workdir / "metrics.jsonl").read_text().count("\n") >= 1,
-    "while saving": lambda workdir: any((workdir / "checkpoints").glob("*tmp*")),
+    "while saving": lambda workdir: any((workdir / "checkpoints").glob("*.partial")),
     "after a save": lambda workdir: any((workdir / "checkpoints" / step).exists() for step in ("4", "8")),
 }
 
@@ -245,7 +246,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_same_bits(run, see
 def test_a_signal_saves_and_says_so_and_the_run_resumes_with_the_same_bits(run, number, code, tmp_path):
     workdir = tmp_path / "run"
     process = shell.start("--config", run.config, "--workdir", workdir)
-    while not (workdir / "config.json").exists() and process.poll() is None:
+    while not MOMENTS["after some rounds"](workdir) and process.poll() is None:
         time.sleep(0.001)
     process.send_signal(number)
     err = process.communicate(timeout=300)[1]
@@ -253,18 +254,21 @@ def test_a_signal_saves_and_says_so_and_the_run_resumes_with_the_same_bits(run, 
     assert "Stopping: saving first" in err
     assert re.search(rf"Stopped by {number.name} at \d+ images; all is saved. The same command goes on", err)
     assert "Traceback" not in err
-    step = checkpoint.latest_step(workdir)
+    step = checkpoint.steps(workdir)[-1]
     assert 0 < step < 10 and f"at {8 * step} images" in err
     result = shell.call("--config", run.config, "--workdir", workdir)
     assert result.code == 0 and f"Resuming {workdir} at {8 * step} images" in result.err
     assert described(workdir)["sha256"] == described(run.workdir)["sha256"]
+    assert values(workdir) == values(run.workdir)
+    assert shell.contents(workdir / "pictures") == shell.contents(run.workdir / "pictures")
 
 
 def test_a_second_signal_leaves_at_once_even_from_compiled_code(tmp_path):
     # Hashing stands for a long compilation: it holds the main thread in C for a minute.
-    program = ("import hashlib, sys; from imggen_jax.runs import train\n"
-               "with train._Signals():\n"
-               "    print('ready', flush=True); hashlib.pbkdf2_hmac('sha256', b'x', b'y', 200_000_000)")
+    program = ("import hashlib, sys; from imggen_jax.runs.signals import Signals\n"
+               "with Signals() as signals:\n"
+               "    signals.trained = True; print('ready', flush=True)\n"
+               "    hashlib.pbkdf2_hmac('sha256', b'x', b'y', 200_000_000)")
     process = subprocess.Popen([sys.executable, "-c", program], cwd=shell.REPOSITORY, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline() == "ready\n"
@@ -299,19 +303,6 @@ def test_a_run_that_diverges_stops_and_its_checkpoint_is_good(game, wild, named,
     assert shell.contents(tmp_path / "run" / "checkpoints") == kept
 
 
-def test_a_full_disk_is_told_in_one_line_and_the_run_goes_on_when_there_is_room(vae, tmp_path):
-    # Files can grow to 24 kB only: metrics fit, checkpoints do not. Every program is compiled already.
-    words = " ".join(shell.command("--config", vae.config, "--workdir", tmp_path / "run"))
-    done = subprocess.run(["bash", "-c", f"ulimit -f 24; exec {words}"], cwd=shell.REPOSITORY, capture_output=True,
-                          text=True, timeout=300)
-    assert done.returncode == 1, done
-    err = done.stderr
-    told = err.splitlines()[-1]
-    assert told.startswith("error: ") and "cannot" in told and "(File too large)" in told and str(tmp_path) in told
-    assert "absl" not in err and err.count("error: ") == 1
-    same(vae, tmp_path / "run")
-
-
 def test_a_device_without_enough_memory_is_told_with_the_batch_and_what_to_change():
     settings = SimpleNamespace(train=SimpleNamespace(batch=4096, dtype="float32"))
     with pytest.raises(train.RunError, match=r"out of memory: .* config.train.batch = 4096 .*smaller batch.*bfloat16"):
@@ -320,3 +311,86 @@ def test_a_device_without_enough_memory_is_told_with_the_batch_and_what_to_chang
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         with train._memory_explained(settings, jax.devices()):
             raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+
+def limited(run, workdir: Path, kilobytes: int, *words) -> subprocess.CompletedProcess:
+    """The run in a process whose files can only grow to so much: metrics fit, checkpoints do not."""
+    line = " ".join(shell.command("--config", run.config, "--workdir", workdir, *words))
+    return subprocess.run(["bash", "-c", f"ulimit -f {kilobytes}; exec {line}"], cwd=shell.REPOSITORY,
+                          capture_output=True, text=True, timeout=300)
+
+
+def test_a_run_that_cannot_save_says_so_trains_to_its_end_and_fails_clearly(vae, tmp_path):
+    workdir = tmp_path / "run"
+    done = limited(vae, workdir, 24)
+    assert done.returncode == 1 and not done.stdout, done
+    told = done.stderr.splitlines()
+    folder = workdir / "checkpoints"
+    assert told[-1] == (f"error: a checkpoint cannot be written to {folder} (File too large); nothing has been saved "
+                        "yet. Make room or change the folder's permissions, then run the same command again")
+    warnings = [line for line in told if line.startswith(f"warning: a checkpoint cannot be written to {folder}")]
+    assert len(warnings) == 3 and "80 of 80 images" in done.stderr  # after rounds 4, 8 and 10
+    assert not re.search("absl|Traceback", done.stderr) and not list(folder.iterdir())
+    result = shell.call("--config", vae.config, "--workdir", workdir)
+    assert "has been trained in, but nothing was saved yet: starting from the beginning" in result.err
+    same(vae, workdir)
+
+
+def test_earlier_checkpoints_outlive_a_full_disk(vae, tmp_path):
+    workdir = tmp_path / "run"
+    assert shell.call("--config", vae.config, "--workdir", workdir, "--config.train.images=32").code == 0
+    kept = shell.contents(workdir / "checkpoints")
+    done = limited(vae, workdir, 24)
+    assert done.returncode == 1
+    assert "the checkpoint of step 4 is intact. Make room" in done.stderr.splitlines()[-1]
+    assert shell.contents(workdir / "checkpoints") == kept
+    same(vae, workdir)
+
+
+def test_a_signal_before_anything_was_trained_leaves_at_once(vae, tmp_path):
+    workdir = tmp_path / "run"
+    process = shell.start("--config", vae.config, "--workdir", workdir)
+    while not MOMENTS["while compiling"](workdir) and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    err = process.communicate(timeout=300)[1]
+    assert process.returncode == 143
+    assert "Stopped by SIGTERM before anything was trained that is not saved" in err and "Traceback" not in err
+    same(vae, workdir)
+
+
+@pytest.mark.parametrize("damage", ["flip", "empty"])
+def test_a_run_goes_on_from_the_newest_good_checkpoint(vae, tmp_path, damage):
+    workdir = tmp_path / "run"
+    shutil.copytree(vae.workdir, workdir)
+    newest = workdir / "checkpoints" / "10"
+    if damage == "flip":
+        file = newest / "state.npz"
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    else:
+        shutil.rmtree(newest)
+        newest.mkdir()
+    result = shell.call("describe", "--workdir", workdir)
+    assert result.code == 0 and json.loads(result.out)["step"] == 8
+    assert f"checkpoint {newest} is damaged" in result.err and "using the one of step 8" in result.err
+    assert newest.exists()
+    result = shell.call("--config", vae.config, "--workdir", workdir)
+    assert result.code == 0 and "moved to damaged-10, using the one of step 8" in result.err
+    assert described(workdir) == described(vae.workdir)
+    assert (workdir / "checkpoints" / "damaged-10").is_dir()
+    assert values(workdir) == values(vae.workdir)
+
+
+def test_a_second_run_in_a_folder_is_refused(vae, tmp_path):
+    workdir = tmp_path / "run"
+    process = shell.start("--config", vae.config, "--workdir", workdir)
+    while not (workdir / "config.json").exists() and process.poll() is None:
+        time.sleep(0.001)
+    result = shell.call("--config", vae.config, "--workdir", workdir)
+    assert result.code == 2 and result.out == ""
+    assert result.err == (f"error: {workdir} is in use by process {process.pid} on {socket.gethostname()}; wait for "
+                          "it, stop it, or choose another --workdir\n")
+    process.kill()  # its lock dies with it
+    process.communicate()
+    same(vae, workdir)
+    assert not (workdir / ".lock").exists()
