@@ -1,0 +1,49 @@
+"""A small fixed part of experiments/reliability/soak.py: damaged checkpoints, odd configs and odd command lines."""
+import json
+import random
+import runpy
+import shutil
+
+import pytest
+import shell
+
+SOAK = shell.REPOSITORY / "experiments" / "reliability" / "soak.py"
+
+
+@pytest.fixture(scope="module")
+def soak():
+    return runpy.run_path(str(SOAK))
+
+
+def test_damaged_checkpoints_are_never_used_silently(vae, soak, tmp_path):
+    for seed in range(16):
+        workdir = tmp_path / str(seed)
+        shutil.copytree(vae.workdir, workdir)
+        kind = soak["damage"](workdir / "checkpoints" / "10", random.Random(seed))
+        result = shell.call("describe", "--workdir", workdir)
+        assert result.code == 0 and json.loads(result.out)["step"] == 8, (seed, kind, result)
+        assert "checkpoints/10 is damaged" in result.err and result.err.count("\n") == 1, (seed, kind, result)
+        soak["damage"](workdir / "checkpoints" / "8", random.Random(seed + 1))
+        before = shell.contents(workdir)
+        for words in (["describe"], ["--config", vae.config]):
+            result = shell.call(*words, "--workdir", workdir)
+            assert result.code == 2 and result.err.startswith("error: all 2 checkpoints"), (seed, kind, result)
+        assert shell.contents(workdir) == before
+
+
+def test_odd_configs_and_command_lines_end_in_a_result_or_one_clear_line(vae, soak, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = runpy.run_path(str(vae.config))["get_config"]().to_dict()
+    for seed in range(36):
+        chance = random.Random(seed)
+        words = soak["mutated_words"](seed, content, vae.config, vae.workdir, tmp_path / f"run{seed}", chance)
+        result = shell.call(*words)
+        answer = soak["Answer"](result.code, result.out, result.err, 0.0)
+        assert not soak["fault"](answer), (seed, words, result)
+
+
+def test_broken_pictures_are_broken_in_many_ways(soak):
+    chance = random.Random(0)
+    originals = [content for _, content in soak["_originals"](chance)]
+    mutated = [soak["mutate"](chance.choice(originals), chance) for _ in range(200)]
+    assert len(set(mutated) - set(originals)) > 180
