@@ -999,6 +999,7 @@ def main() -> None:
     for part in args.parts:
         work, number = PARTS[part]
         root = Path(tempfile.mkdtemp(prefix=f"soak-{part}-", dir=args.root))
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(root / "compiled")
         begun = time.monotonic()
         result = work(root, random.Random(f"{part} {args.seed}"), max(1, round(number * args.scale)))
         result |= {"seeds": [args.seed], "minutes": round((time.monotonic() - begun) / 60, 1)}
