@@ -217,7 +217,7 @@ def configuration(case: Case, folder: Path | None = None) -> dict:
             "gan": {"latent": 4, "generator": {**shipped["game"].get("generator", {}), "width": 4},
                     "discriminator": {**shipped["game"].get("discriminator", {}), "width": 4}}}[case.game]
     changes = {"data": data, "game": game, "train": {"images": IMAGES, "batch": BATCH}, "log": LINE,
-               "devices": {"steps_per_call": 1}, "ema": {"halflife": 50}}
+               "devices": {"steps_per_call": 1}, "ema": {"halflife": 50}, "score": {"every": 0}}
     return {key: {**value, **changes[key]} if key in changes else value for key, value in shipped.items()}
 
 
@@ -263,7 +263,7 @@ class Runs:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
-        return [Process([*command, "--coordinator", address, "--processes", 2, "--process", i],
+        return [Process([*command, "--coordinator", address, "--processes", 2, "--process", i, "--heartbeat", 600],
                         self.root / f"log{number}.{i}", cache=cache, fresh=fresh, environment=environment)
                 for i in range(2)]
 
