@@ -85,9 +85,13 @@ class Saver:
         if self._failure is not None:
             raise self._failure
 
-    def close(self) -> None:
-        """`wait` without raising: for the end of a run that has told of the failure, or ends by another."""
+    def settle(self) -> None:
+        """`wait` without raising: a failure is told, as it is by `save`."""
         self._settle(block=True)
+
+    def close(self) -> None:
+        """For the end of a run that has told of the failure, or ends by another."""
+        self.settle()
         self._writer.shutdown()
 
     def _settle(self, block: bool) -> None:

@@ -385,6 +385,8 @@ def _read(loop: Loop, step: int, logs) -> dict[str, np.ndarray]:
         k, move = np.argwhere(bad)[0]
         what, value = ("loss", losses) if not np.isfinite(losses[k, move]) else ("gradient norm", norms)
         at = step - len(losses) + k
+        if loop.saver is not None:
+            loop.saver.settle()
         saved = checkpoint.steps(loop.workdir)
         kept = f"the checkpoint of step {saved[-1]} is intact" if saved else "nothing had been saved yet"
         player = loop.built.game.moves[move][0]
