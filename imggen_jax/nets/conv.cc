@@ -117,12 +117,13 @@ class Buffer {
  private:
   std::pair<float*, size_t> memory_{nullptr, 0};
 
+  // Never destroyed: threads may still work when the process ends.
   static std::mutex& mutex() {
-    static std::mutex m;
+    static std::mutex& m = *new std::mutex;
     return m;
   }
   static std::vector<std::pair<float*, size_t>>& kept() {
-    static std::vector<std::pair<float*, size_t>> k;
+    static auto& k = *new std::vector<std::pair<float*, size_t>>;
     return k;
   }
 };
@@ -507,8 +508,9 @@ void weight_pixels(const Weight& g, int64_t first, int64_t last, const float* ba
 
 // Out of the panels, and the parts added in their order.
 void unpack(ffi::ThreadPool& pool, const Weight& g, const float* sums, int64_t parts, float* out) {
-  const int64_t width = g.width(), rows = g.rows(), shares = std::min<int64_t>(rows, 4 * pool.num_threads());
-  parallel(pool, std::max<int64_t>(1, shares), [&](int64_t share) {
+  const int64_t width = g.width(), rows = g.rows();
+  const int64_t shares = std::min<int64_t>(rows, std::max<int64_t>(1, 4 * pool.num_threads()));
+  parallel(pool, shares, [&](int64_t share) {
     for (int64_t row = rows * share / shares; row < rows * (share + 1) / shares; ++row)
       for (int64_t i = 0; i < g.groups * panels(width); ++i) {
         const int64_t group = i / panels(width), p = i % panels(width);

@@ -184,7 +184,7 @@ def _native(name, shape, a, b, strides, pads, groups):
 
 
 def _fits_native(context: mlir.LoweringRuleContext) -> bool:
-    """Static shapes, at most 32 bits, and a program for one device: the partitioner cannot split an unknown call."""
+    """Known shapes, at most 32 bits, and a program for one device: the partitioner cannot split an unknown call."""
     avals = (*context.avals_in, *context.avals_out)
     devices = getattr(context.module_context.axis_context, "num_devices", 1)  # under pmap the program is a device's own
     return (devices == 1 and all(isinstance(n, int) for aval in avals for n in aval.shape)
@@ -364,7 +364,9 @@ def _primitive(name: str, general: Callable, cpu: Callable, kernel: Callable) ->
     compiled = functools.lru_cache(maxsize=None)(lambda **params: jax.jit(functools.partial(primitive.bind, **params)))
 
     def lower_for_cpu(context, a, b, **params):
-        form = kernel if _fits_native(context) else cpu
+        avals = (*context.avals_in, *context.avals_out)
+        empty = any(isinstance(n, int) and n == 0 for aval in avals for n in aval.shape)
+        form = general if empty else kernel if _fits_native(context) else cpu
 
         def in_float32(a, b, **params):
             dtype = jnp.promote_types(a.dtype, jnp.float32)

@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import jax
+import jaxlib
 
 SOURCE = Path(__file__).with_name("conv.cc")
 MAPS = ("output", "input_gradient", "weight_gradient")
@@ -79,6 +80,6 @@ def _digest() -> str:
     """Of all that decides the binary: source, flags, compiler, the headers' version and what the CPU can do."""
     info = Path("/proc/cpuinfo")
     features = re.search(r"^(flags|Features)\s*:.*$", info.read_text(), re.M) if info.is_file() else None
-    parts = (SOURCE.read_text(), FLAGS, _compiler(), jax.lib.__version__, platform.machine(),
+    parts = (SOURCE.read_text(), FLAGS, _compiler(), jaxlib.__version__, platform.machine(),
              features and features.group(0))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -183,6 +183,12 @@ def test_larger_shapes_agree_with_lax(images, sides, channels, features, kernel,
                  derivatives(functools.partial(lax_conv, **options), x, w), 5e-5)
 
 
+def test_an_empty_batch_has_a_gradient_of_zeros():
+    w = draw(3, 3, 2, 4)
+    grad = jax.jit(jax.grad(lambda w, x: jnp.sum(conv(x, w))))(w, jnp.zeros((0, 5, 5, 2)))
+    assert grad.shape == w.shape and not np.any(grad)
+
+
 def test_float64_is_not_narrowed():
     with jax.enable_x64(True):
         x, w = (draw(*shape).astype("float64") for shape in ((2, 6, 6, 3), (3, 3, 3, 4)))
