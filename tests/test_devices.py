@@ -19,8 +19,8 @@ from imggen_jax.game import Game
 from imggen_jax.runs.build import check_devices
 from imggen_jax.runs.config import ConfigError, check
 
-# The losses and parameters that 1, 2 and 8 devices must agree upon: all parts of both games, batch statistics included.
-RUNS = [("vae", "gaussian"), ("gan", "dcgan")]
+# The losses and parameters that 1, 2 and 8 devices must agree upon: all parts of the games, batch statistics included.
+RUNS = [("vae", "gaussian"), ("gan", "dcgan"), ("classifier", "plain")]
 
 
 def settings(name, variant, spec=tiny.LABELLED, **options):

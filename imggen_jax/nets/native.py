@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import logging
 import os
 import platform
@@ -19,7 +20,6 @@ import tempfile
 from pathlib import Path
 
 import jax
-import jaxlib
 
 SOURCE = Path(__file__).with_name("conv.cc")
 MAPS = ("output", "input_gradient", "weight_gradient")
@@ -80,6 +80,6 @@ def _digest() -> str:
     """Of all that decides the binary: source, flags, compiler, the headers' version and what the CPU can do."""
     info = Path("/proc/cpuinfo")
     features = re.search(r"^(flags|Features)\s*:.*$", info.read_text(), re.M) if info.is_file() else None
-    parts = (SOURCE.read_text(), FLAGS, _compiler(), jaxlib.__version__, platform.machine(),
+    parts = (SOURCE.read_text(), FLAGS, _compiler(), importlib.metadata.version("jaxlib"), platform.machine(),
              features and features.group(0))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
