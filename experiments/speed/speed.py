@@ -204,7 +204,8 @@ def table(results: list[dict]) -> str:
         if row["ours_ms"] is None:
             lines.append(f"| {row['case']} | {row['what']} |" + " not measured |" * 4 + " | |")
             continue
-        figures = [f"{row[f'{side}_ms']:.1f}" if row[f"{side}_ms"] else "not possible" for side in SIDES]
+        missing = {side: "not possible" if side in row["all_ms"] else "not run" for side in SIDES}
+        figures = [f"{row[f'{side}_ms']:.1f}" if row[f"{side}_ms"] else missing[side] for side in SIDES]
         pace, peak = 1e3 * row.get("batch", NUMBER) / row["ours_ms"], row.get("peak_mib")
         lines.append(f"| {row['case']} | {row['what']} | {' | '.join(figures)} | {row['ratio']:.2f} | {pace:.0f} | "
                      f"{', '.join(str(peak[side]) for side in SIDES[:2]) if peak else ''} |")
