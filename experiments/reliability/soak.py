@@ -276,7 +276,7 @@ class Runs:
         if process.wait() != 0:
             return {"describe": process.said()}
         lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-        timing = ("seconds", "images_per_second")
+        timing = ("seconds", "cpu_seconds", "images_per_second")
         import hashlib
 
         return {"sha256": json.loads(process.out.read_text())["sha256"],

@@ -31,7 +31,7 @@ def open_log(
       enabled: False gives a log that writes nothing, for all processes of a run but the first.
     """
     if not enabled:
-        return Log(None, total_images, None, None, 0.0)
+        return Log(None, total_images, None, None, {})
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "metrics.jsonl"
@@ -40,8 +40,8 @@ def open_log(
     part = path.with_suffix(".part")
     part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
     os.replace(part, path)
-    seconds = max((line.get("seconds", 0.0) for line in kept), default=0.0)
-    return Log(workdir, total_images, Appender(path), _event_writer(workdir / "tensorboard", resume_step), seconds)
+    taken = {name: max((line.get(name, 0.0) for line in kept), default=0.0) for name in ("seconds", "cpu_seconds")}
+    return Log(workdir, total_images, Appender(path), _event_writer(workdir / "tensorboard", resume_step), taken)
 
 
 def _event_writer(folder: Path, resume_step: int):
@@ -128,10 +128,10 @@ class _Appenders:
 class Log:
     """The open files of a run and its progress bar; made by `open_log`."""
 
-    def __init__(self, workdir, total_images, metrics, events, seconds):
+    def __init__(self, workdir, total_images, metrics, events, taken):
         self._workdir, self._total = workdir, total_images
         self._metrics, self._events = metrics, events
-        self._seconds, self._start = seconds, time.monotonic()
+        self._taken, self._start, self._cpu_start = taken, time.monotonic(), time.process_time()
         self._bar, self._told = None, False
         self._terminal = _fits_a_bar(sys.stderr)
 
@@ -141,13 +141,16 @@ class Log:
         """Log a training interval: scalars by name (`generator/loss`), and the speed if it is known.
 
         The line also holds `seconds`, the time the run has taken so far: compilation, evaluation and pictures count,
-        the time between an interruption and its resumption does not.
+        the time between an interruption and its resumption does not; and `cpu_seconds`, that of all threads of this
+        process, which other work on the machine hardly changes.
         """
         if self._workdir is None:
             return
-        seconds = self._seconds + time.monotonic() - self._start
+        seconds = self._taken["seconds"] + time.monotonic() - self._start
+        cpu_seconds = self._taken["cpu_seconds"] + time.process_time() - self._cpu_start
         speed = math.nan if images_per_second is None else images_per_second
-        self._write(step, images, {"seconds": round(seconds, 3)}, {"images_per_second": speed, **scalars})
+        self._write(step, images, {"seconds": round(seconds, 3), "cpu_seconds": round(cpu_seconds, 3)},
+                    {"images_per_second": speed, **scalars})
         main = {name.removesuffix("/loss"): value for name, value in scalars.items() if _is_main(name)}
         losses = "  ".join(f"{name} {value:.4g}" for name, value in main.items())
         if self._terminal:

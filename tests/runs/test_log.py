@@ -28,7 +28,8 @@ def _run(workdir, resume_step, steps, close=True):
 
 def _metrics(workdir, *, timing=True):
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return lines if timing else [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    clocks = () if timing else ("seconds", "cpu_seconds")
+    return [{k: v for k, v in line.items() if k not in clocks} for line in lines]
 
 
 def test_lines_hold_what_was_logged(tmp_path):
@@ -37,7 +38,7 @@ def test_lines_hold_what_was_logged(tmp_path):
     log.evaluate(step=3, images=24, scalars={"test/elbo": -93.25})
     first, second = _metrics(tmp_path)  # before closing: each line is flushed
     log.close()
-    assert first.pop("seconds") >= 0
+    assert first.pop("seconds") >= 0 and first.pop("cpu_seconds") >= 0
     assert first == {"step": 3, "images": 24, "images_per_second": 12.5, "generator/loss": 0.100000001}
     assert np.float32(first["generator/loss"]) == np.float32(0.1)
     assert second == {"step": 3, "images": 24, "test/elbo": -93.25}
@@ -63,6 +64,7 @@ def test_training_time_continues_across_resumes(tmp_path):
     clock = 0.0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logs.time, "monotonic", lambda: clock)
+        patch.setattr(logs.time, "process_time", lambda: 2 * clock)
         log = logs.open_log(tmp_path, 80)
         clock = 10.0
         _line(log, 1)
@@ -75,6 +77,7 @@ def test_training_time_continues_across_resumes(tmp_path):
         _line(log, 2)
         log.close()
     assert [line["seconds"] for line in _metrics(tmp_path)] == [10.0, 17.0]
+    assert [line["cpu_seconds"] for line in _metrics(tmp_path)] == [20.0, 34.0]
 
 
 def test_non_finite_values_are_null(tmp_path):
