@@ -5,13 +5,15 @@ one is trained in minutes on the labels that the dataset has: on all of them, ea
 """
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import hashlib
 import json
 import logging
 import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,8 +102,12 @@ def obtain(
     shape = jax.eval_shape(lambda: game.weights(*game.init(jax.random.key(0), None)))
     weights = _read(file, shape)
     if weights is None:
-        weights = fit(spec, lambda rows: pictures.read(rows)[0], learnt.labels, recipe, title=f"classifier of {name}")
-        _write(file, weights)
+        with _alone(file, name):
+            weights = _read(file, shape) if file.is_file() else None  # by another process, in the meantime
+            if weights is None:
+                weights = fit(spec, lambda rows: pictures.read(rows)[0], learnt.labels, recipe,
+                              title=f"classifier of {name}")
+                _write(file, weights)
     labeller = labeller_of(game, spec, learnt.names, learnt.values, weights)
     held_out = data.open_dataset(split=test, size=size, label="", memory="auto", **where)
     truth = data.load_attributes(split=test, names=learnt.names, **where).labels
@@ -188,6 +194,24 @@ def fit(spec: Spec, read: Callable, labels: np.ndarray, recipe: Mapping, title: 
 
 def _folder() -> Path:
     return Path(os.environ.get("IMGGEN_JAX_CACHE") or "~/.cache/imggen_jax").expanduser() / "classifiers"
+
+
+@contextlib.contextmanager
+def _alone(file: Path, name: str) -> Iterator[None]:
+    """Two processes that want the same classifier: one trains it, the other waits. Where no lock is to be had, both do.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(open(file.with_suffix(".lock"), "w", encoding="utf-8"))
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):  # either, says POSIX
+                logging.warning("waiting for another process, which is training the classifier of %s", name)
+                fcntl.lockf(lock, fcntl.LOCK_EX)
+        except OSError:
+            pass
+        yield
 
 
 def _read(file: Path, shape: PyTree) -> PyTree | None:

@@ -1,4 +1,7 @@
 """The classifier of a dataset: trained once, kept, and asked."""
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import shell
@@ -15,6 +18,14 @@ RECIPE = {
     "optimizer": {"optimizer": "adam", "learning_rate": 1e-2, "warmup": 0, "decay": "constant", "final": 1.0,
                   "clip": 0.0},
 }
+
+HOLD = """
+import fcntl, sys
+with open(sys.argv[1], "w") as lock:
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def obtain(**changes):
@@ -47,6 +58,28 @@ def test_it_is_trained_once(small, monkeypatch):
     for other in ({"split": "train[:30]"}, {"recipe": {**RECIPE, "seed": 1}}):
         with pytest.raises(TypeError):
             obtain(**other)
+
+
+def test_who_comes_second_waits_for_it(small, monkeypatch):
+    file, = classifier._folder().glob("*.npz")
+    kept = file.read_bytes()
+    file.unlink()
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(file.with_suffix(".lock"))], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE)
+    try:
+        holder.stdout.readline()  # it holds the lock
+
+        def finish(message, *rest):
+            assert "waiting for another process" in message
+            file.write_bytes(kept)
+            holder.stdin.close()
+
+        monkeypatch.setattr(classifier.logging, "warning", finish)
+        monkeypatch.setattr(classifier, "fit", None)  # would be called
+        assert obtain().sha256 == small.sha256
+    finally:
+        holder.kill()
+        holder.wait()
 
 
 def test_a_damaged_one_is_trained_again_to_the_same_bits(small, caplog):
