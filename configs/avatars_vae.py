@@ -16,10 +16,10 @@ def get_config() -> ConfigDict:
         "game": {
             "name": "vae",
             "latent": 64,
-            "network": {"name": "vae", "widths": (32, 64), "blocks": (1, 1), "hidden": 384, "dense_blocks": 1},
+            "network": {"name": "vae", "widths": (32, 64), "blocks": (1, 1), "hidden": 512, "dense_blocks": 3},
             "likelihood": "gaussian",
             "mixtures": 0,
-            "beta": 1.0,
+            "beta": 3.0,  # a prior without gaps, so that random faces and edited ones look as well as encoded ones
             "free_bits": 0.0,
             "warmup": 50_000,
             "importance_samples": 1,

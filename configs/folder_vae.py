@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
     config.data.name, config.data.folder, config.data.size = "", "", 64
     config.data.split, config.data.test, config.data.flip = "train[:90%]", "train[90%:]", True
     config.game.network.widths, config.game.network.blocks = (32, 64, 64), (1, 1, 1)
+    config.game.network.hidden, config.game.network.dense_blocks, config.game.beta = 384, 1, 1.0
     config.train.images, config.train.batch = 200_000, 64
     config.log.evaluate, config.log.show, config.log.save = 50_000, 20_000, 20_000
     config.score.every = 0  # a folder may have no labels, for a classifier to learn

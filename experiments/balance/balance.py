@@ -1,0 +1,79 @@
+"""Does the measure of balance see the skew of the data that a generator was trained on?
+
+    python experiments/balance/balance.py draw
+    python experiments/balance/balance.py train --runs runs/balance
+    python experiments/balance/balance.py collect --runs runs/balance
+
+`draw` makes 20,000 faces whose skin tones, expressions and glasses are skewed; `train` one VAE on them and one on the
+even ones; `collect` writes results.json and the charts beside this file.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import imggen_jax
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+PICTURES = 10_000
+SKEW = {"skin_tone": (40, 25, 15, 10, 6, 4), "expression": (60, 25, 5, 5, 5), "glasses": (90, 5, 5)}  # percent
+DATA = {"even": "avatars/32x32", "skewed": "avatars/skewed"}
+
+
+def draw() -> None:
+    from imggen_jax.data import avatars, sources
+
+    config = avatars.AvatarsConfig(name="skewed", size=32, weights=SKEW,
+                                   description="Faces of which some kinds are rare.")
+    builder = avatars.Avatars(config=config, data_dir=str(sources.data_dir("")))
+    builder.download_and_prepare(file_format="array_record")
+    print(builder.data_dir)
+
+
+def train(runs: Path) -> None:
+    for name, dataset in DATA.items():
+        command = [sys.executable, "-m", "imggen_jax.main", "--config=configs/avatars_vae.py",
+                   f"--workdir={runs / name}", f"--config.data.name={dataset}", "--config.train.images=100000",
+                   "--config.score.every=0"]
+        subprocess.run(command, cwd=REPOSITORY, check=True)
+
+
+def collect(runs: Path) -> None:
+    """Each generator's shares, beside those of its own data and beside even ones."""
+    results = {}
+    for name in DATA:
+        found = imggen_jax.evaluate(runs / name, num=PICTURES, also=("balance",))["balance"]
+        shutil.copy(found["chart"], HERE / f"{name}.png")
+        results[name] = {}
+        for attribute, one in found["attributes"].items():
+            full = one["generated"][-1]  # truncation 1
+            made = np.array([share["value"] for share in full["shares"]])
+            results[name][attribute] = {
+                "classifier_accuracy": round(one["classifier_accuracy"], 4),
+                "to_its_data": round(full["total_variation"], 4), "by_chance": round(full["by_chance"], 4),
+                "to_even": round(float(0.5 * np.abs(made - 1 / len(made)).sum()), 4),
+                "by_truncation": [round(each["total_variation"], 4) for each in one["generated"]]}
+        results[name]["truncations"] = found["truncations"]
+    results["skew_of_the_data"] = {name: round(0.5 * sum(abs(w / sum(weights) - 1 / len(weights)) for w in weights), 4)
+                                   for name, weights in SKEW.items()}
+    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(results, indent=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("draw", "train", "collect"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/balance"), help="folder of the two runs")
+    args = parser.parse_args()
+    draw() if args.what == "draw" else (train if args.what == "train" else collect)(args.runs)
+
+
+if __name__ == "__main__":
+    main()

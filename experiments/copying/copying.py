@@ -1,0 +1,64 @@
+"""Does the test for copying flag a generator that has learnt 100 pictures by heart, and leave others alone?
+
+    python experiments/copying/copying.py train --runs runs/copying
+    python experiments/copying/copying.py collect --runs runs/copying --others runs/avatars_vae runs/avatars_gan
+
+`train` makes a VAE and a GAN of the first 100 avatars; `collect` asks them, and those that were trained on all 20,000,
+and writes results.json and the pages of closest pairs beside this file.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+import imggen_jax
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+PICTURES = 2_000   # generated ones that are looked at, as many as are held out
+WIDTH = 780        # pixels of a page of pairs in this folder
+FEW = ["--config.data.split=train[:100]", "--config.score.every=0"]
+RUNS = {"vae_100": ["--config=configs/avatars_vae.py", "--config.train.images=64000", *FEW],
+        "gan_100": ["--config=configs/avatars_gan.py", "--config.train.images=64000", *FEW]}
+
+
+def train(runs: Path) -> None:
+    for name, words in RUNS.items():
+        command = [sys.executable, "-m", "imggen_jax.main", *words, f"--workdir={runs / name}"]
+        subprocess.run(command, cwd=REPOSITORY, check=True)
+
+
+def collect(workdirs: Sequence[Path]) -> None:
+    results = []
+    for workdir in workdirs:
+        found = imggen_jax.evaluate(workdir, num=PICTURES, also=("copying",))
+        copying = dict(found["copying"])
+        page = Image.open(copying.pop("page")).convert("RGB")
+        page.resize((WIDTH, page.height * WIDTH // page.width), Image.Resampling.LANCZOS).save(
+            HERE / f"{workdir.name}.png", optimize=True)
+        model = imggen_jax.load(workdir)
+        results.append({"run": workdir.name, "split": model.config["data"]["split"], "images": model.images, **copying})
+        print(json.dumps(results[-1]), flush=True)
+    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "collect"))
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the runs on 100 pictures")
+    parser.add_argument("--others", type=Path, nargs="*", default=[], help="runs on many pictures")
+    args = parser.parse_args()
+    if args.what == "train":
+        train(args.runs)
+    else:
+        collect([*(args.runs / name for name in RUNS), *args.others])
+
+
+if __name__ == "__main__":
+    main()
