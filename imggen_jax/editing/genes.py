@@ -23,13 +23,12 @@ import numpy as np
 
 from imggen_jax.api import Model
 from imggen_jax.editing import firstlayer, goals
-from imggen_jax.editing.goals import Reader
 from imggen_jax.editing.space import Points, check, functions, show, space
-from imggen_jax.runs import checkpoint
+from imggen_jax.runs import checkpoint, classifier
 from imggen_jax.runs.errors import RunError, SaveError
 
 FILE = "genes.npz"
-FORMAT = 1
+FORMAT = 2
 UNSUPERVISED = 8   # directions of each kind that needs no labels
 NEWTON = 12        # steps of a logistic regression
 RIDGE = 1e-3       # its penalty per example
@@ -52,7 +51,7 @@ class Genes(NamedTuple):
 
     weights: str                       # sha256 of the weights that they belong to
     attributes: Mapping[str, Attribute]
-    reader: Reader | None              # by which goals are reached; None where nothing was learnt from labels
+    guide: Any                         # by which goals are reached, `runs.classifier.Labeller`; None without labels
     directions: Mapping[str, np.ndarray]   # those without labels: name -> unit vector [D]
     measured: Mapping[str, Any]        # gene -> what `measure` found, JSON
 
@@ -230,22 +229,21 @@ def edit(model: Model, points: Points, amounts: Mapping[str, float | None], gene
     points = check(model, points)
     if genes.weights != fingerprint(model):
         raise RunError("the genes belong to other weights than this model's; learn them again with genes --learn")
-    there = space(model)
-    u = (points.w - there.mean) @ there.whiten
     for name, amount in amounts.items():
-        u = _move(u, name, amount, genes)
-    return Points((there.mean + u @ there.spread).astype(np.float32), points.labels)
+        points = _move(model, points, name, amount, genes)
+    return points
 
 
-def _move(u: np.ndarray, name: str, amount: float | None, genes: Genes) -> np.ndarray:
+def _move(model: Model, points: Points, name: str, amount: float | None, genes: Genes) -> Points:
     attribute, value = _find(name, genes)
     if amount is None:
         if attribute is None:
             raise RunError(f"gene {name} has no goal; say how far to go, as in --gene {name}:+1.5")
-        return goals.seek(genes.reader, u, *name.split("=", 1))
+        return goals.seek(model, genes.guide, points, *name.split("=", 1))
     if not np.isfinite(amount) or abs(amount) > FURTHEST:
         raise RunError(f"gene {name} is to go {amount:g}; give a number from -{FURTHEST:g} to {FURTHEST:g}")
-    return u + amount * (genes.directions[name] if attribute is None else attribute.directions[value])
+    direction = genes.directions[name] if attribute is None else attribute.directions[value]
+    return points._replace(w=(points.w + amount * direction @ space(model).spread).astype(np.float32))
 
 
 def _find(name: str, genes: Genes) -> tuple[Attribute | None, int]:
@@ -284,31 +282,40 @@ def measure(model: Model, points: Points, genes: Genes, predict, names: Sequence
       names, values: of the K attributes that it tells.
 
     Returns:
-      {gene: {"faces": n, "reached": share, "kept": {other attribute: share}}}. `faces` are those that did not have the
-      value before; `reached` is the share of them that has it after the edit to its goal; `kept` the share in which
-      another attribute stays. A gene without labels has no goal: it is moved by +2, and `kept` tells what stays.
+      {gene: {"faces": n, "reached": share, "kept": {other attribute: share}}}. For each attribute every picture is led
+      to one value that it does not have, drawn evenly, so `faces` is about the number of pictures over that of values;
+      `reached` is the share of them that has it after the edit; `kept` the share in which another attribute stays. A
+      gene without labels has no goal: it is moved by +2, and `kept` tells what stays.
     """
     before = predict(show(model, points))
     found = {}
-    for gene in genes.names():
-        attribute, _, value = gene.partition("=")
-        unsupervised = gene in genes.directions
-        if not unsupervised and attribute not in names:
-            continue
-        rows = np.arange(len(points.w))
-        if not unsupervised:
-            k = names.index(attribute)
-            place = list(values[k]).index(value)
-            rows = rows[before[:, k] != place]
+    for k, name in enumerate(names):
+        if name in genes.attributes:
+            found |= _measure(model, points, genes, predict, names, k, list(values[k]), before)
+    for gene in genes.directions:
+        after = predict(show(model, edit(model, points, {gene: 2.0}, genes)))
+        found[gene] = {"faces": len(points.w), "kept": _kept(after == before, names)}
+    return found
+
+
+def _measure(model, points, genes, predict, names, k: int, values: list[str], before) -> dict[str, dict]:
+    """`measure` of one attribute: every picture is led to one other value, drawn evenly."""
+    rng, known = np.random.default_rng(k), genes.attributes[names[k]].values
+    wish = np.array([rng.choice([values.index(one) for one in known if values[had] != one]) for had in before[:, k]])
+    found = {}
+    for value in known:
+        rows, gene = np.flatnonzero(wish == values.index(value)), f"{names[k]}={value}"
         if not len(rows):
             continue
-        after = predict(show(model, edit(model, points.take(rows), {gene: 2.0 if unsupervised else None}, genes)))
-        stays = np.mean(after == before[rows], axis=0)
-        found[gene] = {"faces": len(rows)}
-        if not unsupervised:
-            found[gene]["reached"] = round(float(np.mean(after[:, k] == place)), 4)
-        found[gene]["kept"] = {name: round(float(share), 4) for name, share in zip(names, stays) if name != attribute}
+        after = predict(show(model, edit(model, points.take(rows), {gene: None}, genes)))
+        kept = _kept(after == before[rows], names)
+        del kept[names[k]]
+        found[gene] = {"faces": len(rows), "reached": round(float(np.mean(after[:, k] == wish[rows])), 4), "kept": kept}
     return found
+
+
+def _kept(same: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+    return {name: round(float(share), 4) for name, share in zip(names, same.mean(axis=0), strict=True)}
 
 
 def change(model: Model, points: Points, gene: str, genes: Genes) -> dict:
@@ -335,10 +342,9 @@ def save(workdir: str | os.PathLike, genes: Genes) -> Path:
         arrays |= {f"{i}.{field}": getattr(one, field) for field in Attribute._fields if field != "values"}
     for i, vector in enumerate(genes.directions.values()):
         arrays[f"direction.{i}"] = vector
-    if genes.reader is not None:
-        facts["reader"] = dict(genes.reader.values)
-        for i, (kernel, bias) in enumerate(genes.reader.layers):
-            arrays |= {f"reader.{i}.kernel": kernel, f"reader.{i}.bias": bias}
+    if genes.guide is not None:
+        facts["guide"], weights = classifier.pack(genes.guide)
+        arrays |= {f"guide.{name}": leaf for name, leaf in weights.items()}
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     part = path.with_name(f".{FILE}.{os.getpid()}.part")
     try:
@@ -380,9 +386,8 @@ def _read(kept: dict[str, np.ndarray]) -> Genes:
     attributes = {name: Attribute(tuple(values), *(kept[f"{i}.{field}"] for field in fields))
                   for i, (name, values) in enumerate(facts["attributes"].items())}
     directions = {name: kept[f"direction.{i}"] for i, name in enumerate(facts["directions"])}
-    reader = None
-    if "reader" in facts:
-        layers = sum(name.startswith("reader.") for name in kept) // 2
-        reader = Reader({name: tuple(values) for name, values in facts["reader"].items()},
-                        tuple((kept[f"reader.{i}.kernel"], kept[f"reader.{i}.bias"]) for i in range(layers)))
-    return Genes(facts["weights"], attributes, reader, directions, facts["measured"])
+    guide = None
+    if "guide" in facts:
+        weights = {name.removeprefix("guide."): leaf for name, leaf in kept.items() if name.startswith("guide.")}
+        guide = classifier.unpack(facts["guide"], weights)
+    return Genes(facts["weights"], attributes, guide, directions, facts["measured"])

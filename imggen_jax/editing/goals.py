@@ -1,116 +1,74 @@
-"""Ways to a goal: a small network reads attributes from latents, and a latent is led to where it reads the wish.
+"""Ways to a goal: a classifier watches the picture that a latent makes, and leads it to where it sees what is wished.
 
 A slider is a straight line. But where a value's region of the space is curved, a straight line to it crosses others,
-and more so the farther it goes. To reach a value ("hair_colour=blue", without an amount) the boundary is therefore
-followed as it bends: the latent descends the reader's cross-entropy with the wish, while a divergence holds every other
-attribute where it was (in the spirit of StyleFlow, Abdal et al., arXiv 2008.02401, which flows along attributes).
+and more so the farther it goes. To reach a value ("hair_colour=blue", without an amount) the latent therefore descends
+the cross-entropy of what a classifier sees with the wish, through the generator's own pictures, while a divergence
+holds every other attribute where it was (in the spirit of StyleFlow, Abdal et al., arXiv 2008.02401, which flows along
+attributes). The classifier that leads is not the one that judges: it was trained from another seed.
 """
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-HIDDEN = 128
-FIT_STEPS, FIT_BATCH, FIT_RATE = 1200, 256, 2e-3
-NOISE = 0.1        # of the latents in fitting, standard deviations
-BLOCK = 64         # latents that are led at once; the number is no part of the program
-STEPS, RATE = 100, 0.1
-KEEP = 3.0         # weight of what is to stay, beside that of the wish
-NEAR = 0.02        # weight of the squared way
+from imggen_jax.api import Model
+from imggen_jax.editing.space import BLOCK, Points, functions, space
+
+STEPS, RATE = 50, 0.15   # of Adam, in standard deviations of the prior
+KEEP = 3.0               # weight of what is to stay, beside that of the wish
+NEAR = 0.02              # weight of the squared way
 
 
-class Reader(NamedTuple):
-    """Attributes read from whitened latents."""
-
-    values: Mapping[str, tuple[str, ...]]                  # attribute -> names of its values
-    layers: tuple[tuple[np.ndarray, np.ndarray], ...]      # kernels and biases, float32
-
-
-def fit(u: np.ndarray, labels: np.ndarray, values: Mapping[str, Sequence[str]], seed: int = 0) -> Reader:
-    """A reader of latents.
+def seek(model: Model, guide, points: Points, attribute: str, value: str) -> Points:
+    """Latents led to a value of an attribute, the others held; their number is no part of the program.
 
     Args:
-      u: float [N,D], whitened.
-      labels: int32 [N,K], -1 where it is not known.
-      values: of the K attributes, in the order of the columns.
-      seed: of the start and of the batches.
+      model: a loaded model.
+      guide: the classifier that leads, `runs.classifier.Labeller`.
+      points: n latents.
+      attribute, value: of those that the guide knows.
+
+    Returns:
+      Points of n latents; labels stay.
     """
-    sizes = tuple(len(one) for one in values.values())
-    layers = _fitted(sizes)(jnp.asarray(u, jnp.float32), jnp.asarray(labels, jnp.int32), jax.random.key(seed))
-    return Reader({name: tuple(one) for name, one in values.items()},
-                  tuple((np.asarray(kernel), np.asarray(bias)) for kernel, bias in layers))
-
-
-def seek(reader: Reader, u: np.ndarray, attribute: str, value: str) -> np.ndarray:
-    """Latents led to a value of an attribute, the others held: float [n,D] whitened -> float32 [n,D]."""
-    names, sizes = list(reader.values), tuple(len(one) for one in reader.values.values())
-    place = names.index(attribute)
-    target = sum(sizes[:place]) + reader.values[attribute].index(value)
-    led = _leader(sizes)
+    place = guide.names.index(attribute)
+    sizes = tuple(len(values) for values in guide.values)
+    target = sum(sizes[:place]) + guide.values[place].index(value)
+    there = space(model)
+    lead = _leader(functions(model.game, model.spec).paint, guide.classifier.logits)
+    weights, eyes = jax.device_put((model.weights, guide.weights), jax.local_devices()[0])
     found = []
-    for start in range(0, len(u), BLOCK):
-        rows = np.minimum(np.arange(start, start + BLOCK), len(u) - 1)
-        found.append(np.asarray(led(reader.layers, np.asarray(u[rows], np.float32), place, target)))
-    return np.concatenate(found)[:len(u)]
-
-
-def _read(layers, sizes: tuple[int, ...], u: jax.Array) -> list[jax.Array]:
-    """Log-probabilities of each attribute's values: a list of [n,values]."""
-    for i, (kernel, bias) in enumerate(layers):
-        u = (jax.nn.gelu(u) if i else u) @ kernel + bias
-    return [jax.nn.log_softmax(part) for part in jnp.split(u, np.cumsum(sizes)[:-1], axis=-1)]
+    for start in range(0, len(points.w), BLOCK):
+        rows = np.minimum(np.arange(start, start + BLOCK), len(points.w) - 1)
+        block = points.take(rows)
+        found.append(np.asarray(lead(weights, eyes, there.mean, there.spread, there.whiten, block.w, block.labels,
+                                     place, target)))
+    return Points(np.concatenate(found)[:len(points.w)], points.labels)
 
 
 @functools.lru_cache(maxsize=8)
-def _fitted(sizes: tuple[int, ...]):
-    adam = optax.adamw(optax.cosine_decay_schedule(FIT_RATE, FIT_STEPS), weight_decay=1e-2)
-
-    def loss(layers, u, labels):
-        total = 0.0
-        for k, log_p in enumerate(_read(layers, sizes, u)):
-            known = labels[:, k] >= 0
-            picked = jnp.take_along_axis(log_p, jnp.maximum(labels[:, k:k + 1], 0), axis=-1)[:, 0]
-            total -= jnp.sum(jnp.where(known, picked, 0)) / jnp.maximum(jnp.sum(known), 1)
-        return total
-
-    @jax.jit
-    def run(u, labels, key):
-        widths = (u.shape[1], HIDDEN, HIDDEN, sum(sizes))
-        layers = [(jax.random.normal(jax.random.fold_in(key, i), (a, b)) * (2 / a) ** 0.5, jnp.zeros(b))
-                  for i, (a, b) in enumerate(zip(widths[:-1], widths[1:]))]
-
-        def step(carry, i):
-            layers, state = carry
-            pick, noise = jax.random.split(jax.random.fold_in(key, i + len(widths)))
-            rows = jax.random.randint(pick, (FIT_BATCH,), 0, len(u))
-            x = u[rows] + NOISE * jax.random.normal(noise, (FIT_BATCH, u.shape[1]))
-            updates, state = adam.update(jax.grad(loss)(layers, x, labels[rows]), state, layers)
-            return (optax.apply_updates(layers, updates), state), None
-
-        return jax.lax.scan(step, (layers, adam.init(layers)), jnp.arange(FIT_STEPS))[0][0]
-
-    return run
-
-
-@functools.lru_cache(maxsize=8)
-def _leader(sizes: tuple[int, ...]):
+def _leader(paint: Callable, logits: Callable) -> Callable:
+    """A compiled function of weights, the guide's weights, a space, latents [BLOCK,D], their labels, and the goal."""
     adam = optax.adam(optax.cosine_decay_schedule(RATE, STEPS, 0.1))
 
     @jax.jit
-    def led(layers, start, place, target):
-        before = _read(layers, sizes, start)
+    def lead(weights, eyes, mean, spread, whiten, w, labels, place, target):
+        def see(u):  # log-probabilities of each attribute's values, a list of [BLOCK,values]
+            return [jax.nn.log_softmax(each) for each in logits(eyes, paint(weights, mean + u @ spread, labels))]
+
+        start = (w - mean) @ whiten
+        before = see(start)
 
         def objective(u):
-            after = _read(layers, sizes, u)
+            after = see(u)
             wish = -jnp.take(jnp.concatenate(after, axis=-1), target, axis=-1)
-            moved = jnp.stack([jnp.sum(jnp.exp(p) * (p - q), axis=-1) for p, q in zip(before, after)])  # [K,n]
-            others = jnp.arange(len(sizes))[:, None] != place
+            moved = jnp.stack([jnp.sum(jnp.exp(p) * (p - q), axis=-1) for p, q in zip(before, after)])  # [K,BLOCK]
+            others = jnp.arange(len(before))[:, None] != place
             return jnp.sum(wish + KEEP * jnp.sum(jnp.where(others, moved, 0), axis=0)
                            + NEAR * jnp.sum(jnp.square(u - start), axis=-1))
 
@@ -119,6 +77,7 @@ def _leader(sizes: tuple[int, ...]):
             updates, state = adam.update(jax.grad(objective)(u), state)
             return (optax.apply_updates(u, updates), state), None
 
-        return jax.lax.scan(step, (start, adam.init(start)), None, length=STEPS)[0][0]
+        u = jax.lax.scan(step, (start, adam.init(start)), None, length=STEPS)[0][0]
+        return (mean + u @ spread).astype(jnp.float32)
 
-    return led
+    return lead

@@ -9,15 +9,14 @@ import numpy as np
 from imggen_jax import data
 from imggen_jax.api import Model
 from imggen_jax.editing import genes as genetics
-from imggen_jax.editing import goals
 from imggen_jax.editing.genes import Genes
-from imggen_jax.editing.space import fresh, functions, seeds, show, space
+from imggen_jax.editing.space import fresh, functions, seeds, show
 from imggen_jax.runs.errors import RunError
 
 METHODS = ("labels", "sefa", "pca")
 SAMPLES = 8_000     # pictures of the model's own that a classifier labels
 PICTURES = 20_000   # of the dataset that are encoded, where there is an encoder
-FACES = 500         # random pictures on which genes are measured
+FACES = 200         # random pictures on which genes are measured
 
 
 def learn(
@@ -29,11 +28,13 @@ def learn(
     samples: int = SAMPLES,
     faces: int = FACES,
     labeller=None,
+    guide=None,
 ) -> tuple[Genes, list[str]]:
     """Genes of a run. Those of other methods that are there stay, if the weights are still the same.
 
     With labels: a classifier is trained on the dataset's real pictures (once, then kept) and labels the model's own;
-    a model with an encoder learns from the dataset's pictures and their true labels too.
+    a model with an encoder learns from the dataset's pictures and their true labels too. A second classifier, from
+    another seed, leads latents to their goals; the first one judges where they got.
 
     Args:
       workdir, model: the run.
@@ -41,7 +42,7 @@ def learn(
       labels: names of the dataset's labels to learn; None for all.
       samples: pictures of the model's own to learn from.
       faces: random pictures on which each gene is measured.
-      labeller: None to take `runs.classifier.obtain`'s.
+      labeller, guide: None to take `runs.classifier.obtain`'s.
 
     Returns:
       The genes, measured, and lines on how they were learnt.
@@ -61,6 +62,7 @@ def learn(
         measured = {name: genetics.change(model, seeds(model, range(faces)), name, genes) for name in found}
         return genes._replace(measured={**_of(kept, genes), **measured}), []
     labeller = labeller_of(model, labels) if labeller is None else labeller
+    guide = guide_of(model, labels) if guide is None else guide
     w, truth = _labelled(model, labeller, samples)
     said = [f"learnt from {samples} of the model's pictures, labelled by a classifier"]
     if model.game.generator.amortised:
@@ -69,9 +71,7 @@ def learn(
         said[0] += f", and {len(more)} of the dataset's, encoded"
     said += [f"the classifier is right in {share:.1%} of {name}" for name, share in labeller.accuracy.items()]
     attributes = genetics.boundaries(model, w, truth, labeller.names, labeller.values)
-    there = space(model)
-    reader = goals.fit((w - there.mean) @ there.whiten, truth, dict(zip(labeller.names, labeller.values)))
-    genes = kept._replace(attributes=attributes, reader=reader)
+    genes = kept._replace(attributes=attributes, guide=guide)
     measured = genetics.measure(model, seeds(model, range(faces)), genes, labeller.predict, labeller.names,
                                 labeller.values)
     return genes._replace(measured=measured), said
@@ -91,7 +91,7 @@ def _of(kept: Genes, genes: Genes) -> dict:
     return {name: one for name, one in kept.measured.items() if name in genes.names()}
 
 
-def labeller_of(model: Model, labels: Sequence[str] | None = None):
+def labeller_of(model: Model, labels: Sequence[str] | None = None, *, seed: int = 0):
     """The classifier of a run's dataset, `runs.classifier.Labeller`; trained now if it never was.
 
     Raises:
@@ -105,7 +105,15 @@ def labeller_of(model: Model, labels: Sequence[str] | None = None):
         data.load_attributes(names=labels, **where)
     except data.DataError as error:
         raise RunError(f"{error}; genes that need no labels: genes --learn --method sefa, or --method pca") from error
-    return classifier.obtain(test=wanted["test"], size=model.spec.size, labels=labels, **where)
+    return classifier.obtain(test=wanted["test"], size=model.spec.size, labels=labels,
+                             recipe={**classifier.RECIPE, "seed": seed}, **where)
+
+
+def guide_of(model: Model, labels: Sequence[str] | None = None):
+    """The second classifier of a run's dataset, by which goals are reached."""
+    from imggen_jax.runs import classifier
+
+    return labeller_of(model, labels, seed=classifier.GUIDE_SEED)
 
 
 def _labelled(model: Model, labeller, samples: int) -> tuple[np.ndarray, np.ndarray]:

@@ -30,16 +30,18 @@ from imggen_jax.runs.errors import RunError
 
 # How it is trained. Change a value, and every dataset's classifier is trained anew.
 RECIPE = {
-    "version": 1,
+    "version": 2,
     "network": {"name": "classifier", "widths": (32, 64, 128), "blocks": (1, 1, 1), "features": 256},
     "augment": ("translation",),
-    "images": 120_000,
-    "batch": 128,
+    "images": 256_000,
+    "batch": 64,
     "optimizer": {"optimizer": "adamw", "learning_rate": 2e-3, "b2": 0.99, "weight_decay": 0.05, "warmup": 10_000,
                   "decay": "cosine", "final": 0.01, "clip": 1.0},
     "ema": {"halflife": 5_000, "rampup": 0.05},
     "seed": 0,
 }
+# Of a second one, which is as good and errs otherwise: what it leads to, the first one can judge.
+GUIDE_SEED = 1
 PER_CALL = 8       # rounds in one call
 CHUNK = 1024       # pictures labelled at a time
 HELD_OUT = "95%"   # of the training split is learnt where a dataset has no test split; the rest tells the accuracy
@@ -55,6 +57,7 @@ class Labeller(NamedTuple):
     space: features.Space                # its features; their class logits are those of the first label
     classifier: Classifier
     weights: PyTree
+    recipe: Mapping                      # as RECIPE
 
     @property
     def sha256(self) -> str:
@@ -98,8 +101,7 @@ def obtain(
     identity = [pictures.fingerprint, learnt.names, learnt.values, recipe]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     file = _folder() / f"{name.replace('/', '_').replace(':', '_')}-{key[:32]}.npz"
-    game = game_of(spec, recipe)
-    shape = jax.eval_shape(lambda: game.weights(*game.init(jax.random.key(0), None)))
+    shape = _shape(spec, recipe)
     weights = _read(file, shape)
     if weights is None:
         with _alone(file, name):
@@ -108,7 +110,7 @@ def obtain(
                 weights = fit(spec, lambda rows: pictures.read(rows)[0], learnt.labels, recipe,
                               title=f"classifier of {name}")
                 _write(file, weights)
-    labeller = labeller_of(game, spec, learnt.names, learnt.values, weights)
+    labeller = labeller_of(spec, learnt.names, learnt.values, weights, recipe)
     held_out = data.open_dataset(split=test, size=size, label="", memory="auto", **where)
     truth = data.load_attributes(split=test, names=learnt.names, **where).labels
     rows = np.array_split(np.arange(len(truth)), -(-len(truth) // CHUNK))
@@ -116,18 +118,54 @@ def obtain(
     return labeller._replace(accuracy={one: float(share) for one, share in zip(learnt.names, right)})
 
 
-def game_of(spec: Spec, recipe: Mapping) -> Game:
-    return classifier_game.make(spec, dtype="float32", network=recipe["network"], augment=recipe["augment"])
+def _game(spec: Spec, recipe: Mapping) -> Game:
+    return _made(spec, json.dumps([recipe["network"], recipe["augment"]]))
 
 
-def labeller_of(game: Game, spec: Spec, names: tuple[str, ...], values: tuple, weights: PyTree) -> Labeller:
+@functools.lru_cache(maxsize=8)
+def _made(spec: Spec, text: str) -> Game:
+    """One game for each kind of classifier, so that what is compiled for it serves all of the kind."""
+    network, augment = json.loads(text)
+    return classifier_game.make(spec, dtype="float32", network=network, augment=augment)
+
+
+def _shape(spec: Spec, recipe: Mapping) -> PyTree:
+    game = _game(spec, recipe)
+    return jax.eval_shape(lambda: game.weights(*game.init(jax.random.key(0), None)))
+
+
+def labeller_of(spec: Spec, names: tuple[str, ...], values: tuple, weights: PyTree, recipe: Mapping) -> Labeller:
     """A labeller from trained weights, whose accuracy is not known."""
+    game = _game(spec, recipe)
     images = np.zeros((1, spec.size, spec.size, spec.channels), np.float32)
     dims = jax.eval_shape(game.classifier.features, weights, images).shape[-1]
     space = features.Space(
         name="classifier", dims=dims, resize="none: pictures have the dataset's own size",
         sha256=checkpoint.fingerprint(weights), apply=_vectors(game.classifier), weights=weights)
-    return Labeller(names, values, {}, spec, space, game.classifier, weights)
+    return Labeller(names, values, {}, spec, space, game.classifier, weights, recipe)
+
+
+def pack(labeller: Labeller) -> tuple[dict, dict[str, np.ndarray]]:
+    """(what is JSON, arrays by name) of a labeller, to be kept elsewhere; its accuracy is left out."""
+    facts = {"size": labeller.spec.size, "channels": labeller.spec.channels, "names": labeller.names,
+             "values": labeller.values, "recipe": dict(labeller.recipe)}
+    return facts, checkpoint.flatten(labeller.weights)
+
+
+def unpack(facts: Mapping, arrays: Mapping[str, np.ndarray]) -> Labeller:
+    """What `pack` gave, as a labeller again.
+
+    Raises:
+      KeyError, TypeError, ValueError: it is not whole.
+    """
+    values = tuple(tuple(each) for each in facts["values"])
+    spec, recipe = Spec(facts["size"], facts["channels"], tuple(len(each) for each in values)), facts["recipe"]
+    shape = _shape(spec, recipe)
+    flat = {name: arrays[name] for name in checkpoint.flatten(shape)}
+    if any(flat[name].shape != leaf.shape for name, leaf in checkpoint.flatten(shape).items()):
+        raise ValueError("weights of another network")
+    weights = jax.tree.unflatten(jax.tree.structure(shape), list(flat.values()))
+    return labeller_of(spec, tuple(facts["names"]), values, weights, recipe)
 
 
 def _vectors(classifier: Classifier) -> Callable:
@@ -162,7 +200,7 @@ def fit(spec: Spec, read: Callable, labels: np.ndarray, recipe: Mapping, title: 
     Raises:
       RunError: the loss is not finite.
     """
-    game = game_of(spec, recipe)
+    game = _game(spec, recipe)
     length, batch, seed = recipe["images"], recipe["batch"], recipe["seed"]
     optimizers = {"classifier": optim.make(images=length, batch=batch, accumulate=1, **recipe["optimizer"])}
     chosen = jax.local_devices()

@@ -82,10 +82,10 @@ def _usefulness(model, settings, train_set, test_set, *, num, seed, samples, out
     chosen = np.random.default_rng(0).permutation(train_set.shape[0])[:num]
     given = {"generated": (lambda rows: made[rows], labels),
              "real": (lambda rows: train_set.read(chosen[rows])[0], train_set.read(chosen)[1])}
-    game, found = classifier.game_of(spec, classifier.RECIPE), {}
+    found = {}
     for name, (read, truth) in given.items():
         weights = classifier.fit(spec, read, truth[:, None], classifier.RECIPE, f"classifier of {name} pictures")
-        labeller = classifier.labeller_of(game, spec, ("label",), (model.label_names,), weights)
+        labeller = classifier.labeller_of(spec, ("label",), (model.label_names,), weights, classifier.RECIPE)
         predicted = np.concatenate([labeller.predict(images)[:, 0] for images in chunks(test_set)])
         found[f"accuracy_from_{name}"] = float(np.mean(predicted == test_set.read(np.arange(len(predicted)))[1]))
     return found | {"pictures": num, "held_out": test_set.shape[0]}

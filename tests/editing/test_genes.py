@@ -1,4 +1,8 @@
 """Genes: boundaries with known answers, edits that reach their goal, and files that are kept with their weights."""
+import functools
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 import linear
 import numpy as np
@@ -8,6 +12,8 @@ from imggen_jax import editing
 from imggen_jax.editing import firstlayer, genes, learning
 from imggen_jax.editing.genes import Genes
 from imggen_jax.editing.space import Points
+from imggen_jax.game import Classifier, Spec
+from imggen_jax.runs import classifier
 from imggen_jax.runs.errors import RunError
 
 NAMES, VALUES = ("brightness", "side"), (("dark", "light"), ("left", "middle", "right"))
@@ -31,6 +37,31 @@ class Labeller:
         return truth(self.model.encode(images) - self.centre)
 
 
+class Guide(NamedTuple):
+    """Sees the same, with a slope that can be followed."""
+
+    centre: float
+    names: tuple = NAMES
+    values: tuple = VALUES
+    weights: dict = {}
+
+    @property
+    def classifier(self):
+        return Classifier(_guides(self.centre), None)
+
+
+@functools.cache
+def _guides(centre):
+    def logits(weights, images):
+        blocks = linear.BLOCKS.reshape(linear.LATENT, -1)
+        w = images.reshape(len(images), -1) @ blocks.T / np.sum(blocks**2, axis=-1) - centre
+        side = w[:, 1] + 0.5 * w[:, 2]
+        low, high = 6 * (side - CUTS[0]), 6 * (side - CUTS[1])
+        return (jnp.stack([-5 * w[:, 0], 5 * w[:, 0]], -1), jnp.stack([-low, jnp.minimum(low, -high), high], -1))
+
+    return logits
+
+
 @pytest.fixture(scope="module")
 def model():
     return linear.model()
@@ -39,7 +70,7 @@ def model():
 @pytest.fixture(scope="module")
 def learnt(model, tmp_path_factory):
     found, said = learning.learn(tmp_path_factory.mktemp("genes"), model, samples=3000, faces=100,
-                                 labeller=Labeller(model))
+                                 labeller=Labeller(model), guide=Guide(0))
     assert any("3000 of the model's pictures" in line for line in said)
     return found
 
@@ -100,7 +131,8 @@ def test_what_was_measured_is_what_happens(learnt):
 
 def test_a_mapped_space_has_genes_too():
     model = linear.model(mapped=True)
-    learnt, _ = learning.learn("nowhere", model, samples=3000, faces=100, labeller=Labeller(model, centre=1))
+    learnt, _ = learning.learn("nowhere", model, samples=3000, faces=100, labeller=Labeller(model, centre=1),
+                               guide=Guide(1))
     assert learnt.measured["brightness=dark"]["reached"] > 0.9
 
 
@@ -132,19 +164,24 @@ def test_principal_components_are_ordered_by_what_they_change(model):
 
 
 def test_genes_of_other_methods_stay(model, learnt, tmp_path):
-    genes.save(tmp_path, learnt)
+    genes.save(tmp_path, learnt._replace(guide=None))
     more, _ = learning.learn(tmp_path, model, method="pca", faces=10)
     assert set(more.attributes) == set(NAMES) and "pca1" in more.directions
     assert more.measured["pca1"]["change"] > 0 and more.measured["brightness=dark"]["reached"] > 0.9
 
 
 def test_genes_are_kept_with_their_weights(model, learnt, tmp_path):
+    recipe = {"network": {"name": "classifier", "widths": (4,), "blocks": (0,), "features": 4}, "augment": ()}
+    spec = Spec(linear.SIZE, 1, (2, 3))
+    weights = classifier._game(spec, recipe).init(jax.random.key(0), None)[0]
+    guide = classifier.labeller_of(spec, NAMES, VALUES, weights, recipe)
+    learnt = learnt._replace(guide=guide)
     genes.save(tmp_path, learnt)
     again = genes.load(tmp_path, model)
     assert again.weights == learnt.weights and again.names() == learnt.names() and again.measured == learnt.measured
-    for ours, theirs in zip(again.reader.layers, learnt.reader.layers, strict=True):
-        assert np.array_equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1])
-    assert again.reader.values == learnt.reader.values
+    assert again.guide.sha256 == guide.sha256 and (again.guide.names, again.guide.values) == (NAMES, VALUES)
+    images = editing.show(model, editing.seeds(model, range(5)))
+    np.testing.assert_array_equal(again.guide.predict(images), guide.predict(images))
     for name, one in learnt.attributes.items():
         for field, value in one._asdict().items():
             assert np.array_equal(getattr(again.attributes[name], field), value)
