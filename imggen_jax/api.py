@@ -1,10 +1,12 @@
 """Verbs as functions: train, load, generate, evaluate, compare, describe; `data` has prepare and ingest."""
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -182,8 +184,9 @@ def load(workdir: str | os.PathLike) -> Model:
                  _functions(run.built.game, run.spec))
 
 
-def _functions(game: Game, spec: Spec) -> dict[str, Callable]:
-    """What a model can do, compiled on first use."""
+@functools.lru_cache(maxsize=32)
+def _functions(game: Game, spec: Spec) -> Mapping[str, Callable]:
+    """What a model can do, compiled on first use, once for all runs of one game."""
     generator, classifier = game.generator, game.classifier
 
     def encode(weights, images, condition):
@@ -198,7 +201,7 @@ def _functions(game: Game, spec: Spec) -> dict[str, Callable]:
     functions = {"classify": jax.jit(classify)} if classifier else {}
     if generator:
         functions |= {"sample": sampler(generator, spec), "encode": jax.jit(encode), "decode": jax.jit(decode)}
-    return functions
+    return MappingProxyType(functions)
 
 
 def generate(workdir, out, *, num: int, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Path:

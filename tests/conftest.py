@@ -17,6 +17,9 @@ os.environ["MPLBACKEND"] = "Agg"
 
 _cache = tempfile.TemporaryDirectory(prefix="imggen_jax_tests_")
 os.environ["IMGGEN_JAX_CACHE"] = _cache.name
+_kernels = HERE.parent / ".pytest_cache" / "native"  # compiled C++ is kept, as compiled programs are
+_kernels.mkdir(parents=True, exist_ok=True)
+(Path(_cache.name) / "native").symlink_to(_kernels)
 
 sys.path.insert(0, str(HERE))  # for `import tiny`
 

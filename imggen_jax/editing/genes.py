@@ -175,7 +175,7 @@ def sefa(model: Model, number: int = UNSUPERVISED) -> dict[str, np.ndarray]:
     return _named("sefa", vectors[:, ::-1].T, number)
 
 
-def components(model: Model, number: int = UNSUPERVISED, samples: int = 2048) -> dict[str, np.ndarray]:
+def components(model: Model, number: int = UNSUPERVISED, samples: int = 1024) -> dict[str, np.ndarray]:
     """{"pca1": unit vector [D], ...}: principal components, the largest first.
 
     Of w, where there is a mapping network. A prior N(0, I) has none; there they are those of the pictures, and the
@@ -189,12 +189,12 @@ def components(model: Model, number: int = UNSUPERVISED, samples: int = 2048) ->
     compiled = functions(model.game, model.spec)
     w = np.asarray(compiled.many(model.weights, jax.random.key(2)))[:samples]
     labels = np.zeros(len(w), np.int32) if model.spec.classes else None
-    pictures = show(model, Points(w, labels)).reshape(len(w), -1).astype(np.float64)
-    pictures -= pictures.mean(0)
-    _, _, vectors = np.linalg.svd(pictures[:, ::max(1, pictures.shape[1] // 3072)], full_matrices=False)
-    shares = pictures[:, ::max(1, pictures.shape[1] // 3072)] @ vectors[:min(number, there.size)].T
-    shares /= np.maximum(shares.std(0), 1e-9)
-    return _named("pca", shares.T @ w / len(w), number)
+    pictures = show(model, Points(w, labels)).reshape(len(w), -1)[:, ::max(1, model.spec.size**2 // 1024)]
+    pictures = pictures - pictures.mean(0)
+    # The scores of pictures on components are the eigenvectors of their Gram matrix, which is small.
+    _, scores = np.linalg.eigh(pictures @ pictures.T)
+    scores = scores[:, ::-1][:, :min(number, there.size)]
+    return _named("pca", (scores / scores.std(0)).T @ w / len(w), number)
 
 
 def _named(kind: str, vectors: np.ndarray, number: int) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ import fnmatch
 import functools
 import importlib
 import importlib.util
+import json
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -61,14 +62,20 @@ def build(settings: Settings, spec: Spec) -> Built:
 
 
 def make_game(settings: Settings, spec: Spec) -> Game:
-    options = dict(settings.game)
+    """The game of a config: one and the same for equal configs, so what was compiled for one run serves another."""
+    return _game(json.dumps([settings.game, settings.train.dtype]), spec)
+
+
+@functools.lru_cache(maxsize=32)
+def _game(text: str, spec: Spec) -> Game:
+    options, dtype = json.loads(text)
     name = options.pop("name")
     if not name.isidentifier() or importlib.util.find_spec(f"imggen_jax.games.{name}") is None:
         raise ConfigError(f"unknown config.game.name {name!r}; it is a module of imggen_jax/games, such as 'vae'")
     module = importlib.import_module(f"imggen_jax.games.{name}")
     _check_types("config.game", module.make, options)
     try:
-        return module.make(spec, dtype=settings.train.dtype, **options)
+        return module.make(spec, dtype=dtype, **options)
     # AttributeError: a network's module without the class that the game wants of it.
     except (TypeError, ValueError, ModuleNotFoundError, AttributeError) as error:
         raise ConfigError(f"config.game: {_one_line(error)}") from error
