@@ -29,6 +29,8 @@ def get_config() -> ConfigDict:
             "loss": "relativistic",
             "r1": 0.05,
             "r2": 0.05,
+            "burn_in": 0,
+            "penalty_final": 1.0,
             "gradient_penalty": 0.0,
             "critic_moves": 1,
             "augment": ("colour", "translation", "cutout"),

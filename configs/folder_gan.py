@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     config = parent()
     config.data.name, config.data.folder, config.data.size = "", "", 64
     config.data.split, config.data.test, config.data.flip = "train", "", True
-    config.game.r1 = config.game.r2 = 0.5  # photographs, and four times the pixels
+    config.game.burn_in, config.game.penalty_final = 0, 1.0
     config.game.augment = ("colour", "translation", "cutout")
     config.train.images, config.train.batch = 200_000, 32
     config.log.show = config.log.save = 20_000

@@ -24,6 +24,8 @@ def get_config() -> ConfigDict:
             "loss": "relativistic",
             "r1": 1.0,
             "r2": 1.0,
+            "burn_in": 0,
+            "penalty_final": 1.0,
             "gradient_penalty": 0.0,
             "critic_moves": 1,
             "augment": (),

@@ -37,7 +37,8 @@ def _gan(spec: Spec) -> dict:
         "latent": 4, "mapping": 0,
         "generator": {"name": "dcgan", "width": 4, "norm": "batch"},
         "discriminator": {"name": "dcgan", "width": 4},
-        "loss": "relativistic", "r1": 1.0, "r2": 1.0, "gradient_penalty": 0.0, "critic_moves": 1,
+        "loss": "relativistic", "r1": 1.0, "r2": 1.0, "burn_in": 100, "penalty_final": 0.1,
+        "gradient_penalty": 0.0, "critic_moves": 1,
         "augment": ("colour", "translation", "cutout"),
     }
     stages = {16: 3, 28: 3, 32: 4, 64: 5}[spec.size]

@@ -27,6 +27,8 @@ def make(
     loss: str,
     r1: float,
     r2: float,
+    burn_in: int,
+    penalty_final: float,
     gradient_penalty: float,
     critic_moves: int,
     augment: Sequence[str],
@@ -45,6 +47,9 @@ def make(
       generator, discriminator: `name`, a module of imggen_jax/nets, and keyword arguments of its class.
       loss: "non_saturating", "hinge", "wasserstein" or "relativistic".
       r1, r2: gamma of the zero-centred gradient penalty on real and on fake images; 0 for none.
+      burn_in: images over which both gammas fall along half a cosine, as R3GAN's do; 0 for constant ones. A large gamma
+        keeps all kinds of pictures alive at the start, a small one lets details become sharp later.
+      penalty_final: the factor on both gammas in the end.
       gradient_penalty: weight of WGAN-GP's penalty; 0 for none.
       critic_moves: moves of the discriminator in each round, before the generator's one.
       augment: DiffAugment's policies, of `augment.POLICIES`; () for none.
@@ -62,6 +67,8 @@ def make(
         raise ValueError(f"unknown augmentation {min(unknown)!r}; choose from {', '.join(aug.POLICIES)}")
     if mapping < 0:
         raise ValueError(f"mapping is {mapping}; it is a number of layers, 0 for none")
+    if burn_in < 0 or penalty_final < 0:
+        raise ValueError(f"burn_in is {burn_in} and penalty_final {penalty_final}; neither may be negative")
     m = nets_mapping.Mapping(mapping, jnp.dtype(dtype)) if mapping else None
     g = _network("Generator", spec, dtype, **generator)
     d = _network("Discriminator", spec, dtype, **discriminator)
@@ -98,18 +105,26 @@ def make(
 
         return real, fake, extra, judge(key_real), judge(key_fake), key_rest
 
+    def penalty(batch):
+        """The factor on both gammas, from 1 to penalty_final."""
+        if not burn_in:
+            return 1.0
+        share = jnp.minimum(1.0, batch["seen"] / burn_in)
+        return penalty_final + (1 - penalty_final) * 0.5 * (1 + jnp.cos(jnp.pi * share))
+
     def discriminator_loss(params, extra, batch, key):
         real, fake, _, judge_real, judge_fake, key = deal(params, extra, batch, key)
-        real_logits, r1_terms = _penalised(judge_real, real, r1)
-        fake_logits, r2_terms = _penalised(judge_fake, fake, r2)
+        factor = penalty(batch)
+        real_logits, r1_terms = _penalised(judge_real, real, r1, factor)
+        fake_logits, r2_terms = _penalised(judge_fake, fake, r2, factor)
         terms = adversarial.discriminator(real_logits, fake_logits) + r1_terms + r2_terms
         scalars = {"real": jnp.mean(real_logits), "fake": jnp.mean(fake_logits)}
         scalars |= {"r1": jnp.mean(r1_terms)} if r1 else {}
         scalars |= {"r2": jnp.mean(r2_terms)} if r2 else {}
         if gradient_penalty:
-            penalty = losses.interpolated_penalty(judge_real, real, fake, gradient_penalty, key)
-            terms += penalty
-            scalars["gradient_penalty"] = jnp.mean(penalty)
+            excess = losses.interpolated_penalty(judge_real, real, fake, gradient_penalty, key)
+            terms += excess
+            scalars["gradient_penalty"] = jnp.mean(excess)
         value = jnp.mean(terms)
         return value, (extra, {"loss": value, **scalars})
 
@@ -141,9 +156,9 @@ def _network(role: str, spec: Spec, dtype: str, *, name: str, **keys):
     return getattr(module, role)(**spec._asdict(), dtype=jnp.dtype(dtype), **keys)
 
 
-def _penalised(judge, images, gamma):
-    """(logits, gamma/2 ||gradient||^2), without the cost of the gradient where gamma is 0."""
-    return losses.zero_centred_penalty(judge, images, gamma) if gamma else (judge(images), 0.0)
+def _penalised(judge, images, gamma, factor):
+    """(logits, factor gamma/2 ||gradient||^2), without the cost of the gradient where gamma is 0."""
+    return losses.zero_centred_penalty(judge, images, gamma * factor) if gamma else (judge(images), 0.0)
 
 
 # Inversion by Adam. The pull is the prior's share of the objective: the mean square of z, beside that of the error.

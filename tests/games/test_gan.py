@@ -13,7 +13,8 @@ GENERATOR = dict(name="dcgan", width=4, norm="none")
 
 def make(spec=SPEC, **changes):
     keys = dict(dtype="float32", latent=4, mapping=0, generator=GENERATOR, discriminator=dict(name="dcgan", width=4),
-                loss="relativistic", r1=0.0, r2=0.0, gradient_penalty=0.0, critic_moves=1, augment=())
+                loss="relativistic", r1=0.0, r2=0.0, burn_in=0, penalty_final=1.0, gradient_penalty=0.0, critic_moves=1,
+                augment=())
     return gan.make(spec, **{**keys, **changes})
 
 
@@ -42,6 +43,16 @@ def test_penalties_add_to_the_loss_and_are_logged(name):
     assert scalars[name] > 0
     # Without the penalty, Wasserstein's loss is the difference of the mean logits.
     np.testing.assert_allclose(value, scalars["fake"] - scalars["real"] + scalars[name], rtol=1e-4)
+
+
+def test_the_penalty_falls_over_the_burn_in_and_stays_there():
+    game = make(r1=2.0, burn_in=100, penalty_final=0.25)
+    params, extra = start(game)
+    terms = [float(play(game, params, extra, data={**batch(), "seen": jnp.float32(seen)})[1][1]["r1"])
+             for seen in (0, 50, 100, 1000)]
+    np.testing.assert_allclose(terms, np.multiply(terms[0], (1, 0.625, 0.25, 0.25)), rtol=1e-5)
+    _, (_, constant) = play(make(r1=2.0), params, extra)
+    np.testing.assert_allclose(terms[0], constant["r1"], rtol=1e-5)
 
 
 def test_r1_differentiates_through_the_augmentation_as_the_paper_s_code_does():
