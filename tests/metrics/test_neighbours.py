@@ -43,7 +43,11 @@ def test_too_few_pictures_are_refused():
 
 @pytest.mark.slow
 def test_the_published_figures_of_two_normal_samples():
-    """Naeem et al., arXiv 2002.09797, table 1 of the code's README: N(0, I), 10,000 samples of 1,000 dimensions."""
+    """Naeem et al., arXiv 2002.09797, table 1 of the code's README: N(0, I), 10,000 samples of 1,000 dimensions.
+
+    They are of one draw. Over five draws the standard deviations were 0.014, 0.011, 0.11 and 0.012: with so many
+    dimensions a few real pictures are near to most fakes, and density counts them each time.
+    """
     real, fake = (np.random.RandomState(seed).randn(10_000, 1_000).astype(np.float32) for seed in range(2))
     found = neighbours(real, fake, 5)
-    np.testing.assert_allclose(found, [0.477, 0.471, 1.056, 0.974], atol=0.02)
+    np.testing.assert_array_less(np.abs(np.subtract(found, [0.477, 0.471, 1.056, 0.974])), [0.04, 0.035, 0.33, 0.036])
