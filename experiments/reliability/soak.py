@@ -313,16 +313,16 @@ def lines_of(workdir: Path) -> int:
     return path.read_text().count("\n") if path.exists() else 0
 
 
-def saving(workdir: Path) -> bool:
-    return any((workdir / "checkpoints").glob("*.partial"))
+def saving(workdir: Path, left: set[str]) -> bool:
+    """Whether a checkpoint is being written; `left` are those that lay there before, of a save that was killed."""
+    return any(path.name not in left for path in (workdir / "checkpoints").glob("*.partial"))
 
 
-def observe(workdir: Path, processes: list[Process], lines: int, resumed: bool) -> str:
+def observe(workdir: Path, processes: list[Process], lines: int, resumed: bool, left: set[str]) -> str:
     """What a run is doing, seen from outside."""
-    said = processes[0].said()
-    if saving(workdir):
+    if saving(workdir, left):
         return "save"
-    if resumed and "Resuming" not in said:
+    if resumed and "Resuming" not in processes[0].said():
         return "restore"  # or before it: the start of a run that is taken up again
     if not (workdir / "config.json").exists():
         ingested = workdir.with_name(f"{workdir.name}-data")
@@ -334,12 +334,13 @@ def kill(runs: Runs, workdir: Path, moment: str, chance: random.Random, fresh: b
     """Start a run and kill -9 all of its processes, or one of two, at a moment; None if it was quicker."""
     resumed, lines = any((workdir / "checkpoints").glob("[0-9]*")), lines_of(workdir)
     data = workdir.with_name(f"{workdir.name}-data")
+    left = {path.name for path in (workdir / "checkpoints").glob("*.partial")}
     processes = runs.start(workdir, fresh=fresh, cold=moment == "compile")
     more = lines + chance.randint(1, 6)
     arrived = {
         "compile": lambda: (workdir / "config.json").exists() and (not resumed or "Resuming" in processes[0].said()),
         "step": lambda: lines_of(workdir) >= more,
-        "save": lambda: saving(workdir),
+        "save": lambda: saving(workdir, left),
         "restore": lambda: True,
         "ingest": lambda: (data / "folders").exists(),
         "random": lambda: True,
@@ -355,7 +356,7 @@ def kill(runs: Runs, workdir: Path, moment: str, chance: random.Random, fresh: b
         for process in processes:
             process.wait()
         return None
-    seen = observe(workdir, processes, lines, resumed)
+    seen = observe(workdir, processes, lines, resumed, left)
     victims = processes if len(processes) == 1 or chance.random() < 0.5 else [chance.choice(processes)]
     for process in victims:
         process.send(signal.SIGKILL)
