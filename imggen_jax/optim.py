@@ -78,7 +78,9 @@ def average_rate(*, halflife: int, rampup: float) -> Callable[[jax.Array, int], 
       rampup: share of the images seen that bounds the half-life; 0 for no bound.
     """
     def rate(seen, size):
-        images = jnp.minimum(halflife, rampup * seen) if rampup else jnp.float32(halflife)
+        images = jnp.float32(halflife)  # as an integer it would have to fit into JAX's 32 bits
+        if rampup:
+            images = jnp.minimum(images, rampup * seen)
         return 1.0 - 0.5 ** (size / jnp.maximum(images, 1e-6))
 
     return rate

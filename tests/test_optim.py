@@ -96,3 +96,4 @@ def test_early_in_a_run_the_half_life_is_a_share_of_the_images_seen():
     assert float(rate(jnp.float32(400), 20)) == pytest.approx(0.5)      # 5% of 400 is one round
     assert float(rate(jnp.float32(1e6), 1000)) == pytest.approx(0.5)    # the half-life itself
     assert float(optim.average_rate(halflife=0, rampup=0.0)(jnp.float32(0), 8)) == 1
+    assert float(optim.average_rate(halflife=10**12, rampup=0.05)(jnp.float32(400), 20)) == pytest.approx(0.5)

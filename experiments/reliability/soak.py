@@ -244,13 +244,14 @@ class Runs:
         self.cache = root / "compiled"
         self.folder = draw_folder(root / "pictures") if case.source == "folder" else None
         self.config = write_config(self.root / "configs" / "run.py", configuration(case, self.folder))
+        self.flags = os.environ["XLA_FLAGS"]
         self._numbers = itertools.count()
 
     def start(self, workdir: Path, *, fresh: bool = False, cold: bool = False, words: tuple = ()) -> list[Process]:
         """All processes of the run; `cold` compiles everything anew, and ingests the folder anew."""
         number = next(self._numbers)
         cache = self.root / f"cold{number}" if cold else self.cache
-        environment = {}
+        environment = {"XLA_FLAGS": self.flags}
         if self.case.source == "folder":
             home = workdir.with_name(f"{workdir.name}-data")
             environment["IMGGEN_JAX_CACHE"] = str(home)
@@ -559,13 +560,26 @@ def part_words(root: Path, chance: random.Random, number: int) -> dict:
             codes[str(answer.code)] += 1
             slowest = max(slowest, answer.seconds if answer.code == 2 else 0)
             said = fault(answer) or ("no result" if answer.code == 2 and answer.out else "") or (
-                "a refusal took too long" if answer.code == 2 and answer.seconds > SLOW else "")
+                "a refusal took too long" if answer.code == 2 and answer.seconds > SLOW else "") or (
+                not_finite(root / f"words{block + i}") if answer.code == 0 else "")
             if said:
                 wrong.append(f"{[str(word) for word in words]}: {said}")
+            if said or (answer.code == 2 and answer.seconds > SLOW / 2):
+                print(f"{answer.seconds:.1f} s, {said or answer.err.strip()}: {[*map(str, words)]}", flush=True)
         for path in root.glob("words*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     return {"command_lines": sum(codes.values()), "codes": dict(codes), "also_as_a_process": alone,
             "slowest_refusal_s": round(slowest, 1), "wrong": wrong}
+
+
+def not_finite(workdir: Path) -> str:
+    """What in a run's last checkpoint is no finite number; "" for nothing, and where no run is."""
+    for path in sorted(workdir.glob("checkpoints/*/state.npz"))[-1:]:
+        with np.load(path, allow_pickle=False) as state:
+            for name in state.files:
+                if state[name].dtype.kind == "f" and not np.isfinite(state[name]).all():
+                    return f"trained to the end, and {name} is not finite"
+    return ""
 
 
 ODD = ["", "x", "0", "-1", "1.5", "nan", "inf", "-inf", "1e999", "99999999999999999999", "None", "True", "()", "[]",
@@ -830,6 +844,42 @@ def part_signals(root: Path, chance: random.Random, number: int) -> dict:
             "cases": table, "wrong": wrong}
 
 
+def part_preemption(root: Path, chance: random.Random, number: int) -> dict:
+    """SIGTERM while a run of full size compiles for the first time: 30 seconds is what platforms give."""
+    table, wrong = [], []
+    for game in ("vae", "gan"):
+        runs = Runs(Case(game, "resident", 1), root)
+        shipped = runpy.run_path(str(REPOSITORY / "configs" / f"avatars_{game}.py"))["get_config"]().to_dict()
+        call = shipped["train"]["batch"] * shipped["devices"]["steps_per_call"]
+        every = {name: call for name in ("every", "evaluate", "show")}
+        content = {**shipped, "train": {**shipped["train"], "images": 2 * call},
+                   "log": {**shipped["log"], **every, "save": 2 * call}, "score": {**shipped["score"], "every": 0}}
+        runs.config, runs.flags = write_config(runs.root / "configs" / "full.py", content), ""
+        twin = runs.twin()
+        for i in range(number):
+            workdir = runs.root / f"term{i}"
+            for moment, expected in (("the first call", None), ("what looks at the pictures", 1),
+                                     ("the first call of a run taken up again", 1)):
+                lines = 1 if expected and not lines_of(workdir) else 0
+                process = runs.start(workdir, cold=True)[0]
+                while process.poll() is None and not (
+                        lines_of(workdir) >= lines if lines else (workdir / "config.json").exists()
+                        and (not expected or "Resuming" in process.said())):
+                    time.sleep(0.001)
+                time.sleep(chance.uniform(0.5, 4))
+                process.send(signal.SIGTERM)
+                code = process.wait()
+                steps = [path.name for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()]
+                table.append({"run": f"avatars_{game}", "compiling": moment, "code": code,
+                              "seconds": round(process.waited, 1)})
+                print(table[-1], flush=True)
+                if code != 143 or process.waited > 30 or len(steps) != bool(expected):
+                    wrong.append({**table[-1], "checkpoints": steps, "said": process.said()[-300:]})
+            if runs.finish(workdir) != [0] or runs.facts(workdir) != twin:
+                wrong.append(f"avatars_{game}: not as its twin")
+    return {"signals": len(table), "longest_s": max(row["seconds"] for row in table), "cases": table, "wrong": wrong}
+
+
 def part_peers(root: Path, chance: random.Random, number: int) -> dict:
     """One of two processes is killed: the other says which and leaves, and the restart ends as the twin."""
     runs = Runs(Case("vae", "resident", 2), root)
@@ -941,6 +991,9 @@ def rows(results: dict) -> list[tuple[str, str, str]]:
                 what, how = f"{result['pictures']} mutated pictures", _words(result.get("fates", {}))
             case "signals":
                 what, how = f"{result['signals']} SIGTERMs", f"saved and left after at most {result['longest_s']} s"
+            case "preemption":
+                what = f"{result['signals']} SIGTERMs while avatars_vae and avatars_gan compile, nothing cached"
+                how = f"saved and left after at most {result['longest_s']} s"
             case "peers":
                 what = f"one of two processes killed, {result['lost']} times"
                 how = f"the other left after at most {result['longest_s']} s and named it {result['named']} times"
@@ -976,7 +1029,7 @@ def write_table(results: dict) -> None:
 
 PARTS = {"disk": (part_disk, 1), "lock": (part_lock, 4), "peers": (part_peers, 6),
          "checkpoints": (part_checkpoints, 200), "words": (part_words, 300), "pictures": (part_pictures, 1000),
-         "signals": (part_signals, 16), "kills": (part_kills, 110)}
+         "signals": (part_signals, 16), "preemption": (part_preemption, 2), "kills": (part_kills, 110)}
 
 
 def main() -> None:

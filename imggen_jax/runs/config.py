@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -176,13 +177,17 @@ def check_type(where: str, value, kind: type) -> None:
     """An integer is a float too, but a bool is no number, and a string is no sequence.
 
     Raises:
-      ConfigError: the value is of another type.
+      ConfigError: the value is of another type, or a number that nothing can be computed with.
     """
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     fits = fits and not (kind is Sequence and isinstance(value, str))
     if not fits and not (kind is float and type(value) is int):
         name = {Mapping: "section", Sequence: "list"}.get(kind, kind.__name__)
         raise ConfigError(f"{where} must be of type {name}, not {type(value).__name__} ({value!r})")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where} is {value}; it must be a finite number")
+    if isinstance(value, int) and not -2**63 <= value < 2**63:
+        raise ConfigError(f"{where} is {value}; it must fit into 64 bits")
 
 
 def _ranges(settings: Settings) -> None:
@@ -203,8 +208,18 @@ def _ranges(settings: Settings) -> None:
 
 
 def to_dict(config: ConfigDict | Mapping) -> dict:
-    """As plain nested dicts and lists, equal to what comes back from its JSON."""
+    """As plain nested dicts and lists, equal to what comes back from its JSON.
+
+    Raises:
+      ConfigError: naming a value that JSON has no word for, such as bytes.
+    """
     plain = config.to_dict() if isinstance(config, ConfigDict) else config
+    for key, value in flatten(plain).items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"config.{key} is of type {type(value).__name__} ({value!r:.100}); a config holds "
+                              "numbers, strings, True, False, lists and sections") from error
     return json.loads(json.dumps(plain))
 
 

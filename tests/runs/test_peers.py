@@ -1,4 +1,5 @@
-"""Two processes of one run: they save the same bits, one that is lost is named by the other, the restart goes on."""
+"""Two processes of one run, on streamed data: they end with the bits of one process, one that is lost is named by the
+other, the restart goes on."""
 import json
 import os
 import shutil
@@ -14,14 +15,18 @@ from imggen_jax.runs import peers
 GRACE = 60  # seconds, generous: the other one is to leave within one or two
 
 
+def with_devices(number):
+    """The environment of a process that has so many."""
+    return {**os.environ, "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={number}")}
+
+
 def start_two(config, workdir, *words):
     """A run of two processes with one device each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
     return [shell.start("--config", config, "--workdir", workdir, "--coordinator", address, "--processes", 2,
-                        "--process", i, *words, env={**os.environ, "XLA_FLAGS": flags}) for i in range(2)]
+                        "--process", i, *words, env=with_devices(1)) for i in range(2)]
 
 
 def ends(processes):
@@ -45,7 +50,8 @@ def wait_for(workdir, processes, lines):
 def run(tmp_path_factory):
     """Long enough to be interrupted, and once to its end."""
     folder = tmp_path_factory.mktemp("peers")
-    content = shell.config("vae", devices={"count": 0}, train={"images": 4_000}, ema={"halflife": 100},
+    content = shell.config("vae", data={"memory": "stream"}, devices={"count": 0}, train={"images": 4_000},
+                           ema={"halflife": 100},
                            log={"every": 80, "evaluate": 1_000, "show": 10_000, "save": 400, "keep": 2})
     config = shell.write_config(folder / "configs" / "two.py", content)
     codes, said = ends(start_two(config, folder / "whole"))
@@ -63,6 +69,17 @@ def resumed(run, workdir):
     codes, said = ends(start_two(run[0], workdir))
     assert codes == [0, 0], said
     assert sha(workdir) == sha(run[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", ["stream", "resident"])
+def test_two_processes_end_with_the_bits_of_one_with_two_devices(run, memory, tmp_path):
+    one = shell.start("--config", run[0], "--workdir", tmp_path / "run", f"--config.data.memory={memory}",
+                      env=with_devices(2))
+    codes, said = ends([one])
+    assert codes == [0], said
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["devices"].startswith("2 x")
+    assert sha(tmp_path / "run") == sha(run[1])
 
 
 @pytest.mark.slow
