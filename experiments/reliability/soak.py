@@ -213,7 +213,8 @@ def configuration(case: Case, folder: Path | None = None) -> dict:
         data |= {"name": "", "folder": str(folder), "split": "train", "test": ""}
     else:
         data["memory"] = {"resident": "resident", "streamed": "stream"}[case.source]
-    game = {"vae": {"latent": 3, "network": {**shipped["game"].get("network", {}), "widths": (4, 4), "hidden": 8}},
+    game = {"vae": {"latent": 3, "network": {**shipped["game"].get("network", {}), "widths": (4,), "blocks": (1,),
+                                                 "hidden": 8}},
             "gan": {"latent": 4, "generator": {**shipped["game"].get("generator", {}), "width": 4},
                     "discriminator": {**shipped["game"].get("discriminator", {}), "width": 4}}}[case.game]
     changes = {"data": data, "game": game, "train": {"images": IMAGES, "batch": BATCH}, "log": LINE,
@@ -725,7 +726,7 @@ def part_pictures(root: Path, chance: random.Random, number: int) -> dict:
                 wrong.append(f"block {block}, {name}: {fate}, {reason}")
             if not name.startswith("good"):
                 fates[fate] += 1
-                reasons[reason] += fate == "left out"
+                reasons.update([reason] if fate == "left out" else [])
         if not wrong:
             shutil.rmtree(folder), shutil.rmtree(root / f"ingested{block}")
     return {"pictures": sum(fates.values()), "fates": dict(fates), "reasons": dict(reasons),
@@ -1029,7 +1030,7 @@ def write_table(results: dict) -> None:
 
 PARTS = {"disk": (part_disk, 1), "lock": (part_lock, 4), "peers": (part_peers, 6),
          "checkpoints": (part_checkpoints, 200), "words": (part_words, 300), "pictures": (part_pictures, 1000),
-         "signals": (part_signals, 16), "preemption": (part_preemption, 2), "kills": (part_kills, 110)}
+         "signals": (part_signals, 16), "preemption": (part_preemption, 1), "kills": (part_kills, 110)}
 
 
 def main() -> None:
@@ -1044,7 +1045,15 @@ def main() -> None:
     args = parser.parse_args()
     os.environ |= ENVIRONMENT
     sys.path.insert(0, str(REPOSITORY))
-    from imggen_jax import api, main  # noqa: F401 - for the processes that are forked
+    # For the processes that are forked. None of these starts JAX or a thread of its own.
+    import grain  # noqa: F401
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
+    import tensorboardX  # noqa: F401
+    import tensorflow_datasets  # noqa: F401
+
+    from imggen_jax import api, main  # noqa: F401
+    from imggen_jax.games import gan, vae  # noqa: F401
     from imggen_jax.runs import train  # noqa: F401
 
     global chosen

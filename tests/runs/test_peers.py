@@ -50,7 +50,7 @@ def wait_for(workdir, processes, lines):
 def run(tmp_path_factory):
     """Long enough to be interrupted, and once to its end."""
     folder = tmp_path_factory.mktemp("peers")
-    content = shell.config("vae", data={"memory": "stream"}, devices={"count": 0}, train={"images": 4_000},
+    content = shell.config("vae", data={"memory": "stream"}, devices={"count": 0}, train={"images": 2_000},
                            ema={"halflife": 100},
                            log={"every": 80, "evaluate": 1_000, "show": 10_000, "save": 400, "keep": 2})
     config = shell.write_config(folder / "configs" / "two.py", content)
