@@ -91,7 +91,7 @@ class Process:
         self.waited = 0.0
         while self.poll() is None:
             begun = time.monotonic()
-            time.sleep(0.002)
+            time.sleep(0.005)
             self.waited += min(time.monotonic() - begun, 0.1)  # not the time in which the machine was suspended
             if self.waited > limit:
                 self.send(signal.SIGKILL)
@@ -350,10 +350,10 @@ def kill(runs: Runs, workdir: Path, moment: str, chance: random.Random, fresh: b
     wait = chance.uniform(*{"compile": (0, 1.0), "step": (0, 0.05), "save": (0, 0.02), "restore": (0.1, 1.2),
                             "ingest": (0, 1.0), "random": (0, usual)}[moment])
     while not arrived() and all(process.poll() is None for process in processes):
-        time.sleep(0.0005)
+        time.sleep(0.002)
     begun = time.monotonic()
     while time.monotonic() - begun < wait and all(process.poll() is None for process in processes):
-        time.sleep(0.0005)
+        time.sleep(0.002)
     if any(process.poll() is not None for process in processes):
         for process in processes:
             process.wait()
@@ -380,7 +380,7 @@ def part_kills(root: Path, chance: random.Random, number: int) -> dict:
         moments = itertools.cycle(offered)
         while sum(seen.values()) < share:
             workdir = runs.root / f"run{done}"
-            for _ in range(min(4, share - sum(seen.values()))):
+            for _ in range(min(5, share - sum(seen.values()))):
                 moment = next(moments)
                 if moment == "restore" and not any((workdir / "checkpoints").glob("[0-9]*")):
                     moment = "save"

@@ -214,11 +214,12 @@ def to_dict(config: ConfigDict | Mapping) -> dict:
       ConfigError: naming a value that JSON has no word for, such as bytes.
     """
     plain = config.to_dict() if isinstance(config, ConfigDict) else config
-    for key, value in flatten(plain).items():
+    values = flatten(plain, "config.") if isinstance(plain, Mapping) else {"what get_config returns": plain}
+    for key, value in values.items():
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"config.{key} is of type {type(value).__name__} ({value!r:.100}); a config holds "
+            raise ConfigError(f"{key} is of type {type(value).__name__} ({value!r:.100}); a config holds "
                               "numbers, strings, True, False, lists and sections") from error
     return json.loads(json.dumps(plain))
 

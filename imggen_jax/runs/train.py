@@ -95,8 +95,7 @@ def _train(config, workdir: Path, settings: Settings, chosen) -> Path:
     # A run that has a checkpoint needs the one that it started from no more.
     source = finetune.open_source(settings, workdir) if settings.init.workdir and latest is None else None
     settings = ingested(settings)
-    spec, train_set, test_set = _load_data(settings, source)
-    built = build(settings, spec)
+    spec, built, train_set, test_set = _load_data(settings, source)
     start = finetune.begin(settings, source, built, spec, train_set.label_names) if source else None
     try:
         # From here on the folder is a run, and is left in good order.
@@ -248,8 +247,8 @@ def ingested(settings: Settings) -> Settings:
 
 def _load_data(
     settings: Settings, source: Saved | None
-) -> tuple[Spec, data.Dataset | data.Streamed, data.Dataset | data.Streamed | None]:
-    """What the data decide, the pictures to train on, and those held out."""
+) -> tuple[Spec, Built, data.Dataset | data.Streamed, data.Dataset | data.Streamed | None]:
+    """What the data decide, what is built for it, the pictures to train on, and those held out."""
     wanted = settings.data
     common = dict(name=wanted.name, dir=wanted.dir, size=wanted.size, label=wanted.label, memory=wanted.memory)
     facts = data.peek(split=wanted.split, **common)
@@ -259,7 +258,7 @@ def _load_data(
         finetune.match(source, built, spec)
     if wanted.test:
         data.peek(split=wanted.test, **common)
-    return spec, data.open_dataset(split=wanted.split, **common), (
+    return spec, built, data.open_dataset(split=wanted.split, **common), (
         data.open_dataset(split=wanted.test, **common) if wanted.test else None)
 
 
