@@ -320,22 +320,29 @@ def saving(workdir: Path, left: set[str]) -> bool:
     return any(path.name not in left for path in (workdir / "checkpoints").glob("*.partial"))
 
 
+def ingesting(workdir: Path) -> bool:
+    """Whether a folder of pictures is half ingested; what is needed for that is removed at the end."""
+    return any(workdir.with_name(f"{workdir.name}-data").glob("folders/.ingest/*/work.sqlite"))
+
+
 def observe(workdir: Path, processes: list[Process], lines: int, resumed: bool, left: set[str]) -> str:
     """What a run is doing, seen from outside."""
+    if ingesting(workdir):
+        return "ingest"
     if saving(workdir, left):
         return "save"
     if resumed and "Resuming" not in processes[0].said():
         return "restore"  # or before it: the start of a run that is taken up again
     if not (workdir / "config.json").exists():
-        ingested = workdir.with_name(f"{workdir.name}-data")
-        return "ingest" if (ingested / "folders").exists() else "start"
+        return "start"
     return "compile" if lines_of(workdir) <= lines else "step"
 
 
 def kill(runs: Runs, workdir: Path, moment: str, chance: random.Random, fresh: bool, usual: float) -> str | None:
     """Start a run and kill -9 all of its processes, or one of two, at a moment; None if it was quicker."""
     resumed, lines = any((workdir / "checkpoints").glob("[0-9]*")), lines_of(workdir)
-    data = workdir.with_name(f"{workdir.name}-data")
+    if moment == "ingest":  # anew, as by someone who cleared the cache
+        shutil.rmtree(workdir.with_name(f"{workdir.name}-data"), ignore_errors=True)
     left = {path.name for path in (workdir / "checkpoints").glob("*.partial")}
     processes = runs.start(workdir, fresh=fresh, cold=moment == "compile")
     more = lines + chance.randint(1, 6)
@@ -344,11 +351,11 @@ def kill(runs: Runs, workdir: Path, moment: str, chance: random.Random, fresh: b
         "step": lambda: lines_of(workdir) >= more,
         "save": lambda: saving(workdir, left),
         "restore": lambda: True,
-        "ingest": lambda: (data / "folders").exists(),
+        "ingest": lambda: ingesting(workdir),
         "random": lambda: True,
     }[moment]
     wait = chance.uniform(*{"compile": (0, 1.0), "step": (0, 0.05), "save": (0, 0.02), "restore": (0.1, 1.2),
-                            "ingest": (0, 1.0), "random": (0, usual)}[moment])
+                            "ingest": (0, 0.3), "random": (0, usual)}[moment])
     while not arrived() and all(process.poll() is None for process in processes):
         time.sleep(0.002)
     begun = time.monotonic()
