@@ -1,11 +1,11 @@
 """Does the measure of balance see the skew of the data that a generator was trained on?
 
     python experiments/balance/balance.py draw
-    python experiments/balance/balance.py train --runs runs/balance
-    python experiments/balance/balance.py collect --runs runs/balance
+    python experiments/balance/balance.py train --skewed runs/avatars_skewed
+    python experiments/balance/balance.py collect --skewed runs/avatars_skewed --even runs/avatars_vae
 
-`draw` makes 20,000 faces whose skin tones, expressions and glasses are skewed; `train` one VAE on them and one on the
-even ones; `collect` writes results.json and the charts beside this file.
+`draw` makes 20,000 faces whose skin tones, expressions and glasses are skewed; `train` a VAE on them; `collect` asks it,
+and one that was trained on even faces, and writes results.json and the charts beside this file.
 """
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 PICTURES = 10_000
 SKEW = {"skin_tone": (40, 25, 15, 10, 6, 4), "expression": (60, 25, 5, 5, 5), "glasses": (90, 5, 5)}  # percent
-DATA = {"even": "avatars/32x32", "skewed": "avatars/skewed"}
 
 
 def draw() -> None:
@@ -37,21 +36,19 @@ def draw() -> None:
     print(builder.data_dir)
 
 
-def train(runs: Path) -> None:
-    for name, dataset in DATA.items():
-        command = [sys.executable, "-m", "imggen_jax.main", "--config=configs/avatars_vae.py",
-                   f"--workdir={runs / name}", f"--config.data.name={dataset}", "--config.train.images=100000",
-                   "--config.score.every=0"]
-        subprocess.run(command, cwd=REPOSITORY, check=True)
+def train(workdir: Path) -> None:
+    command = [sys.executable, "-m", "imggen_jax.main", "--config=configs/avatars_vae.py", f"--workdir={workdir}",
+               "--config.data.name=avatars/skewed", "--config.train.images=100000", "--config.score.every=0"]
+    subprocess.run(command, cwd=REPOSITORY, check=True)
 
 
-def collect(runs: Path) -> None:
+def collect(skewed: Path, even: Path) -> None:
     """Each generator's shares, beside those of its own data and beside even ones."""
     results = {}
-    for name in DATA:
-        found = imggen_jax.evaluate(runs / name, num=PICTURES, also=("balance",))["balance"]
+    for name, workdir in (("even", even), ("skewed", skewed)):
+        found = imggen_jax.evaluate(workdir, num=PICTURES, also=("balance",))["balance"]
         shutil.copy(found["chart"], HERE / f"{name}.png")
-        results[name] = {}
+        results[name] = {"truncations": found["truncations"]}
         for attribute, one in found["attributes"].items():
             full = one["generated"][-1]  # truncation 1
             made = np.array([share["value"] for share in full["shares"]])
@@ -60,7 +57,6 @@ def collect(runs: Path) -> None:
                 "to_its_data": round(full["total_variation"], 4), "by_chance": round(full["by_chance"], 4),
                 "to_even": round(float(0.5 * np.abs(made - 1 / len(made)).sum()), 4),
                 "by_truncation": [round(each["total_variation"], 4) for each in one["generated"]]}
-        results[name]["truncations"] = found["truncations"]
     results["skew_of_the_data"] = {name: round(0.5 * sum(abs(w / sum(weights) - 1 / len(weights)) for w in weights), 4)
                                    for name, weights in SKEW.items()}
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
@@ -70,9 +66,16 @@ def collect(runs: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("draw", "train", "collect"))
-    parser.add_argument("--runs", type=Path, default=Path("runs/balance"), help="folder of the two runs")
+    parser.add_argument("--skewed", type=Path, default=Path("runs/avatars_skewed"), help="the run on skewed faces")
+    parser.add_argument("--even", type=Path, default=Path("runs/avatars_vae"), help="a run on even faces")
     args = parser.parse_args()
-    draw() if args.what == "draw" else (train if args.what == "train" else collect)(args.runs)
+    match args.what:
+        case "draw":
+            draw()
+        case "train":
+            train(args.skewed)
+        case "collect":
+            collect(args.skewed, args.even)
 
 
 if __name__ == "__main__":

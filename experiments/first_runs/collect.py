@@ -1,6 +1,8 @@
 """Gathers finished runs into this folder: results.json, the last grids, and the banner of the project's README.
 
     python experiments/first_runs/collect.py runs/avatars_vae runs/avatars_gan runs/mnist_vae ...
+
+Runs that are not named stay as they were.
 """
 import json
 import sys
@@ -55,7 +57,10 @@ def banner(vae: Path, gan: Path) -> None:
 
 
 def main(workdirs: list[Path]) -> None:
-    (HERE / "results.json").write_text(json.dumps([facts(workdir) for workdir in workdirs], indent=2) + "\n")
+    path = HERE / "results.json"
+    results = {one["run"]: one for one in json.loads(path.read_text())} if path.exists() else {}
+    results |= {workdir.name: facts(workdir) for workdir in workdirs}
+    path.write_text(json.dumps(list(results.values()), indent=2) + "\n")
     for workdir in workdirs:
         copy_pictures(workdir)
     named = {workdir.name: workdir for workdir in workdirs}
