@@ -63,7 +63,7 @@ class Process:
         self._code = None
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             if fresh:
-                self._popen = subprocess.Popen([sys.executable, "-m", "imggen_jax.main", *self.words], cwd=REPOSITORY,
+                self._popen = subprocess.Popen([sys.executable, "-m", "imggen_jax.main", *self.words],
                                                env=environment, stdout=out, stderr=err)
                 self.pid = self._popen.pid
             else:
@@ -1054,6 +1054,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results.json", help="what is not run stays in it")
     parser.add_argument("--root", type=Path, help="where to work (default: a temporary folder)")
     args = parser.parse_args()
+    above, out = Path(args.root or tempfile.gettempdir()).absolute(), args.out.absolute()
     os.environ |= ENVIRONMENT
     sys.path.insert(0, str(REPOSITORY))
     # For the processes that are forked. None of these starts JAX or a thread of its own.
@@ -1072,23 +1073,25 @@ def main() -> None:
     failed = False
     for part in args.parts:
         work, number = PARTS[part]
-        root = Path(tempfile.mkdtemp(prefix=f"soak-{part}-", dir=args.root))
+        root = Path(tempfile.mkdtemp(prefix=f"soak-{part}-", dir=above))
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(root / "compiled")
+        os.chdir(root)  # odd words may name folders to write to
         begun = time.monotonic()
         result = work(root, random.Random(f"{part} {args.seed}"), max(1, round(number * args.scale)))
         result |= {"seeds": [args.seed], "minutes": round((time.monotonic() - begun) / 60, 1)}
-        with open(args.out, "a+") as file:  # other parts may be running beside this one
+        with open(out, "a+") as file:  # other parts may be running beside this one
             fcntl.lockf(file, fcntl.LOCK_EX)
             file.seek(0)
             results = json.loads(file.read() or "{}")
             results[part] = merge(results[part], result) if args.add and part in results else result
             file.truncate(0)
             file.write(json.dumps(results, indent=2) + "\n")
-        if args.out.parent == HERE:
+        if out.parent == HERE:
             write_table(results)
         print(part, json.dumps(result, indent=2), flush=True)
         failed |= bool(result["wrong"])
         if not result["wrong"]:
+            os.chdir(above)
             shutil.rmtree(root, ignore_errors=True)
     sys.exit(failed)
 
