@@ -4,8 +4,8 @@
     python experiments/balance/balance.py train --skewed runs/avatars_skewed
     python experiments/balance/balance.py collect --skewed runs/avatars_skewed --even runs/avatars_vae
 
-`draw` makes 20,000 faces whose skin tones, expressions and glasses are skewed; `train` a VAE on them; `collect` asks it,
-and one that was trained on even faces, and writes results.json and the charts beside this file.
+`draw` makes 20,000 faces whose skin tones, expressions and glasses are skewed; `train` a VAE on them; `collect` asks
+it, and one that was trained on even faces, and writes results.json and the charts beside this file.
 """
 from __future__ import annotations
 
