@@ -2,7 +2,7 @@
 
     python experiments/editing/measure.py runs/avatars_vae runs/avatars_gan
 
-Writes results.json, tables.md and the pictures of this folder.
+Writes results.json, tables.md and the pictures of this folder. Runs that are not named stay as they were.
 """
 import json
 import sys
@@ -147,7 +147,8 @@ def mark(share: float) -> str:
 
 
 def main(workdirs: list[Path]) -> None:
-    results = {}
+    path = HERE / "results.json"
+    results = json.loads(path.read_text()) if path.exists() else {}  # runs that are not named stay as they were
     for workdir in workdirs:
         model = imggen_jax.load(workdir)
         labeller = learning.labeller_of(model)
@@ -168,7 +169,7 @@ def main(workdirs: list[Path]) -> None:
             "speed": speed(model),
         }
         draw(model, genes, labeller, workdir.name, test)
-        (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        path.write_text(json.dumps(results, indent=1) + "\n")
         (HERE / "tables.md").write_text(tables(results))
         print(json.dumps({key: results[workdir.name][key] for key in ("interpolate", "project", "speed")}, indent=1))
 
