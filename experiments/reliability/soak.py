@@ -162,13 +162,21 @@ class Answer(NamedTuple):
     code: int
     out: str
     err: str
-    seconds: float
+    seconds: float  # but for those in which the process was ready and other programs had the cores
+
+
+def kept_waiting() -> float:
+    """Seconds that this process has been ready to run and was not, where the kernel counts them."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 def ask(words: list) -> Answer:
     """A command line in this process, which has been forked for it. An exception that comes through is a traceback."""
     out, err = io.StringIO(), io.StringIO()
-    begun = time.monotonic()
+    begun = time.monotonic() - kept_waiting()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         signal.alarm(GIVE_UP)
@@ -179,7 +187,7 @@ def ask(words: list) -> Answer:
             traceback.print_exc()
         finally:
             signal.alarm(0)
-    return Answer(code, out.getvalue(), err.getvalue(), time.monotonic() - begun)
+    return Answer(code, out.getvalue(), err.getvalue(), time.monotonic() - kept_waiting() - begun)
 
 
 def fault(answer: Answer) -> str:
@@ -981,8 +989,8 @@ def part_lock(root: Path, chance: random.Random, number: int) -> dict:
 # -------------------------------------------------------------------------------------------------------------- table
 
 
-def _words(counts: dict) -> str:
-    return ", ".join(f"{number} {name}" for name, number in sorted(counts.items(), key=lambda item: -item[1]))
+def _words(counts: dict, between: str = ", ") -> str:
+    return between.join(f"{number} {name}" for name, number in sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def rows(results: dict) -> list[tuple[str, str, str]]:
@@ -994,7 +1002,7 @@ def rows(results: dict) -> list[tuple[str, str, str]]:
                 what = f"{result['kills']} kills with -9 in {result['runs']} runs: {_words(result['moments'])}"
                 how = f"{result['as_the_twin']} of {result['runs']} runs end as their twin"
             case "checkpoints":
-                what, how = f"{result['checkpoints']} times damaged checkpoints", _words(result["outcomes"])
+                what, how = f"{result['checkpoints']} times damaged checkpoints", _words(result["outcomes"], "; ")
             case "words":
                 codes = {f"with code {code}": number for code, number in result["codes"].items()}
                 what = f"{result['command_lines']} mutated configs and command lines"
