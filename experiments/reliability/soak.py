@@ -222,7 +222,7 @@ def configuration(case: Case, folder: Path | None = None) -> dict:
     else:
         data["memory"] = {"resident": "resident", "streamed": "stream"}[case.source]
     game = {"vae": {"latent": 3, "network": {**shipped["game"].get("network", {}), "widths": (4,), "blocks": (1,),
-                                                 "hidden": 8}},
+                                                 "hidden": 8, "dense_blocks": 1}},
             "gan": {"latent": 4, "generator": {**shipped["game"].get("generator", {}), "width": 4},
                     "discriminator": {**shipped["game"].get("discriminator", {}), "width": 4}}}[case.game]
     changes = {"data": data, "game": game, "train": {"images": IMAGES, "batch": BATCH}, "log": LINE,
