@@ -155,8 +155,8 @@ def _genes_flags(parser):
     parser.add_argument("--labels", metavar="A,B", help="the dataset's labels to learn (default: all)")
     parser.add_argument("--samples", type=int, default=8000, metavar="N",
                         help="of the model's own pictures to learn from (default: 8000)")
-    parser.add_argument("--faces", type=int, default=500, metavar="N",
-                        help="random pictures on which genes are measured (default: 500)")
+    parser.add_argument("--faces", type=int, default=200, metavar="N",
+                        help="random pictures on which genes are measured (default: 200)")
 
 
 def _genes(args):

@@ -239,7 +239,7 @@ def _move(model: Model, points: Points, name: str, amount: float | None, genes: 
     if amount is None:
         if attribute is None:
             raise RunError(f"gene {name} has no goal; say how far to go, as in --gene {name}:+1.5")
-        return goals.seek(model, genes.guide, points, *name.split("=", 1))
+        return goals.seek(model, genes.guide, points, *name.split("=", 1), attribute.directions[value])
     if not np.isfinite(amount) or abs(amount) > FURTHEST:
         raise RunError(f"gene {name} is to go {amount:g}; give a number from -{FURTHEST:g} to {FURTHEST:g}")
     direction = genes.directions[name] if attribute is None else attribute.directions[value]

@@ -4,7 +4,7 @@ A slider is a straight line. But where a value's region of the space is curved, 
 and more so the farther it goes. To reach a value ("hair_colour=blue", without an amount) the latent therefore descends
 the cross-entropy of what a classifier sees with the wish, through the generator's own pictures, while a divergence
 holds every other attribute where it was (in the spirit of StyleFlow, Abdal et al., arXiv 2008.02401, which flows along
-attributes). The classifier that leads is not the one that judges: it was trained from another seed.
+attributes), and the pixels' change is held small. The classifier that leads is not the one that judges: it was trained from another seed.
 """
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from imggen_jax.api import Model
 from imggen_jax.editing.space import BLOCK, Points, functions, space
 
 STEPS, RATE = 50, 0.15   # of Adam, in standard deviations of the prior
-KEEP = 3.0               # weight of what is to stay, beside that of the wish
+TRIED = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)  # standard deviations along the gene, where the way may begin
+KEEP = 0.5               # weight of what is to stay, beside that of the wish
 NEAR = 0.02              # weight of the squared way
+PIXELS = 10.0            # weight of the mean squared change of pixels
 
 
-def seek(model: Model, guide, points: Points, attribute: str, value: str) -> Points:
+def seek(model: Model, guide, points: Points, attribute: str, value: str, direction: np.ndarray) -> Points:
     """Latents led to a value of an attribute, the others held; their number is no part of the program.
 
     Args:
@@ -32,6 +34,7 @@ def seek(model: Model, guide, points: Points, attribute: str, value: str) -> Poi
       guide: the classifier that leads, `runs.classifier.Labeller`.
       points: n latents.
       attribute, value: of those that the guide knows.
+      direction: float [D], of the gene, in whitened coordinates.
 
     Returns:
       Points of n latents; labels stay.
@@ -47,37 +50,50 @@ def seek(model: Model, guide, points: Points, attribute: str, value: str) -> Poi
         rows = np.minimum(np.arange(start, start + BLOCK), len(points.w) - 1)
         block = points.take(rows)
         found.append(np.asarray(lead(weights, eyes, there.mean, there.spread, there.whiten, block.w, block.labels,
-                                     place, target)))
+                                     place, target, direction)))
     return Points(np.concatenate(found)[:len(points.w)], points.labels)
 
 
 @functools.lru_cache(maxsize=8)
 def _leader(paint: Callable, logits: Callable) -> Callable:
-    """A compiled function of weights, the guide's weights, a space, latents [BLOCK,D], their labels, and the goal."""
+    """A compiled function of weights, the guide's weights, a space, latents [BLOCK,D], their labels, and the goal.
+
+    What the classifier sees has no slope towards a value that is far away, so the way begins at the best place along
+    the gene's straight line.
+    """
     adam = optax.adam(optax.cosine_decay_schedule(RATE, STEPS, 0.1))
 
     @jax.jit
-    def lead(weights, eyes, mean, spread, whiten, w, labels, place, target):
-        def see(u):  # log-probabilities of each attribute's values, a list of [BLOCK,values]
-            return [jax.nn.log_softmax(each) for each in logits(eyes, paint(weights, mean + u @ spread, labels))]
+    def lead(weights, eyes, mean, spread, whiten, w, labels, place, target, direction):
+        def picture(u):
+            return paint(weights, mean + u @ spread, labels)
+
+        def see(images):  # log-probabilities of each attribute's values, a list of [BLOCK,values]
+            return [jax.nn.log_softmax(each) for each in logits(eyes, images)]
 
         start = (w - mean) @ whiten
-        before = see(start)
+        original = picture(start)
+        before = see(original)
 
-        def objective(u):
-            after = see(u)
+        def objective(u):  # float32 [BLOCK]
+            images = picture(u)
+            after = see(images)
             wish = -jnp.take(jnp.concatenate(after, axis=-1), target, axis=-1)
             moved = jnp.stack([jnp.sum(jnp.exp(p) * (p - q), axis=-1) for p, q in zip(before, after)])  # [K,BLOCK]
             others = jnp.arange(len(before))[:, None] != place
-            return jnp.sum(wish + KEEP * jnp.sum(jnp.where(others, moved, 0), axis=0)
-                           + NEAR * jnp.sum(jnp.square(u - start), axis=-1))
+            return (wish + KEEP * jnp.sum(jnp.where(others, moved, 0), axis=0)
+                    + NEAR * jnp.sum(jnp.square(u - start), axis=-1)
+                    + PIXELS * jnp.mean(jnp.square(images - original), axis=(1, 2, 3)))
 
         def step(carry, _):
             u, state = carry
-            updates, state = adam.update(jax.grad(objective)(u), state)
+            updates, state = adam.update(jax.grad(lambda u: jnp.sum(objective(u)))(u), state)
             return (optax.apply_updates(u, updates), state), None
 
-        u = jax.lax.scan(step, (start, adam.init(start)), None, length=STEPS)[0][0]
+        tried = jnp.stack([start + far * direction for far in TRIED])
+        best = jnp.argmin(jax.lax.map(objective, tried), axis=0)
+        u = jnp.take_along_axis(tried, best[None, :, None], axis=0)[0]
+        u = jax.lax.scan(step, (u, adam.init(u)), None, length=STEPS)[0][0]
         return (mean + u @ spread).astype(jnp.float32)
 
     return lead
