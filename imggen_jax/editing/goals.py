@@ -4,7 +4,8 @@ A slider is a straight line. But where a value's region of the space is curved, 
 and more so the farther it goes. To reach a value ("hair_colour=blue", without an amount) the latent therefore descends
 the cross-entropy of what a classifier sees with the wish, through the generator's own pictures, while a divergence
 holds every other attribute where it was (in the spirit of StyleFlow, Abdal et al., arXiv 2008.02401, which flows along
-attributes), and the pixels' change is held small. The classifier that leads is not the one that judges: it was trained from another seed.
+attributes), and the change of pixels is held small. The classifier that leads is not the one that judges: it was
+trained from another seed.
 """
 from __future__ import annotations
 
