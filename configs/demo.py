@@ -12,6 +12,7 @@ from configs.avatars_vae import get_config as parent
 def get_config() -> ConfigDict:
     config = parent()
     config.train.images = 100_000
+    config.game.network.hidden, config.game.network.dense_blocks, config.game.beta = 384, 1, 1.0
     config.log.show = config.log.save = 25_000
     config.score.every = 0  # the classifier that scores need takes minutes to train
     return config
