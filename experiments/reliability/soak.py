@@ -872,8 +872,9 @@ def part_preemption(root: Path, chance: random.Random, number: int) -> dict:
         shipped = runpy.run_path(str(REPOSITORY / "configs" / f"avatars_{game}.py"))["get_config"]().to_dict()
         call = shipped["train"]["batch"] * shipped["devices"]["steps_per_call"]
         every = {name: call for name in ("every", "evaluate", "show")}
-        content = {**shipped, "train": {**shipped["train"], "images": 2 * call},
-                   "log": {**shipped["log"], **every, "save": 2 * call}, "score": {**shipped["score"], "every": 0}}
+        length = 12 * call  # so long that the signal comes before the end
+        content = {**shipped, "train": {**shipped["train"], "images": length},
+                   "log": {**shipped["log"], **every, "save": length}, "score": {**shipped["score"], "every": 0}}
         runs.config, runs.flags = write_config(runs.root / "configs" / "full.py", content), ""
         twin = runs.twin()
         for i in range(number):
