@@ -40,7 +40,8 @@ def share(count: int, number: int) -> Share:
     p, z2 = count / number, CONFIDENCE**2
     middle = (p + z2 / (2 * number)) / (1 + z2 / number)
     reach = CONFIDENCE / (1 + z2 / number) * math.sqrt(p * (1 - p) / number + z2 / (4 * number**2))
-    return Share(p, max(0.0, middle - reach), min(1.0, middle + reach))
+    # At 0 and at 1 a bound is the share itself, which rounding would pass by a little.
+    return Share(p, min(p, max(0.0, middle - reach)), max(p, min(1.0, middle + reach)))
 
 
 def shares(labels: np.ndarray, classes: int) -> list[Share]:

@@ -16,6 +16,13 @@ def test_modes_and_kl_of_known_shares():
     assert counts.modes(np.array([0, 1]), 2, np.array([1.0, 0.0])).kl == math.inf
 
 
+def test_an_interval_holds_its_share_at_either_end():
+    for number in (100, 500, 1000, 2000, 5000, 10_000):
+        for count in (0, number):
+            one = counts.share(count, number)
+            assert one.low <= one.value <= one.high
+
+
 def test_intervals_hold_the_truth_as_often_as_they_say():
     rng = np.random.default_rng(0)
     for p, number in ((0.5, 40), (0.05, 200)):
