@@ -68,7 +68,7 @@ def data_copying(
     if not counted:
         return data_copying(train, held_out, fake, cells=1, seed=seed)
     nearer = float(np.mean(near_fake < near_held_out.min()))
-    return Copying(total / weight, nearer, counted, nearest, np.sqrt(near_fake))
+    return Copying(float(total / weight), nearer, counted, nearest, np.sqrt(near_fake))
 
 
 def mann_whitney(a: np.ndarray, b: np.ndarray) -> float:

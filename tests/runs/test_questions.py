@@ -1,4 +1,5 @@
 """Further questions to a run, asked of models whose answers are known."""
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,7 +31,8 @@ def model(sample, classes=0):
 
 
 def ask(name, *given, num=200, tmp_path=None):
-    return questions.ASK[name](*given, num=num, seed=0, samples=10, out=tmp_path)
+    found = questions.ASK[name](*given, num=num, seed=0, samples=10, out=tmp_path)
+    return json.loads(json.dumps(found, allow_nan=False))  # as `evaluate --json` prints it
 
 
 @pytest.fixture
