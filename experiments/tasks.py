@@ -78,6 +78,7 @@ def main(name: str, workdirs: Sequence[Path]) -> None:
     for workdir in workdirs:
         runs.append(answer(task, workdir))
         print(json.dumps(runs[-1]), flush=True)
+    folder.mkdir(exist_ok=True)
     results = {"summary": summary(task, runs), "runs": runs}
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     images = imggen_jax.load(workdirs[0]).sample(8 * task.columns, seed=0)
