@@ -194,7 +194,8 @@ def components(model: Model, number: int = UNSUPERVISED, samples: int = 1024) ->
     # The scores of pictures on components are the eigenvectors of their Gram matrix, which is small.
     _, scores = np.linalg.eigh(pictures @ pictures.T)
     scores = scores[:, ::-1][:, :min(number, there.size)]
-    return _named("pca", (scores / scores.std(0)).T @ w / len(w), number)
+    scores = scores / np.maximum(scores.std(0), 1e-9)  # pictures that are all alike have components without any spread
+    return _named("pca", scores.T @ w / len(w), number)
 
 
 def _named(kind: str, vectors: np.ndarray, number: int) -> dict[str, np.ndarray]:
