@@ -19,12 +19,15 @@ import optax
 
 from imggen_jax.api import Model
 from imggen_jax.editing.space import BLOCK, Points, functions, space
+from imggen_jax.game import Classifier
+from imggen_jax.runs.classifier import look
 
 STEPS, RATE = 50, 0.15   # of Adam, in standard deviations of the prior
 TRIED = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)  # standard deviations along the gene, where the way may begin
 KEEP = 0.5               # weight of what is to stay, beside that of the wish
 NEAR = 0.02              # weight of the squared way
 PIXELS = 10.0            # weight of the mean squared change of pixels
+SHIFT, GRAIN = 1 / 16, 0.1  # of what the classifier is shown: shifted by up to that share of the side, with such noise
 
 
 def seek(model: Model, guide, points: Points, attribute: str, value: str, direction: np.ndarray) -> Points:
@@ -44,7 +47,7 @@ def seek(model: Model, guide, points: Points, attribute: str, value: str, direct
     sizes = tuple(len(values) for values in guide.values)
     target = sum(sizes[:place]) + guide.values[place].index(value)
     there = space(model)
-    lead = _leader(functions(model.game, model.spec).paint, guide.classifier.logits)
+    lead = _leader(functions(model.game, model.spec).paint, guide.classifier)
     weights, eyes = jax.device_put((model.weights, guide.weights), jax.local_devices()[0])
     found = []
     for start in range(0, len(points.w), BLOCK):
@@ -56,7 +59,7 @@ def seek(model: Model, guide, points: Points, attribute: str, value: str, direct
 
 
 @functools.lru_cache(maxsize=8)
-def _leader(paint: Callable, logits: Callable) -> Callable:
+def _leader(paint: Callable, classifier: Classifier) -> Callable:
     """A compiled function of weights, the guide's weights, a space, latents [BLOCK,D], their labels, and the goal.
 
     What the classifier sees has no slope towards a value that is far away, so the way begins at the best place along
@@ -70,15 +73,15 @@ def _leader(paint: Callable, logits: Callable) -> Callable:
             return paint(weights, mean + u @ spread, labels)
 
         def see(images):  # log-probabilities of each attribute's values, a list of [BLOCK,values]
-            return [jax.nn.log_softmax(each) for each in logits(eyes, images)]
+            return [jax.nn.log_softmax(each) for each in classifier.logits(eyes, images)]
 
         start = (w - mean) @ whiten
         original = picture(start)
-        before = see(original)
+        before = look(classifier, eyes, original)
 
-        def objective(u):  # float32 [BLOCK]
+        def objective(u, change=lambda images: images):  # float32 [BLOCK]
             images = picture(u)
-            after = see(images)
+            after = see(change(images))
             wish = -jnp.take(jnp.concatenate(after, axis=-1), target, axis=-1)
             moved = jnp.stack([jnp.sum(jnp.exp(p) * (p - q), axis=-1) for p, q in zip(before, after)])  # [K,BLOCK]
             others = jnp.arange(len(before))[:, None] != place
@@ -86,15 +89,30 @@ def _leader(paint: Callable, logits: Callable) -> Callable:
                     + NEAR * jnp.sum(jnp.square(u - start), axis=-1)
                     + PIXELS * jnp.mean(jnp.square(images - original), axis=(1, 2, 3)))
 
-        def step(carry, _):
+        def step(carry, key):
             u, state = carry
-            updates, state = adam.update(jax.grad(lambda u: jnp.sum(objective(u)))(u), state)
+            updates, state = adam.update(jax.grad(lambda u: jnp.sum(objective(u, _disturb(key))))(u), state)
             return (optax.apply_updates(u, updates), state), None
 
         tried = jnp.stack([start + far * direction for far in TRIED])
         best = jnp.argmin(jax.lax.map(objective, tried), axis=0)
         u = jnp.take_along_axis(tried, best[None, :, None], axis=0)[0]
-        u = jax.lax.scan(step, (u, adam.init(u)), None, length=STEPS)[0][0]
+        u = jax.lax.scan(step, (u, adam.init(u)), jax.random.split(jax.random.key(0), STEPS))[0][0]
         return (mean + u @ spread).astype(jnp.float32)
 
     return lead
+
+
+def _disturb(key) -> Callable:
+    """Pictures [n,S,S,C] -> the same, all moved by a few pixels, with noise: what convinces a classifier of these
+    convinces others too (expectation over transformations, Athalye et al., arXiv 1707.07397)."""
+    place, noise = jax.random.split(key)
+
+    def change(images):
+        far = max(1, round(images.shape[1] * SHIFT))
+        padded = jnp.pad(images, ((0, 0), (far, far), (far, far), (0, 0)))
+        down, right = jax.random.randint(place, (2,), 0, 2 * far + 1)
+        moved = jax.lax.dynamic_slice(padded, (0, down, right, 0), images.shape)
+        return moved + GRAIN * jax.random.normal(noise, images.shape)
+
+    return change

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tqdm
 
@@ -65,7 +66,7 @@ class Labeller(NamedTuple):
         return self.space.sha256
 
     def logits(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
-        """uint8 [n,S,S,C] -> for each label float32 [n,values]."""
+        """uint8 [n,S,S,C] -> for each label float32 [n,values], the logarithms of their probabilities."""
         answers = list(features.stream(self.space._replace(apply=_answers(self.classifier)), [images]))
         joined = np.concatenate([answer.vectors for answer in answers])
         return tuple(np.split(joined, np.cumsum([len(one) for one in self.values])[:-1], axis=-1))
@@ -179,9 +180,34 @@ def _vectors(classifier: Classifier) -> Callable:
 @functools.lru_cache(maxsize=8)
 def _answers(classifier: Classifier) -> Callable:
     def apply(weights, images):
-        return jax.numpy.concatenate(classifier.logits(weights, augment.to_float(images)), axis=-1), None
+        return jnp.concatenate(look(classifier, weights, augment.to_float(images)), axis=-1), None
 
     return apply
+
+
+def look(classifier: Classifier, weights: PyTree, images: jax.Array) -> list[jax.Array]:
+    """What a classifier makes of pictures when it looks five times: at each one, and at it moved along the diagonals.
+
+    The mean of the five probabilities is right more often than any of them, since it learnt from moved pictures.
+
+    Args:
+      classifier, weights: of a labeller.
+      images: float32 [n,S,S,C] in [-1,1].
+
+    Returns:
+      For each label the logarithm of the mean probabilities, float32 [n,values].
+    """
+    far = max(1, images.shape[1] // 16)
+    shown = [images, *(_moved(images, down, right) for down in (-far, far) for right in (-far, far))]
+    each = [[jax.nn.softmax(label) for label in classifier.logits(weights, copy)] for copy in shown]
+    return [jnp.log(sum(copies) / len(shown) + 1e-9) for copies in zip(*each)]
+
+
+def _moved(images: jax.Array, down: int, right: int) -> jax.Array:
+    """Pictures [n,S,S,C] moved by so many pixels, zeros coming in, as the augmentation does."""
+    side = images.shape[1]
+    padded = jnp.pad(images, ((0, 0), (max(down, 0), max(-down, 0)), (max(right, 0), max(-right, 0)), (0, 0)))
+    return padded[:, max(-down, 0):max(-down, 0) + side, max(-right, 0):max(-right, 0) + side]
 
 
 def fit(spec: Spec, read: Callable, labels: np.ndarray, recipe: Mapping, title: str) -> PyTree:
