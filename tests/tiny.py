@@ -46,12 +46,13 @@ def _gan(spec: Spec) -> dict:
              "expansion": 2}
     plain = {**dcgan, "r1": 0.0, "r2": 0.0, "augment": ()}
     bare = {"name": "dcgan", "width": 4, "norm": "none"}
+    decoder = _vae(spec)["gaussian"]["network"]
     return {
         "dcgan": dcgan,
         "r3gan": {**dcgan, "generator": r3gan, "discriminator": r3gan, "augment": ()},
         "non_saturating": {**plain, "generator": bare, "loss": "non_saturating", "r1": 1.0},
         "hinge": {**plain, "loss": "hinge", "mapping": 2},
-        "wasserstein": {**plain, "generator": bare, "loss": "wasserstein", "gradient_penalty": 10.0,
+        "wasserstein": {**plain, "latent": 3, "generator": decoder, "loss": "wasserstein", "gradient_penalty": 10.0,
                         "critic_moves": 2},
     }
 

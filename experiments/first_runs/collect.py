@@ -1,6 +1,6 @@
 """Gathers finished runs into this folder: results.json, the last grids, and the banner of the project's README.
 
-    python experiments/first_runs/collect.py runs/avatars_vae runs/avatars_gan runs/mnist_vae ...
+    python experiments/first_runs/collect.py runs/avatars_vae runs/avatars_vae_gan runs/mnist_vae ...
 
 Runs that are not named stay as they were.
 """
@@ -64,8 +64,8 @@ def main(workdirs: list[Path]) -> None:
     for workdir in workdirs:
         copy_pictures(workdir)
     named = {workdir.name: workdir for workdir in workdirs}
-    if {"avatars_vae", "avatars_gan"} <= set(named):
-        banner(named["avatars_vae"], named["avatars_gan"])
+    if {"avatars_vae", "avatars_vae_gan"} <= set(named):
+        banner(named["avatars_vae"], named["avatars_vae_gan"])
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from imggen_jax import losses
 from imggen_jax.game import Game, Generator, Spec
 from imggen_jax.nets import mapping as nets_mapping
 
+# A generator may start as the decoder of a trained VAE: nets/vae.py, without a mapping network.
+INHERITS = {"vae": {"vae.decoder": "generator.synthesis"}}
 LOSSES = ("non_saturating", "hinge", "wasserstein", "relativistic")
 
 

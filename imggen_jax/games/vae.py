@@ -180,4 +180,4 @@ def make(
 def _networks(spec: Spec, dtype, latent: int, outputs: int, *, name: str, **keys):
     module = importlib.import_module(f"imggen_jax.nets.{name}")
     encoder = module.Encoder(**spec._asdict(), latent=latent, dtype=dtype, **keys)
-    return encoder, module.Decoder(size=spec.size, classes=spec.classes, outputs=outputs, dtype=dtype, **keys)
+    return encoder, module.Decoder(size=spec.size, channels=outputs, classes=spec.classes, dtype=dtype, **keys)

@@ -108,16 +108,16 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent to `outputs` numbers per pixel: the encoder backwards.
+    """Latent to `channels` numbers per pixel: the encoder backwards.
 
     Attributes:
-      outputs: numbers per pixel, as the likelihood needs.
+      channels: numbers per pixel: those of the image, or as many as the likelihood needs.
       The others are `Encoder`'s, `widths` and `blocks` in the same order.
     """
 
     size: int
+    channels: int
     classes: int
-    outputs: int
     widths: Sequence[int]
     blocks: Sequence[int]
     hidden: int
@@ -126,7 +126,7 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, label: Array | None) -> Array:
-        """z float [B,latent], label int32 [B] or None -> float32 [B,size,size,outputs]."""
+        """z float [B,latent], label int32 [B] or None -> float32 [B,size,size,channels]."""
         every = _levels(self.size, self.widths, self.blocks)
         x = nn.Dense(self.hidden, dtype=self.dtype)(z)
         if self.classes:
@@ -141,8 +141,18 @@ class Decoder(nn.Module):
             if level:
                 x = Conv(4 * self.widths[level - 1], 1, dtype=self.dtype)(x)
                 x = from_patches(x, every[level])
-        x = Conv(4 * self.outputs, 1, dtype=self.dtype, kernel_init=nn.initializers.zeros)(nn.silu(x))
+        x = Conv(4 * self.channels, 1, dtype=self.dtype, kernel_init=nn.initializers.zeros)(nn.silu(x))
         return from_patches(x, self.size).astype(jnp.float32)
+
+
+class Generator(Decoder):
+    """The decoder as a GAN's generator, which may start from one that a VAE has trained. All is `Decoder`'s."""
+
+    @nn.compact
+    def __call__(self, z: Array, label: Array | None, train: bool) -> Array:
+        """z float [B,latent], label int32 [B] or None -> float32 [B,size,size,channels], unbounded."""
+        del train  # nothing here differs between training and use
+        return super().__call__(z, label)
 
 
 def _levels(size: int, widths: Sequence[int], blocks: Sequence[int]) -> tuple[int, ...]:

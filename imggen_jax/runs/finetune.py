@@ -6,6 +6,8 @@ depend on the classes, and are carried over by their meaning:
   from the mean of all.
 - Where one run has classes and the other has none, a layer that takes [z, class] keeps its rows for z; its rows for the
   class start from zero, so that at first the pictures are those of the other run.
+The other run may be of another game, if the game that begins says in `INHERITS` which of its parameters go where: a GAN's
+generator may start as the decoder of a VAE.
 All else, such as the layers of another size, starts from random values as in any run.
 
 Weights that pictures are made from come from the other run's moving average, those of other players as they were last.
@@ -13,6 +15,7 @@ Optimizers, averages and whatever else is not trained start anew, except for wha
 """
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -53,19 +56,25 @@ def open_source(settings: Settings, workdir: Path) -> Saved:
     except RunError as error:
         raise RunError(f"config.init.workdir: {error}") from error
     theirs, ours = source.settings.game["name"], settings.game["name"]
-    if theirs != ours:
+    if theirs != ours and theirs not in _inherits(ours):
+        fit = " or of ".join(["the same game", *_inherits(ours)])
         raise RunError(f"config.init.workdir: {folder} is a run of the game {theirs!r}, and this config is of "
-                       f"{ours!r}; choose a run of the same game")
+                       f"{ours!r}; choose a run of {fit}")
     return source
 
 
-def match(source: Saved, built: Built, spec: Spec) -> dict[str, str]:
+def _inherits(game: str) -> Mapping[str, Mapping[str, str]]:
+    """{another game: {names of its parameters: their names in this one}}, of the parts that it may start from."""
+    return getattr(importlib.import_module(f"imggen_jax.games.{game}"), "INHERITS", {})
+
+
+def match(settings: Settings, source: Saved, built: Built, spec: Spec) -> dict[str, str]:
     """How each parameter begins: {"vae.encoder.Conv_0.kernel": WHOLE, CLASSES, ROWS or NEW}.
 
     Raises:
       RunError: no kernel could be carried over.
     """
-    given, wanted = checkpoint.flatten(_given(source.state)), checkpoint.flatten(_wanted(built.shape))
+    given, wanted = _given(source, settings), checkpoint.flatten(_wanted(built.shape))
     how = {name: _how(name, leaf.shape, given, source.spec, spec) for name, leaf in wanted.items()}
     if all(how[name] == NEW for name, leaf in wanted.items() if leaf.ndim > 1):
         name = next(name for name, leaf in wanted.items() if leaf.ndim > 1)
@@ -102,7 +111,7 @@ def begin(settings: Settings, source: Saved, built: Built, spec: Spec, label_nam
     Raises:
       RunError: nothing can be carried over.
     """
-    how, given = match(source, built, spec), checkpoint.flatten(_given(source.state))
+    how, given = match(settings, source, built, spec), _given(source, settings)
     fresh = jax.tree.map(np.asarray, jax.jit(built.init)())
     carry = {
         WHOLE: lambda old, new: np.array(old),
@@ -124,9 +133,19 @@ def begin(settings: Settings, source: Saved, built: Built, spec: Spec, label_nam
     return Start(state, facts, _lines(facts))
 
 
-def _given(state: TrainState) -> dict:
-    """The weights of a run by the names of players, averaged where there is an average."""
-    return {**state.params, **state.average}
+def _given(source: Saved, settings: Settings) -> dict[str, np.ndarray]:
+    """The weights of a run, averaged where there is an average, by the names that they have in the new run's game."""
+    leaves = checkpoint.flatten({**source.state.params, **source.state.average})
+    return {new + name.removeprefix(old): leaf for name, leaf in leaves.items()
+            for old, new in _names(source, settings).items() if name.startswith(f"{old}.")}
+
+
+def _names(source: Saved, settings: Settings) -> Mapping[str, str]:
+    """{part of the other run: part of the new one}; within one game each part of what a run has is itself."""
+    theirs, ours = source.settings.game["name"], settings.game["name"]
+    if theirs != ours:
+        return _inherits(ours)[theirs]
+    return {part: part for part in {**source.state.params, **source.state.average}}
 
 
 def _wanted(state: TrainState) -> dict:
@@ -153,7 +172,8 @@ def _facts(settings: Settings, source: Saved, how: Mapping, params: PyTree, labe
     players = {who: {
         "parameters": sum(size for name, size in sizes.items() if name.startswith(f"{who}.")),
         "carried_over": sum(size for name, size in sizes.items() if name.startswith(f"{who}.") and how[name] != NEW),
-        "averaged": who in source.state.average,
+        "averaged": any(old.partition(".")[0] in source.state.average and new.partition(".")[0] == who
+                        for old, new in _names(source, settings).items()),
     } for who in params}
     by_class = [name for name in how if how[name] == CLASSES]
     return {

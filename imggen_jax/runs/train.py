@@ -255,7 +255,7 @@ def _load_data(
     spec = Spec(facts.size, facts.channels, facts.classes)
     built = build(settings, spec)  # what cannot work is told before the pictures are decoded
     if source:
-        finetune.match(source, built, spec)
+        finetune.match(settings, source, built, spec)
     if wanted.test:
         data.peek(split=wanted.test, **common)
     return spec, built, data.open_dataset(split=wanted.split, **common), (

@@ -12,7 +12,7 @@ SHAPE = dict(hidden=8, dense_blocks=1, dtype=F32)
 
 def pair(size, levels, classes=0, channels=1):
     each = dict(size=size, classes=classes, widths=(4,) * levels, blocks=(1,) * levels, **SHAPE)
-    return vae.Encoder(channels=channels, latent=3, **each), vae.Decoder(outputs=5, **each)
+    return vae.Encoder(channels=channels, latent=3, **each), vae.Decoder(channels=5, **each)
 
 
 @pytest.mark.parametrize(("size", "levels"), [(16, 1), (28, 2), (36, 2), (252, 5), (256, 5)])
@@ -65,6 +65,6 @@ def test_impossible_shapes_are_named(size, levels, message):
 
 
 def test_widths_and_blocks_go_together():
-    decoder = vae.Decoder(size=16, classes=0, outputs=1, widths=(4, 4), blocks=(1,), **SHAPE)
+    decoder = vae.Decoder(size=16, channels=1, classes=0, widths=(4, 4), blocks=(1,), **SHAPE)
     with pytest.raises(ValueError, match="2 widths and 1 numbers of blocks"):
         decoder.init(jax.random.key(0), jnp.zeros((1, 2)), None)

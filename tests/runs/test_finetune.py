@@ -74,7 +74,7 @@ def test_classes_are_known_by_their_names():
     start = begin(source, "gan", "dcgan", Spec(16, 3, 3), ("grey", "violet", "red"))
     embedding = [name for name in leaves(start.state.params) if name.endswith("embedding")]
     assert len(embedding) == 2 and start.facts["by_class"] == embedding
-    given = leaves(finetune._given(source.state))
+    given = finetune._given(source, source.settings)
     for name in embedding:
         old, new = given[name], leaves(start.state.params)[name]
         np.testing.assert_array_equal(new, np.stack([old[3], old.mean(0), old[0]]))
@@ -104,7 +104,7 @@ def test_a_gan_that_gets_classes_makes_the_same_pictures_at_first():
 def test_layers_of_another_size_start_from_random_values_and_are_named():
     source = saved("vae", "gaussian", Spec(16, 1, 0))
     start = begin(source, "vae", "gaussian", Spec(32, 1, 0))
-    given, got = leaves(finetune._given(source.state)), leaves(start.state.params)
+    given, got = finetune._given(source, source.settings), leaves(start.state.params)
     new = set(start.facts["new"])
     assert new and new < set(got)
     assert new == {name for name, leaf in got.items() if given[name].shape != leaf.shape}
@@ -115,6 +115,20 @@ def test_layers_of_another_size_start_from_random_values_and_are_named():
     assert any(line.startswith("  from random values: vae.") for line in start.lines)
 
 
+@pytest.mark.parametrize("spec", [tiny.SPEC, tiny.LABELLED])
+def test_a_gan_starts_as_the_decoder_of_a_vae(spec):
+    source = saved("vae", "gaussian", spec, NAMES[:spec.classes])
+    start = begin(source, "gan", "wasserstein", spec, NAMES[:spec.classes])
+    generator, discriminator = start.facts["players"]["generator"], start.facts["players"]["discriminator"]
+    assert generator["carried_over"] == generator["parameters"] and generator["averaged"]
+    assert discriminator["carried_over"] == 0 and not discriminator["averaged"]
+    z = jax.random.normal(jax.random.key(0), (4, 3))
+    label = np.arange(4, dtype=np.int32) if spec.classes else None
+    game = build(settings_of("gan", "wasserstein", spec), spec).game
+    ours = game.generator.decode(start.state.average, z, label)
+    np.testing.assert_array_equal(ours, source.built.game.generator.decode(source.state.average, z, label))
+
+
 def test_nothing_that_fits_is_an_error():
     source = saved("vae", "gaussian", tiny.SPEC)
     settings = tiny.config("vae", "gaussian", tiny.LABELLED)
@@ -122,7 +136,7 @@ def test_nothing_that_fits_is_an_error():
     settings = check(settings)
     with pytest.raises(RunError, match=r"config.init.workdir: nothing of there fits this config: vae.decoder.* has the "
                                        r"shape \(.*\) here, and that run has the shape"):
-        finetune.match(source, build(settings, tiny.LABELLED), tiny.LABELLED)
+        finetune.match(settings, source, build(settings, tiny.LABELLED), tiny.LABELLED)
 
 
 @pytest.mark.parametrize(("name", "variant", "frozen", "free"), [
