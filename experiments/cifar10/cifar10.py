@@ -1,0 +1,142 @@
+"""CIFAR-10: a VAE, this project's R3GAN and the published PyTorch one, over training.
+
+    python experiments/cifar10/cifar10.py data --runs runs/cifar10
+    python experiments/cifar10/cifar10.py train --runs runs/cifar10 --seed 0      # and again with other seeds
+    python experiments/cifar10/peer.py ...                                        # see there
+    python experiments/cifar10/cifar10.py collect --runs runs/cifar10
+
+`collect` scores what is there, in the feature space of the dataset's classifier, and writes results.json, curve.png and
+samples.png beside this file.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+import imggen_jax
+from imggen_jax import data
+from imggen_jax.runs import pictures, score
+from imggen_jax.runs.config import check
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  after the choice of its backend
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+NUM, RESAMPLES = 2_000, 3
+# Of both R3GANs. Four stages as published, at the width that two cores can train; its preset for CIFAR-10 has 768.
+CONSTANTS = {"width": 32, "blocks": 1, "cardinality": 4, "latent": 64, "batch": 64, "images": 32_000, "every": 4_000,
+             "learning_rate": 5e-4, "final": 0.25, "gamma": 0.05, "halflife": 2_000, "pictures": NUM * RESAMPLES}
+TITLES = {"vae": "VAE (cifar10_vae)", "gan": "R3GAN, this project", "peer": "R3GAN, published PyTorch code"}
+
+
+def commands(runs: Path, seed: int) -> list[list[str]]:
+    """The trainings of one seed."""
+    c = CONSTANTS
+    often = [f"--config.score.every={c['every']}", f"--config.score.num={NUM}", "--config.score.share=1.0",
+             f"--config.seed={seed}", f"--config.log.show={c['images']}"]
+    four = {"widths": c["width"], "blocks": c["blocks"], "cardinality": c["cardinality"]}
+    gan = [f"--config.game.{player}.{key}={(value,) * 4}" for player in ("generator", "discriminator")
+           for key, value in four.items()]
+    gan += [f"--config.players.{player}.{key}={c[key]}" for player in ("generator", "discriminator")
+            for key in ("learning_rate", "final")]
+    gan += [f"--config.game.r1={c['gamma']}", f"--config.game.r2={c['gamma']}", "--config.game.augment=()",
+            f"--config.ema.halflife={c['halflife']}", "--config.ema.rampup=0.0", f"--config.train.batch={c['batch']}",
+            f"--config.train.images={c['images']}", "--config.train.dtype=float32"]
+    return [["--config=configs/cifar10_vae.py", f"--workdir={runs / f'vae_{seed}'}",
+             f"--config.train.images={c['images']}", *often],
+            ["--config=configs/cifar10_gan.py", f"--workdir={runs / f'gan_{seed}'}", *gan, *often]]
+
+
+def write_data(runs: Path, name: str) -> None:
+    """What the published code reads: the same pictures, and the constants."""
+    dataset = data.load(name=name, split="train", dir="", size=0, label="label")
+    images, labels = dataset.read(np.arange(dataset.shape[0]))
+    runs.mkdir(parents=True, exist_ok=True)
+    np.savez(runs / "data.npz", images=images, labels=labels)
+    (runs / "constants.json").write_text(json.dumps(CONSTANTS, indent=1))
+
+
+def of_run(workdir: Path) -> dict:
+    """{"curve": {images: Frechet distance}, "two_core_minutes"} of one of our runs, from what it logged."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    curve = {line["images"]: line["score/frechet_distance"] for line in lines if "score/frechet_distance" in line}
+    last = [line for line in lines if "cpu_seconds" in line][-1]
+    return {"curve": curve, "two_core_minutes": round(last["cpu_seconds"] / 120, 1)}
+
+
+def of_peer(folder: Path, reference: score.Reference) -> dict:
+    """The same of the published code, whose pictures are scored here."""
+    curve = {}
+    for path in sorted(folder.glob("fake_*.npz")):
+        with np.load(path) as made:
+            images = made["images"]
+        found, _ = reference.score(lambda seeds: images[list(seeds)], num=NUM, seed=0, resamples=RESAMPLES)  # noqa: B023
+        curve[int(path.stem.removeprefix("fake_"))] = found["frechet_distance"].value
+    seconds = json.loads((folder / "cost.json").read_text())["cpu_seconds"]
+    return {"curve": curve, "two_core_minutes": round(seconds / 120, 1)}
+
+
+def collect(runs: Path) -> None:
+    ours = {kind: sorted(runs.glob(f"{kind}_*")) for kind in ("vae", "gan")}
+    settings = check(imggen_jax.load(ours["gan"][0]).config)
+    space = score.space_of(score.CLASSIFIER, settings.data)
+    real = data.load(name=settings.data.name, split="train", dir="", size=0, label="label")
+    reference = score.Reference(space, real, "cifar10, train", NUM)
+    found = {kind: {path.name: of_run(path) for path in paths} for kind, paths in ours.items()}
+    found["peer"] = {path.name: of_peer(path, reference) for path in sorted(runs.glob("peer_*"))}
+    last = {kind: [list(run["curve"].values())[-1] for run in each.values()] for kind, each in found.items()}
+    summary = {kind: {"mean": statistics.fmean(values), "of_each_run": values} for kind, values in last.items()}
+    summary["gan_over_peer"] = summary["gan"]["mean"] / summary["peer"]["mean"]
+    results = {"constants": CONSTANTS, "space": "classifier", "num": NUM, "resamples": RESAMPLES, "summary": summary,
+               "runs": found}
+    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    draw(found, HERE / "curve.png")
+    rows = [imggen_jax.load(ours[kind][0]).sample(20) for kind in ("vae", "gan")]
+    with np.load(sorted(runs.glob("peer_*/fake_*.npz"))[-1]) as made:
+        rows.append(made["images"][:20])
+    pictures.write_png(HERE / "samples.png", pictures.grid(np.concatenate(rows), columns=20))
+    print(json.dumps(summary, indent=1))
+
+
+def draw(found: Mapping, path: Path) -> None:
+    """One line for each run, one colour for each kind."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for colour, (kind, runs) in zip(("tab:blue", "tab:orange", "tab:green"), found.items()):
+        for number, run in enumerate(runs.values()):
+            axes.plot(list(run["curve"]), list(run["curve"].values()), color=colour, marker="o", markersize=3,
+                      alpha=1 if not number else 0.5, label=TITLES[kind] if not number else None)
+    axes.set(xlabel="images seen in training", ylabel=f"Fréchet distance, classifier space\n({NUM:,} pictures)",
+             yscale="log")
+    axes.legend()
+    axes.grid(alpha=0.3, which="both")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("data", "train", "collect"))
+    parser.add_argument("--runs", type=Path, required=True, help="folder of all runs of this experiment")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dataset", default="cifar10", help="name in TFDS (default: cifar10)")
+    args = parser.parse_args()
+    if args.what == "data":
+        write_data(args.runs, args.dataset)
+    elif args.what == "train":
+        for words in commands(args.runs, args.seed):
+            words.append(f"--config.data.name={args.dataset}")
+            subprocess.run([sys.executable, "-m", "imggen_jax.main", *words], cwd=REPOSITORY, check=True)
+    else:
+        collect(args.runs)
+
+
+if __name__ == "__main__":
+    main()
