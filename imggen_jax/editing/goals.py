@@ -47,7 +47,7 @@ def seek(model: Model, guide, points: Points, attribute: str, value: str, direct
     sizes = tuple(len(values) for values in guide.values)
     target = sum(sizes[:place]) + guide.values[place].index(value)
     there = space(model)
-    lead = _leader(functions(model.game, model.spec).paint, guide.classifier)
+    lead = _leader(functions(model.game, model.spec).paint, guide.classifier, guide.moved)
     weights, eyes = jax.device_put((model.weights, guide.weights), jax.local_devices()[0])
     found = []
     for start in range(0, len(points.w), BLOCK):
@@ -59,7 +59,7 @@ def seek(model: Model, guide, points: Points, attribute: str, value: str, direct
 
 
 @functools.lru_cache(maxsize=8)
-def _leader(paint: Callable, classifier: Classifier) -> Callable:
+def _leader(paint: Callable, classifier: Classifier, moved: bool) -> Callable:
     """A compiled function of weights, the guide's weights, a space, latents [BLOCK,D], their labels, and the goal.
 
     What the classifier sees has no slope towards a value that is far away, so the way begins at the best place along
@@ -77,7 +77,7 @@ def _leader(paint: Callable, classifier: Classifier) -> Callable:
 
         start = (w - mean) @ whiten
         original = picture(start)
-        before = look(classifier, eyes, original)
+        before = look(classifier, eyes, original, moved)
 
         def objective(u, change=lambda images: images):  # float32 [BLOCK]
             images = picture(u)
@@ -91,7 +91,7 @@ def _leader(paint: Callable, classifier: Classifier) -> Callable:
 
         def step(carry, key):
             u, state = carry
-            updates, state = adam.update(jax.grad(lambda u: jnp.sum(objective(u, _disturb(key))))(u), state)
+            updates, state = adam.update(jax.grad(lambda u: jnp.sum(objective(u, _disturb(key, moved))))(u), state)
             return (optax.apply_updates(u, updates), state), None
 
         tried = jnp.stack([start + far * direction for far in TRIED])
@@ -103,16 +103,18 @@ def _leader(paint: Callable, classifier: Classifier) -> Callable:
     return lead
 
 
-def _disturb(key) -> Callable:
-    """Pictures [n,S,S,C] -> the same, all moved by a few pixels, with noise: what convinces a classifier of these
-    convinces others too (expectation over transformations, Athalye et al., arXiv 1707.07397)."""
+def _disturb(key, moved: bool) -> Callable:
+    """Pictures [n,S,S,C] -> the same with noise, all moved by a few pixels if the classifier has learnt from such ones:
+    what convinces it of these convinces others too (expectation over transformations, arXiv 1707.07397)."""
     place, noise = jax.random.split(key)
 
     def change(images):
+        images += GRAIN * jax.random.normal(noise, images.shape)
+        if not moved:
+            return images
         far = max(1, round(images.shape[1] * SHIFT))
         padded = jnp.pad(images, ((0, 0), (far, far), (far, far), (0, 0)))
         down, right = jax.random.randint(place, (2,), 0, 2 * far + 1)
-        moved = jax.lax.dynamic_slice(padded, (0, down, right, 0), images.shape)
-        return moved + GRAIN * jax.random.normal(noise, images.shape)
+        return jax.lax.dynamic_slice(padded, (0, down, right, 0), images.shape)
 
     return change

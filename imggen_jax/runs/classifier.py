@@ -61,13 +61,18 @@ class Labeller(NamedTuple):
     recipe: Mapping                      # as RECIPE
 
     @property
+    def moved(self) -> bool:
+        """Whether it has learnt from pictures that were moved by a few pixels."""
+        return "translation" in self.recipe["augment"]
+
+    @property
     def sha256(self) -> str:
         """Over the weights."""
         return self.space.sha256
 
     def logits(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
         """uint8 [n,S,S,C] -> for each label float32 [n,values], the logarithms of their probabilities."""
-        answers = list(features.stream(self.space._replace(apply=_answers(self.classifier)), [images]))
+        answers = list(features.stream(self.space._replace(apply=_answers(self.classifier, self.moved)), [images]))
         joined = np.concatenate([answer.vectors for answer in answers])
         return tuple(np.split(joined, np.cumsum([len(one) for one in self.values])[:-1], axis=-1))
 
@@ -178,27 +183,29 @@ def _vectors(classifier: Classifier) -> Callable:
 
 
 @functools.lru_cache(maxsize=8)
-def _answers(classifier: Classifier) -> Callable:
+def _answers(classifier: Classifier, moved: bool) -> Callable:
     def apply(weights, images):
-        return jnp.concatenate(look(classifier, weights, augment.to_float(images)), axis=-1), None
+        return jnp.concatenate(look(classifier, weights, augment.to_float(images), moved), axis=-1), None
 
     return apply
 
 
-def look(classifier: Classifier, weights: PyTree, images: jax.Array) -> list[jax.Array]:
-    """What a classifier makes of pictures when it looks five times: at each one, and at it moved along the diagonals.
+def look(classifier: Classifier, weights: PyTree, images: jax.Array, moved: bool) -> list[jax.Array]:
+    """What a classifier makes of pictures.
 
-    The mean of the five probabilities is right more often than any of them, since it learnt from moved pictures.
+    One that has learnt from moved pictures looks five times: at each one, and at it moved along the diagonals. The mean
+    of the five probabilities is right more often than any of them.
 
     Args:
-      classifier, weights: of a labeller.
+      classifier, weights, moved: of a labeller.
       images: float32 [n,S,S,C] in [-1,1].
 
     Returns:
       For each label the logarithm of the mean probabilities, float32 [n,values].
     """
     far = max(1, images.shape[1] // 16)
-    shown = [images, *(_moved(images, down, right) for down in (-far, far) for right in (-far, far))]
+    ways = [(down, right) for down in (-far, far) for right in (-far, far)] if moved else []
+    shown = [images, *(_moved(images, *way) for way in ways)]
     each = [[jax.nn.softmax(label) for label in classifier.logits(weights, copy)] for copy in shown]
     return [jnp.log(sum(copies) / len(shown) + 1e-9) for copies in zip(*each)]
 

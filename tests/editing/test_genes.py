@@ -44,6 +44,7 @@ class Guide(NamedTuple):
     names: tuple = NAMES
     values: tuple = VALUES
     weights: dict = {}
+    moved: bool = False
 
     @property
     def classifier(self):

@@ -7,7 +7,7 @@ import pytest
 import shell
 
 from imggen_jax import data
-from imggen_jax.game import Spec
+from imggen_jax.game import Classifier, Spec
 from imggen_jax.metrics import features
 from imggen_jax.runs import classifier
 from imggen_jax.runs.errors import RunError
@@ -106,3 +106,16 @@ def test_a_loss_that_is_not_finite_is_told(small):
     wild = {**RECIPE, "optimizer": {**RECIPE["optimizer"], "learning_rate": 1e30}}
     with pytest.raises(RunError, match="did not train"):
         obtain(recipe=wild)
+
+
+def test_it_looks_at_a_picture_from_five_places():
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
+    centre = Classifier(lambda weights, images: (weights * images[:, 8, 8],), None)
+    softmax = lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True)  # noqa: E731
+    (plain,), (five,) = (classifier.look(centre, 4.0, images, moved) for moved in (False, True))
+    np.testing.assert_allclose(np.exp(plain), softmax(4 * images[:, 8, 8]), atol=1e-6)
+    seen = [images[:, 8 + down, 8 + right] for down, right in ((0, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))]
+    np.testing.assert_allclose(np.exp(five), np.mean([softmax(4 * each) for each in seen], axis=0), atol=1e-6)
+    (corner,) = classifier.look(Classifier(lambda weights, images: (weights * images[:, 0, 0],), None), 4.0, images, True)
+    seen = [images[:, 0, 0], images[:, 1, 1], *[0 * images[:, 0, 0]] * 3]  # nothing but zeros comes in
+    np.testing.assert_allclose(np.exp(corner), np.mean([softmax(4 * each) for each in seen], axis=0), atol=1e-6)
