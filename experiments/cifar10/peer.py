@@ -5,7 +5,7 @@
 
 Networks, initial weights, losses and penalties are those of the clone; its training loop runs on CUDA only, so the loop
 is here, with the constants of `cifar10.py`. The pictures of the moving average are written every so many images, and the
-processor time to cost.json. Needs torch and numpy.
+processor time to cost.json. Needs torch, numpy and setuptools<81.
 """
 import argparse
 import copy
