@@ -42,7 +42,8 @@ def commands(runs: Path, seed: int) -> list[list[str]]:
     """The trainings of one seed."""
     c = CONSTANTS
     often = [f"--config.score.every={c['every']}", f"--config.score.num={NUM}", "--config.score.share=1.0",
-             f"--config.seed={seed}", f"--config.log.show={c['images']}"]
+             f"--config.seed={seed}", "--config.log.every=2000",
+             f"--config.log.show={c['images']}"]
     four = {"widths": c["width"], "blocks": c["blocks"], "cardinality": c["cardinality"]}
     gan = [f"--config.game.{player}.{key}={(value,) * 4}" for player in ("generator", "discriminator")
            for key, value in four.items()]
