@@ -27,7 +27,7 @@ from imggen_jax.runs import pictures, score
 from imggen_jax.runs.config import check
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  after the choice of its backend
+import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -80,7 +80,7 @@ def of_peer(folder: Path, reference: score.Reference) -> dict:
     for path in sorted(folder.glob("fake_*.npz")):
         with np.load(path) as made:
             images = made["images"]
-        found, _ = reference.score(lambda seeds: images[list(seeds)], num=NUM, seed=0, resamples=RESAMPLES)  # noqa: B023
+        found, _ = reference.score(lambda seeds: images[list(seeds)], num=NUM, seed=0, resamples=RESAMPLES)
         curve[int(path.stem.removeprefix("fake_"))] = found["frechet_distance"].value
     seconds = json.loads((folder / "cost.json").read_text())["cpu_seconds"]
     return {"curve": curve, "two_core_minutes": round(seconds / 120, 1)}

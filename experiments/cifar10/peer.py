@@ -4,8 +4,8 @@
     python experiments/cifar10/peer.py --code R3GAN --data runs/cifar10/data.npz --seed 0 --out runs/cifar10/peer_0
 
 Networks, initial weights, losses and penalties are those of the clone; its training loop runs on CUDA only, so the loop
-is here, with the constants of `cifar10.py`. The pictures of the moving average are written every so many images, and the
-processor time to cost.json. Needs torch, numpy and setuptools<81.
+is here, with the constants of `cifar10.py`. The pictures of the moving average are written every so many images, and
+the processor time to cost.json. Needs torch, numpy and setuptools<81.
 """
 import argparse
 import copy

@@ -4,11 +4,12 @@ Parameters are known by their names. One of the same name and shape is carried o
 depend on the classes, and are carried over by their meaning:
 - The rows of a class embedding go to the classes of the same names; a class that the other run did not know starts
   from the mean of all.
-- Where one run has classes and the other has none, a layer that takes [z, class] keeps its rows for z; its rows for the
-  class start from zero, so that at first the pictures are those of the other run.
-The other run may be of another game, if the game that begins says in `INHERITS` which of its parameters go where: a GAN's
-generator may start as the decoder of a VAE.
+- Where one run has classes and the other has none, a layer that takes [z, class] keeps its rows for z; its rows for
+  the class start from zero, so that at first the pictures are those of the other run.
 All else, such as the layers of another size, starts from random values as in any run.
+
+The other run may be of another game, where the game of the new run says in `INHERITS` which of its parameters go where:
+a GAN's generator may start as the decoder of a VAE.
 
 Weights that pictures are made from come from the other run's moving average, those of other players as they were last.
 Optimizers, averages and whatever else is not trained start anew, except for what the generator reads.

@@ -116,6 +116,7 @@ def test_it_looks_at_a_picture_from_five_places():
     np.testing.assert_allclose(np.exp(plain), softmax(4 * images[:, 8, 8]), atol=1e-6)
     seen = [images[:, 8 + down, 8 + right] for down, right in ((0, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))]
     np.testing.assert_allclose(np.exp(five), np.mean([softmax(4 * each) for each in seen], axis=0), atol=1e-6)
-    (corner,) = classifier.look(Classifier(lambda weights, images: (weights * images[:, 0, 0],), None), 4.0, images, True)
+    edge = Classifier(lambda weights, images: (weights * images[:, 0, 0],), None)
+    (corner,) = classifier.look(edge, 4.0, images, True)
     seen = [images[:, 0, 0], images[:, 1, 1], *[0 * images[:, 0, 0]] * 3]  # nothing but zeros comes in
     np.testing.assert_allclose(np.exp(corner), np.mean([softmax(4 * each) for each in seen], axis=0), atol=1e-6)
