@@ -233,7 +233,7 @@ ALSO = ("likelihood", "usefulness", "modes", "copying", "balance")
 
 
 def evaluate(workdir, *, num: int | None = None, space: str = "classifier", seed: int = 0, resamples: int = 3,
-             also: Sequence[str] = (), samples: int = 500, out=None, against=None) -> dict:
+             also: Sequence[str] = (), only: Sequence[str] = (), samples: int = 500, out=None, against=None) -> dict:
     """Scores of a trained run against its training pictures; stored in workdir/scores too.
 
     Args:
@@ -243,13 +243,14 @@ def evaluate(workdir, *, num: int | None = None, space: str = "classifier", seed
       seed: of the first picture; the sets take seed, seed + 1, ...
       resamples: sets, at least 3; a score is the mean over them, with their standard deviation.
       also: further questions, of ALSO.
+      only: the same, without the scores, which need more pictures than the space has dimensions.
       samples: for "likelihood", samples a picture.
       out: folder for pages and charts; None for workdir/scores.
       against: path of a stored report to compare with; of the same recipe.
 
     Returns:
-      JSON: scores, recipe, pictures, versions; figures of held-out pictures, where the game has some; one entry for
-      each of `also`; and `difference`, with `against`.
+      JSON: scores, recipe, pictures, versions, and figures of held-out pictures, where the game has some, unless `only`
+      is given; one entry for each question; and `difference`, with `against`.
 
     Raises:
       RunError, DataError, MetricsError: it cannot be done, and why.
@@ -261,7 +262,11 @@ def evaluate(workdir, *, num: int | None = None, space: str = "classifier", seed
     model = load(workdir)
     if model.game.generator is None:
         raise RunError(f"{workdir} trained a classifier, which makes no pictures to be scored")
-    if unknown := set(also) - set(ALSO):
+    if (also or against is not None) and only:
+        raise RunError("questions are asked either beside the scores or without them; give also or only, and a report "
+                       "to compare with beside scores alone")
+    asked = (*also, *only)
+    if unknown := set(asked) - set(ALSO):
         raise RunError(f"unknown question {min(unknown)!r}; choose from {', '.join(ALSO)}")
     settings = ingested(check(model.config))
     other = score.read_report(against) if against is not None else None
@@ -270,21 +275,33 @@ def evaluate(workdir, *, num: int | None = None, space: str = "classifier", seed
     if num < 2 or seed < 0 or seed + num * resamples > 2**32:
         raise RunError(f"num is {num} and seed {seed}; {resamples} sets of at least 2 pictures have seeds from 0 to "
                        f"{2**32 - 1}")
-    questions.check(also, model, settings.data, test_set)
+    questions.check(asked, model, settings.data, test_set)
+    about = {"workdir": str(workdir), "step": model.step, "images": model.images}
+    if only:
+        found = {"pictures": about, "versions": score.versions()}
+    else:
+        report = _scores(model, settings, train_set, space, about, num=num, seed=seed, resamples=resamples)
+        figures = questions.figures(model, settings, test_set)
+        found = report.as_dict() | {"figures": figures} | _difference(report, other)
+    for name in asked:
+        found[name] = questions.ASK[name](model, settings, train_set, test_set, num=num, seed=seed, samples=samples,
+                                          out=Path(out or Path(workdir) / "scores"))
+    return found
+
+
+def _scores(model: Model, settings, train_set, space: str, about: Mapping, *, num: int, seed: int, resamples: int):
+    """The report of a run's scores, which is stored beside it."""
+    from imggen_jax.runs import score
+
     title = f"{settings.data.name}, {settings.data.split}"
     reference = score.Reference(score.space_of(space, settings.data), train_set, title, num)
 
     def sample(seeds):
         return model.functions["sample"](model.weights, seeds)
 
-    report = score.score_run(reference, sample, num=num, seed=seed, resamples=resamples,
-                             about={"workdir": str(workdir), "step": model.step, "images": model.images})
-    score.store(Path(workdir), report, model.images)
-    found = report.as_dict() | {"figures": questions.figures(model, settings, test_set)}
-    for name in also:
-        asked = dict(num=num, seed=seed, samples=samples, out=Path(out or Path(workdir) / "scores"))
-        found[name] = questions.ASK[name](model, settings, train_set, test_set, **asked)
-    return found | _difference(report, other)
+    report = score.score_run(reference, sample, num=num, seed=seed, resamples=resamples, about=about)
+    score.store(Path(about["workdir"]), report, model.images)
+    return report
 
 
 def compare(real, fake, *, dir: str = "", space: str = "classifier", seed: int = 0, resamples: int = 3,
@@ -328,7 +345,7 @@ def score_table(found: Mapping) -> str:
     """What `evaluate` or `compare` gave, for people."""
     from imggen_jax.metrics import scores
 
-    lines = [scores.table(scores.from_dict(found))]
+    lines = [scores.table(scores.from_dict(found))] if "scores" in found else []
     if found.get("difference"):
         lines.append("difference to the other report:")
         lines += [f"  {scores.TABLE[name][0]:<16}{each['value']:>+12.5g}  +-{each['deviation']:.2g}"

@@ -199,6 +199,8 @@ def _evaluate(words: list[str]) -> int:
                              "(default: classifier, trained on the dataset's labels, once)")
     parser.add_argument("--also", default="", metavar="X,Y",
                         help="of a run, further questions: likelihood, usefulness, modes, copying, balance")
+    parser.add_argument("--only", default="", metavar="X,Y",
+                        help="of a run, these questions alone, without scores: of few pictures, too")
     parser.add_argument("--samples", type=int, default=500, metavar="K",
                         help="for likelihood: samples a picture, 1 to 5000 (default: 500)")
     parser.add_argument("--against", metavar="FILE", help="a stored report to compare with, of the same recipe")
@@ -214,8 +216,9 @@ def _evaluate(words: list[str]) -> int:
 
     common = dict(space=args.space, seed=args.seed, resamples=args.resamples, against=args.against)
     if args.workdir is not None:
-        also = tuple(word for word in args.also.split(",") if word)
-        found = api.evaluate(args.workdir, num=args.num, also=also, samples=args.samples, out=args.out, **common)
+        also, only = (tuple(word for word in words.split(",") if word) for words in (args.also, args.only))
+        found = api.evaluate(args.workdir, num=args.num, also=also, only=only, samples=args.samples, out=args.out,
+                             **common)
     else:
         found = api.compare(args.real, args.fake, dir=args.data_dir, **common)
     print(json.dumps(found, allow_nan=False) if args.json else api.score_table(found))

@@ -46,7 +46,7 @@ def collect(skewed: Path, even: Path) -> None:
     """Each generator's shares, beside those of its own data and beside even ones."""
     results = {}
     for name, workdir in (("even", even), ("skewed", skewed)):
-        found = imggen_jax.evaluate(workdir, num=PICTURES, also=("balance",))["balance"]
+        found = imggen_jax.evaluate(workdir, num=PICTURES, only=("balance",))["balance"]
         shutil.copy(found["chart"], HERE / f"{name}.png")
         results[name] = {"truncations": found["truncations"]}
         for attribute, one in found["attributes"].items():

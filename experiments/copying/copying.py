@@ -37,7 +37,7 @@ def train(runs: Path) -> None:
 def collect(workdirs: Sequence[Path]) -> None:
     results = []
     for workdir in workdirs:
-        found = imggen_jax.evaluate(workdir, num=PICTURES, also=("copying",))
+        found = imggen_jax.evaluate(workdir, num=PICTURES, only=("copying",))
         copying = dict(found["copying"])
         page = Image.open(copying.pop("page")).convert("RGB")
         page.resize((WIDTH, page.height * WIDTH // page.width), Image.Resampling.LANCZOS).save(

@@ -70,7 +70,8 @@ def check_counts(space: str, dims: int, counts: Mapping[str, int]) -> None:
     for title, count in counts.items():
         if count <= dims:
             raise MetricsError(f"{title} has {count:,} pictures, but the feature space {space} has {dims:,} dimensions "
-                               f"and needs more than {dims:,}; give more pictures, or take another --space")
+                               f"and needs more than {dims:,}; give more pictures, take another --space, or ask for "
+                               "what needs no scores with --only")
         if count < LEAST:
             raise MetricsError(f"{title} has {count} pictures; scores need at least {LEAST}")
 

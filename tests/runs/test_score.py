@@ -95,9 +95,19 @@ def test_likelihood_is_asked_for(run):
     assert found["likelihood"]["importance_bound"] > found["likelihood"]["elbo"] - 1e-3
 
 
+def test_a_question_is_answered_without_scores_where_there_are_too_few_pictures(run):
+    result = evaluate("--workdir", run, "--num", 4, "--json", "--only", "likelihood", "--samples", 2)
+    found = json.loads(result.out)
+    assert found["likelihood"]["samples"] == 2 and "scores" not in found
+    assert found["pictures"]["workdir"] == str(run) and "imggen_jax" in found["versions"]
+    text = evaluate("--workdir", run, "--num", 4, "--only", "likelihood", "--samples", 2).out
+    assert text.startswith("likelihood: ") and "Frechet" not in text
+
+
 def test_what_a_run_cannot_be_asked_is_refused(run, tmp_path):
     common = ("evaluate", "--workdir", run)
-    refused(shell.call(*common, "--num", 4), "4 pictures", "6 dimensions", "more than 6")
+    refused(shell.call(*common, "--num", 4), "4 pictures", "6 dimensions", "more than 6", "--only")
+    refused(shell.call(*common, "--also", "likelihood", "--only", "likelihood"), "give also or only")
     refused(shell.call(*common, "--num", 20, "--also", "beauty"), "unknown question 'beauty'; choose from likelihood")
     refused(shell.call(*common, "--num", 20, "--also", "modes"), "counted on stacked_mnist")
     refused(shell.call(*common, "--num", 20, "--also", "usefulness"), "not class-conditional")
