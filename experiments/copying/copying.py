@@ -40,8 +40,8 @@ def collect(workdirs: Sequence[Path]) -> None:
         found = imggen_jax.evaluate(workdir, num=PICTURES, only=("copying",))
         copying = dict(found["copying"])
         page = Image.open(copying.pop("page")).convert("RGB")
-        page.resize((WIDTH, page.height * WIDTH // page.width), Image.Resampling.LANCZOS).save(
-            HERE / f"{workdir.name}.png", optimize=True)
+        page = page.resize((WIDTH, page.height * WIDTH // page.width), Image.Resampling.LANCZOS)
+        page.quantize(128).save(HERE / f"{workdir.name}.png", optimize=True)
         model = imggen_jax.load(workdir)
         results.append({"run": workdir.name, "split": model.config["data"]["split"], "images": model.images, **copying})
         print(json.dumps(results[-1]), flush=True)
