@@ -18,6 +18,8 @@ from imggen_jax.nets.conv import Conv
 Array = jax.Array
 
 HE = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+# As large as what it is added to, from the start: else the latent learns the class itself, and the label is ignored.
+CLASS = nn.initializers.normal(1.0)
 BOTTOM = (3, 16)  # least and largest side of the smallest feature map
 
 
@@ -99,7 +101,7 @@ class Encoder(nn.Module):
                 x = Block(self.dtype)(x)
         x = nn.Dense(self.hidden, dtype=self.dtype)(nn.silu(x).reshape(x.shape[0], -1))
         if self.classes:
-            x += nn.Embed(self.classes, self.hidden, dtype=self.dtype)(label)
+            x += nn.Embed(self.classes, self.hidden, dtype=self.dtype, embedding_init=CLASS)(label)
         for _ in range(self.dense_blocks):
             x = Block(self.dtype)(x)
         # Zeros: the posterior starts as the prior, so the first steps cannot explode.
@@ -130,7 +132,7 @@ class Decoder(nn.Module):
         every = _levels(self.size, self.widths, self.blocks)
         x = nn.Dense(self.hidden, dtype=self.dtype)(z)
         if self.classes:
-            x += nn.Embed(self.classes, self.hidden, dtype=self.dtype)(label)
+            x += nn.Embed(self.classes, self.hidden, dtype=self.dtype, embedding_init=CLASS)(label)
         for _ in range(self.dense_blocks):
             x = Block(self.dtype)(x)
         bottom, width = every[-1], self.widths[-1]

@@ -52,6 +52,15 @@ def test_a_label_changes_both():
         assert not np.allclose(out[0], out[1], atol=1e-4)
 
 
+def test_a_label_weighs_as_much_as_a_latent_from_the_start():
+    """Else a VAE's latent learns the class itself, and the label is ignored."""
+    _, decoder = pair(16, 1, classes=50)
+    params = jax.jit(decoder.init)(jax.random.key(0), jnp.ones((1, 3)), jnp.zeros(1, jnp.int32))["params"]
+    z = jax.random.normal(jax.random.key(1), (500, 3))
+    latents = np.std(z @ params["Dense_0"]["kernel"], axis=0).mean()
+    assert 0.5 < np.std(params["Embed_0"]["embedding"], axis=0).mean() / latents < 2
+
+
 @pytest.mark.parametrize(("size", "levels", "message"), [
     (30, 2, "30x30 images; set data.size to 16 to 256, divisible by 4"),
     (12, 1, "12x12 images"),
