@@ -22,7 +22,7 @@ import imggen_jax
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
-PICTURES = 10_000
+PICTURES = 4_000
 SKEW = {"skin_tone": (40, 25, 15, 10, 6, 4), "expression": (60, 25, 5, 5, 5), "glasses": (90, 5, 5)}  # percent
 
 
