@@ -20,14 +20,14 @@ import optax
 from imggen_jax.api import Model
 from imggen_jax.editing.space import BLOCK, Points, functions, space
 from imggen_jax.game import Classifier
-from imggen_jax.runs.classifier import look
+from imggen_jax.runs.classifier import look, move, reach
 
 STEPS, RATE = 50, 0.15   # of Adam, in standard deviations of the prior
 TRIED = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)  # standard deviations along the gene, where the way may begin
 KEEP = 0.5               # weight of what is to stay, beside that of the wish
 NEAR = 0.02              # weight of the squared way
 PIXELS = 10.0            # weight of the mean squared change of pixels
-SHIFT, GRAIN = 1 / 16, 0.1  # of what the classifier is shown: shifted by up to that share of the side, with such noise
+GRAIN = 0.1              # standard deviation of the noise in what the classifier is shown
 
 
 def seek(model: Model, guide, points: Points, attribute: str, value: str, direction: np.ndarray) -> Points:
@@ -83,9 +83,9 @@ def _leader(paint: Callable, classifier: Classifier, moved: bool) -> Callable:
             images = picture(u)
             after = see(change(images))
             wish = -jnp.take(jnp.concatenate(after, axis=-1), target, axis=-1)
-            moved = jnp.stack([jnp.sum(jnp.exp(p) * (p - q), axis=-1) for p, q in zip(before, after)])  # [K,BLOCK]
+            drift = jnp.stack([jnp.sum(jnp.exp(p) * (p - q), axis=-1) for p, q in zip(before, after)])  # [K,BLOCK]
             others = jnp.arange(len(before))[:, None] != place
-            return (wish + KEEP * jnp.sum(jnp.where(others, moved, 0), axis=0)
+            return (wish + KEEP * jnp.sum(jnp.where(others, drift, 0), axis=0)
                     + NEAR * jnp.sum(jnp.square(u - start), axis=-1)
                     + PIXELS * jnp.mean(jnp.square(images - original), axis=(1, 2, 3)))
 
@@ -112,9 +112,8 @@ def _disturb(key, moved: bool) -> Callable:
         images += GRAIN * jax.random.normal(noise, images.shape)
         if not moved:
             return images
-        far = max(1, round(images.shape[1] * SHIFT))
-        padded = jnp.pad(images, ((0, 0), (far, far), (far, far), (0, 0)))
-        down, right = jax.random.randint(place, (2,), 0, 2 * far + 1)
-        return jax.lax.dynamic_slice(padded, (0, down, right, 0), images.shape)
+        far = reach(images.shape[1])
+        down, right = jax.random.randint(place, (2,), -far, far + 1)
+        return move(images, down, right)
 
     return change

@@ -203,18 +203,23 @@ def look(classifier: Classifier, weights: PyTree, images: jax.Array, moved: bool
     Returns:
       For each label the logarithm of the mean probabilities, float32 [n,values].
     """
-    far = max(1, images.shape[1] // 16)
+    far = reach(images.shape[1])
     ways = [(down, right) for down in (-far, far) for right in (-far, far)] if moved else []
-    shown = [images, *(_moved(images, *way) for way in ways)]
+    shown = [images, *(move(images, *way) for way in ways)]
     each = [[jax.nn.softmax(label) for label in classifier.logits(weights, copy)] for copy in shown]
     return [jnp.log(sum(copies) / len(shown) + 1e-9) for copies in zip(*each)]
 
 
-def _moved(images: jax.Array, down: int, right: int) -> jax.Array:
-    """Pictures [n,S,S,C] moved by so many pixels, zeros coming in, as the augmentation does."""
-    side = images.shape[1]
-    padded = jnp.pad(images, ((0, 0), (max(down, 0), max(-down, 0)), (max(right, 0), max(-right, 0)), (0, 0)))
-    return padded[:, max(-down, 0):max(-down, 0) + side, max(-right, 0):max(-right, 0) + side]
+def reach(side: int) -> int:
+    """The pixels by which pictures are moved to be looked at again: half as far as in training."""
+    return max(1, side // 16)
+
+
+def move(images: jax.Array, down: int | jax.Array, right: int | jax.Array) -> jax.Array:
+    """Pictures [n,S,S,C] moved by at most `reach` pixels either way, zeros coming in, as the augmentation does."""
+    far = reach(images.shape[1])
+    padded = jnp.pad(images, ((0, 0), (far, far), (far, far), (0, 0)))
+    return jax.lax.dynamic_slice(padded, (0, far - down, far - right, 0), images.shape)
 
 
 def fit(spec: Spec, read: Callable, labels: np.ndarray, recipe: Mapping, title: str) -> PyTree:
