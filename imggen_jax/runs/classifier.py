@@ -216,7 +216,8 @@ def reach(side: int) -> int:
 
 
 def move(images: jax.Array, down: int | jax.Array, right: int | jax.Array) -> jax.Array:
-    """Pictures [n,S,S,C] moved by at most `reach` pixels either way, zeros coming in, as the augmentation does."""
+    """Pictures [n,S,S,C] moved by at most `reach` pixels either way, zeros coming in, as the augmentation does; but all
+    by as much, which is one slice."""
     far = reach(images.shape[1])
     padded = jnp.pad(images, ((0, 0), (far, far), (far, far), (0, 0)))
     return jax.lax.dynamic_slice(padded, (0, far - down, far - right, 0), images.shape)
