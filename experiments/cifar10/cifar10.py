@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 NUM, RESAMPLES = 2_000, 3
 # Of both R3GANs. Four stages as published, at the width that two cores can train; its preset for CIFAR-10 has 768.
-CONSTANTS = {"width": 32, "blocks": 1, "cardinality": 4, "latent": 64, "batch": 64, "images": 16_000, "every": 4_000,
+CONSTANTS = {"width": 32, "blocks": 1, "cardinality": 4, "latent": 64, "batch": 64, "images": 24_000, "every": 6_000,
              "learning_rate": 5e-4, "final": 0.25, "gamma": 0.05, "halflife": 2_000, "pictures": NUM * RESAMPLES}
 TITLES = {"vae": "VAE (cifar10_vae)", "gan": "R3GAN, this project", "peer": "R3GAN, published PyTorch code"}
 

@@ -40,13 +40,13 @@ class Decoder(nn.Module):
     """z -> W z + b."""
 
     size: int
+    channels: int
     classes: int
-    outputs: int
     dtype: object
 
     @nn.compact
     def __call__(self, z, label):
-        return nn.Dense(self.size**2 * self.outputs, name="out")(z).reshape(-1, self.size, self.size, self.outputs)
+        return nn.Dense(self.size**2 * self.channels, name="out")(z).reshape(-1, self.size, self.size, self.channels)
 
 
 @pytest.fixture
