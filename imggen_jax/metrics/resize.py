@@ -1,7 +1,7 @@
 """The ways in which the reference implementations resize pictures for their networks, as matrices: y = R x R^T.
 
 Which one was used moves scores more than most models do (Parmar et al., arXiv 2104.11222), so each has a name that is
-stored with a score, and scores of two names do not compare.
+stored with a score, and scores of two names do not compare. Matrices are float64.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = jax.Array
 
 
 def bilinear(old: int, new: int) -> np.ndarray:
-    """Between the centres of the two nearest pixels, without antialiasing: float32 [new,old].
+    """Between the centres of the two nearest pixels, without antialiasing: [new,old].
 
     As torch's interpolate(mode="bilinear", align_corners=False), which pytorch-fid uses.
     """
@@ -25,7 +25,7 @@ def bilinear(old: int, new: int) -> np.ndarray:
 
 def bilinear_corner(old: int, new: int) -> np.ndarray:
     """As TensorFlow 1's resize_bilinear(align_corners=False), which takes pixels for points at their corners; so does
-    torch-fidelity. float32 [new,old]."""
+    torch-fidelity. [new,old]."""
     return _between(np.arange(new) * (old / new), old)
 
 
@@ -36,28 +36,28 @@ def _between(at: np.ndarray, old: int) -> np.ndarray:
     rows = np.arange(len(at))
     np.add.at(matrix, (rows, low), 1 - share)
     np.add.at(matrix, (rows, np.minimum(low + 1, old - 1)), share)
-    return matrix.astype(np.float32)
+    return matrix
 
 
 def bicubic(old: int, new: int) -> np.ndarray:
-    """As Pillow's BICUBIC, a = -1/2, widened to the reduction and so antialiased: float32 [new,old]."""
+    """As Pillow's BICUBIC, a = -1/2, widened to the reduction and so antialiased: [new,old]."""
     scale = max(old / new, 1.0)
     centre = (np.arange(new)[:, None] + 0.5) * (old / new)
     weights = _cubic((np.arange(old) + 0.5 - centre) / scale, -0.5)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return weights / weights.sum(axis=1, keepdims=True)
 
 
 def bicubic_border(old: int, new: int) -> np.ndarray:
     """As torch's interpolate(mode="bicubic", align_corners=False): a = -3/4, not antialiased, the border repeated.
 
-    float32 [new,old]. The transformers package resizes DINOv2's position embeddings with it.
+    [new,old]. The transformers package resizes DINOv2's position embeddings with it.
     """
     at = (np.arange(new) + 0.5) * (old / new) - 0.5
     first = np.floor(at).astype(int)
     matrix = np.zeros((new, old))
     for tap in range(-1, 3):
         np.add.at(matrix, (np.arange(new), np.clip(first + tap, 0, old - 1)), _cubic(at - first - tap, -0.75))
-    return matrix.astype(np.float32)
+    return matrix
 
 
 def _cubic(x: np.ndarray, a: float) -> np.ndarray:
@@ -69,16 +69,27 @@ def _cubic(x: np.ndarray, a: float) -> np.ndarray:
 
 
 def apply(x: Array, rows: np.ndarray, columns: np.ndarray, *, eight_bit: bool = False) -> Array:
-    """Resize float [B,H,W,C] by rows [H',H] and columns [W',W]; eight_bit rounds to 0 to 255 after each of the two
-    passes, columns first, as Pillow does."""
-    x = jnp.einsum("vw,bhwc->bhvc", columns, x, precision=jax.lax.Precision.HIGHEST)
-    x = _rounded(x) if eight_bit else x
-    x = jnp.einsum("uh,bhvc->buvc", rows, x, precision=jax.lax.Precision.HIGHEST)
-    return _rounded(x) if eight_bit else x
+    """Resize float [B,H,W,C] by rows [H',H] and columns [W',W].
+
+    With eight_bit, pixels are 0 to 255 and come out as Pillow's do: columns first, as it does where the aspect is kept,
+    and rounded to whole levels by each of the two passes.
+    """
+    pass_of = _pillow if eight_bit else _weighted
+    return pass_of("uh,bhvc->buvc", rows, pass_of("vw,bhwc->bhvc", columns, x))
 
 
-def _rounded(x: Array) -> Array:
-    return jnp.clip(jnp.floor(x + 0.5), 0, 255)
+def _weighted(equation: str, matrix: np.ndarray, x: Array) -> Array:
+    return jnp.einsum(equation, matrix.astype(np.float32), x, precision=jax.lax.Precision.HIGHEST)
+
+
+def _pillow(equation: str, matrix: np.ndarray, x: Array) -> Array:
+    """Pillow's arithmetic to the bit: weights in units of 2^-22, sums in int32, half up (libImaging/Resample.c).
+
+    A float32 holds whole numbers up to 2^24 only, so the upper and the lower 11 bits of the weights are applied apart.
+    """
+    units = np.trunc(matrix * 2**22 + np.copysign(0.5, matrix))
+    upper, lower = (_weighted(equation, part, x).astype(jnp.int32) for part in np.divmod(units, 2**11))
+    return jnp.clip((upper * 2**11 + lower + 2**21) >> 22, 0, 255).astype(jnp.float32)
 
 
 def to_rgb(images: Array) -> Array:
