@@ -28,10 +28,10 @@ demo: $(STAMP)
 	@echo 'The report: $(DEMO)/report.html'
 
 test: $(STAMP)
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -q -n auto
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 test-all: $(STAMP)
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -q -n auto -m ''
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -q -n auto --dist worksteal -m ''
 
 peers: .venv-peers/installed
 	.venv-peers/bin/python experiments/metrics_peers/check.py

@@ -108,16 +108,18 @@ def test_under_pmap_all_replicas_stay_equal_to_the_bit(name, variant):
     assert jax.tree.map(jnp.shape, one) == jax.tree.map(lambda leaf: leaf.shape, built.shape)
 
 
+# Of two processes: what each engine plays. Batch statistics are global under jit.
+SHARED = {"jit": ("gan", "hinge"), "pmap": ("classifier", "plain")}
 PROCESS = """
 import pickle, sys
 import jax, tiny
 from imggen_jax import devices
-address, process, name, variant, out = sys.argv[1:]
+address, process, out = sys.argv[1:]
 devices.connect(address, 2, int(process))
 assert jax.process_count() == 2 and len(jax.devices()) == 4 and len(jax.local_devices()) == 2
 import test_devices
-for engine in ("jit", "pmap"):
-    found = tiny.rounds(test_devices.settings(name, variant, count=0, engine=engine), tiny.LABELLED, 2)
+for engine, game in test_devices.SHARED.items():
+    found = tiny.rounds(test_devices.settings(*game, count=0, engine=engine), tiny.LABELLED, 2)
     with open(f"{out}/{engine}{process}", "wb") as file:
         pickle.dump(found, file)
 """
@@ -130,9 +132,8 @@ def test_two_processes_are_one_with_the_same_devices(tmp_path):
     here = Path(__file__).resolve().parent
     flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=2")
     environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}
-    name, variant = "gan", "hinge"  # with batch statistics, which are global under jit
     processes = [
-        subprocess.Popen([sys.executable, "-c", PROCESS, address, str(i), name, variant, str(tmp_path)],
+        subprocess.Popen([sys.executable, "-c", PROCESS, address, str(i), str(tmp_path)],
                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for i in range(2)
     ]
@@ -143,10 +144,10 @@ def test_two_processes_are_one_with_the_same_devices(tmp_path):
     finally:
         for process in processes:
             process.kill()
-    for engine in ("jit", "pmap"):
+    for engine, game in SHARED.items():
         found = [pickle.loads((tmp_path / f"{engine}{i}").read_bytes()) for i in range(2)]
         jax.tree.map(np.testing.assert_array_equal, *found)
-        close(found[0], on(name, variant, 4, calls=2, engine=engine))
+        close(found[0], on(*game, 4, calls=2, engine=engine))
 
 
 @pytest.mark.parametrize("engine", ["jit", "pmap"])
