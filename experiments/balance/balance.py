@@ -38,7 +38,7 @@ def draw() -> None:
 
 def train(workdir: Path) -> None:
     command = [sys.executable, "-m", "imggen_jax.main", "--config=configs/avatars_vae.py", f"--workdir={workdir}",
-               "--config.data.name=avatars/skewed", "--config.train.images=100000", "--config.score.every=0"]
+               "--config.data.name=avatars/skewed", "--config.score.every=0"]
     subprocess.run(command, cwd=REPOSITORY, check=True)
 
 

@@ -52,8 +52,10 @@ def commands(runs: Path, seed: int) -> list[list[str]]:
     gan += [f"--config.game.r1={c['gamma']}", f"--config.game.r2={c['gamma']}", "--config.game.augment=()",
             f"--config.ema.halflife={c['halflife']}", "--config.ema.rampup=0.0", f"--config.train.batch={c['batch']}",
             f"--config.train.images={c['images']}", "--config.train.dtype=float32"]
-    return [["--config=configs/cifar10_vae.py", f"--workdir={runs / f'vae_{seed}'}",
-             f"--config.train.images={c['images']}", *often],
+    # Warmups and the average of so short a run, and not of the config's 1,000,000 images.
+    vae = [f"--config.game.warmup={c['images'] // 5}", f"--config.players.vae.warmup={c['images'] // 5}",
+           f"--config.ema.halflife={c['halflife']}", f"--config.train.images={c['images']}"]
+    return [["--config=configs/cifar10_vae.py", f"--workdir={runs / f'vae_{seed}'}", *vae, *often],
             ["--config=configs/cifar10_gan.py", f"--workdir={runs / f'gan_{seed}'}", *gan, *often]]
 
 

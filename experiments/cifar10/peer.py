@@ -77,7 +77,7 @@ def main() -> None:
              for net in (discriminator, generator)]
     args.out.mkdir(parents=True)
     keep, losses = 0.5 ** (c["batch"] / c["halflife"]), []
-    for step in range(1, c["images"] // c["batch"] + 1):
+    for step in range(1, -(-c["images"] // c["batch"]) + 1):
         for adam in adams:
             for group in adam.param_groups:
                 group["lr"] = rate((step - 1) * c["batch"], c["images"], c["learning_rate"], c["final"])
@@ -94,8 +94,8 @@ def main() -> None:
             for mine, theirs in zip(average.parameters(), generator.parameters()):
                 mine.lerp_(theirs, 1 - keep)
         losses.append(loss[0].mean().item())
-        if step * c["batch"] % c["every"] == 0:
-            seen = step * c["batch"]
+        seen = step * c["batch"]
+        if seen % c["every"] < c["batch"]:
             write(average, c["latent"], c["pictures"], args.out / f"fake_{seen:09d}.npz")
             (args.out / "cost.json").write_text(json.dumps({"images": seen, "cpu_seconds": time.process_time()}))
             print(f"{seen} images, {time.process_time():.0f} s, discriminator {np.mean(losses[-50:]):.3f}", flush=True)
