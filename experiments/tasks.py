@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 import imggen_jax
+from imggen_jax.api import Model
 from imggen_jax.runs import pictures, questions
 from imggen_jax.runs.config import check
 from imggen_jax.runs.train import ingested
@@ -72,6 +75,13 @@ def summary(task: Task, runs: Sequence[dict]) -> dict:
     return found
 
 
+def rows(model: Model, columns: int) -> np.ndarray:
+    """A grid of new pictures: a row for each class, or eight rows of a model without classes."""
+    labels = range(model.spec.classes) if model.spec.classes else [None] * 8
+    made = [model.sample(columns, seed=row * columns, label=label) for row, label in enumerate(labels)]
+    return pictures.grid(np.concatenate(made), columns=columns)
+
+
 def main(name: str, workdirs: Sequence[Path]) -> None:
     task, folder = TASKS[name], HERE / name
     runs = []
@@ -81,8 +91,7 @@ def main(name: str, workdirs: Sequence[Path]) -> None:
     folder.mkdir(exist_ok=True)
     results = {"summary": summary(task, runs), "runs": runs}
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    images = imggen_jax.load(workdirs[0]).sample(8 * task.columns, seed=0)
-    pictures.write_png(folder / "samples.png", pictures.grid(images, columns=task.columns))
+    pictures.write_png(folder / "samples.png", rows(imggen_jax.load(workdirs[0]), task.columns))
     print(json.dumps(results["summary"], indent=1))
 
 
