@@ -13,7 +13,7 @@ import numpy as np
 from imggen_jax.metrics import neighbours
 from imggen_jax.metrics.errors import MetricsError
 
-COPIES = -3.0       # a statistic below it is told as copying: of honest generators one in 700 gets there
+COPIES = -3.0       # a z below it is told as copying: of honest generators one in 700 gets there
 LEAST = 20          # generated and held-out pictures in a cell that counts; the normal approximation needs some
 ROUNDS = 25         # of k-means
 
@@ -21,7 +21,8 @@ ROUNDS = 25         # of k-means
 class Copying(NamedTuple):
     """What the comparison of distances to the nearest training picture gave."""
 
-    statistic: float      # C_T, in standard deviations: below 0 nearer than held-out pictures, above 0 farther
+    statistic: float      # C_T, the mean z of the cells: below 0 nearer than held-out pictures, above 0 farther
+    z: float              # the same in its own standard deviations, of which a mean of many cells has less than one
     nearer: float         # share of generated pictures nearer to a training picture than any held-out picture is
     cells: int            # that had pictures enough to count
     nearest: np.ndarray   # int64 [n], the row of each generated picture's nearest training picture
@@ -29,7 +30,7 @@ class Copying(NamedTuple):
 
     @property
     def copies(self) -> bool:
-        return self.statistic < COPIES
+        return self.z < COPIES
 
 
 def data_copying(
@@ -56,19 +57,19 @@ def data_copying(
     _, near_held_out = neighbours.nearest(held_out, train)
     centres = _k_means(np.asarray(train, np.float64), cells, seed)
     cell_fake, cell_held_out = (neighbours.nearest(each, centres)[0] for each in (fake, held_out))
-    cell_train = neighbours.nearest(train, centres)[0]
-    total = weight = 0.0
-    counted = 0
+    found, shares = [], []
     for cell in range(len(centres)):
         a, b = near_fake[cell_fake == cell], near_held_out[cell_held_out == cell]
         if min(len(a), len(b)) >= LEAST:
-            share = float(np.mean(cell_train == cell))
-            # eq. 4: the mean over cells, weighted by their share of the training pictures
-            total, weight, counted = total + share * mann_whitney(a, b), weight + share, counted + 1
-    if not counted:
+            found.append(mann_whitney(a, b))
+            shares.append(len(b))  # section 3.2: cells weigh as much as they have of the held-out pictures
+    if not found:
         return data_copying(train, held_out, fake, cells=1, seed=seed)
     nearer = float(np.mean(near_fake < near_held_out.min()))
-    return Copying(float(total / weight), nearer, counted, nearest, np.sqrt(near_fake))
+    # Cells are independent, and each z has a deviation of 1: their weighted sum has that of the weights' length.
+    total = float(np.dot(shares, found))
+    return Copying(total / sum(shares), total / float(np.linalg.norm(shares)), nearer, len(found), nearest,
+                   np.sqrt(near_fake))
 
 
 def mann_whitney(a: np.ndarray, b: np.ndarray) -> float:

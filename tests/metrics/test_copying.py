@@ -20,6 +20,14 @@ def test_copies_are_flagged_and_honest_samples_are_not(cells):
     assert abs(found.statistic) < 3 and not found.copies and found.nearer < 0.02
 
 
+@pytest.mark.parametrize("cells", [1, 5, 10])
+def test_z_has_a_deviation_of_one_for_honest_samples_whatever_the_cells(cells):
+    found = [data_copying(*(normal(3 * seed + k, 400, 3) for k in range(3)), cells=cells) for seed in range(40)]
+    assert np.std([one.z for one in found]) == pytest.approx(1, abs=0.3)
+    if cells == 10:  # the mean over cells has less
+        assert np.std([one.statistic for one in found]) < 0.5
+
+
 def test_bad_pictures_are_farther_not_nearer():
     found = data_copying(normal(0, 500), normal(1, 400), 3 * normal(2, 400))
     assert found.statistic > 10 and not found.copies
