@@ -19,6 +19,7 @@ import imggen_jax
 from imggen_jax.api import Model
 from imggen_jax.runs import pictures, questions
 from imggen_jax.runs.config import check
+from imggen_jax.runs.score import CLASSIFIER
 from imggen_jax.runs.train import ingested
 
 HERE = Path(__file__).parent
@@ -55,21 +56,20 @@ def cost(workdir: Path) -> dict[str, float]:
 
 
 def answer(task: Task, workdir: Path) -> dict:
-    """{"run", "seed", its cost, "sets": the answers}."""
+    """{"run", "seed", its cost, "answer"}."""
     model = imggen_jax.load(workdir)
     settings = ingested(check(model.config))
     sets = questions.datasets(settings.data)
-    asked = [dict(questions.ASK[task.question](model, settings, *sets, num=task.num, seed=k * task.num,
-                                               samples=task.samples, out=workdir / "scores"))
-             for k in range(task.sets)]
-    return {"run": workdir.name, "seed": settings.seed, **cost(workdir), "sets": asked}
+    terms = questions.Terms(task.num, 0, task.sets, task.samples, CLASSIFIER, workdir / "scores")
+    found = questions.answer(task.question, model, settings, *sets, terms)
+    return {"run": workdir.name, "seed": settings.seed, **cost(workdir), "answer": found}
 
 
 def summary(task: Task, runs: Sequence[dict]) -> dict:
     """Of each figure: the mean over the runs, and their standard deviation."""
     found = {}
     for name in task.figures:
-        values = [statistics.fmean(one[name] for one in run["sets"]) for run in runs]
+        values = [run["answer"][name] for run in runs]
         found[name] = {"mean": statistics.fmean(values), "of_each_run": values,
                        "deviation": statistics.stdev(values) if len(values) > 1 else None}
     return found

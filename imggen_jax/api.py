@@ -234,14 +234,15 @@ ALSO = ("likelihood", "usefulness", "modes", "copying", "balance")
 
 def evaluate(workdir, *, num: int | None = None, space: str = "classifier", seed: int = 0, resamples: int = 3,
              also: Sequence[str] = (), only: Sequence[str] = (), samples: int = 500, out=None, against=None) -> dict:
-    """Scores of a trained run against its training pictures; stored in workdir/scores too.
+    """Scores of a trained run against its training pictures; these and all answers are stored in workdir/scores too.
 
     Args:
       workdir: of the run.
       num: pictures in each set, and at most as many real ones; None for 10,000, or all where there are fewer.
       space: "classifier", or one of metrics.spaces.NAMES.
       seed: of the first picture; the sets take seed, seed + 1, ...
-      resamples: sets, at least 3; a score is the mean over them, with their standard deviation.
+      resamples: sets, at least 3; a score is the mean over them, with their standard deviation, and so are the answers
+        to "modes" and "copying".
       also: further questions, of ALSO.
       only: the same, without the scores, which need more pictures than the space has dimensions.
       samples: for "likelihood", samples a picture.
@@ -255,10 +256,11 @@ def evaluate(workdir, *, num: int | None = None, space: str = "classifier", seed
     Raises:
       RunError, DataError, MetricsError: it cannot be done, and why.
     """
-    from imggen_jax.metrics import spaces
+    from imggen_jax.metrics import scores, spaces
     from imggen_jax.runs import questions, score
 
     spaces.check_there(space)
+    scores.check_resamples(resamples)
     model = load(workdir)
     if model.game.generator is None:
         raise RunError(f"{workdir} trained a classifier, which makes no pictures to be scored")
@@ -275,22 +277,27 @@ def evaluate(workdir, *, num: int | None = None, space: str = "classifier", seed
     if num < 2 or seed < 0 or seed + num * resamples > 2**32:
         raise RunError(f"num is {num} and seed {seed}; {resamples} sets of at least 2 pictures have seeds from 0 to "
                        f"{2**32 - 1}")
-    questions.check(asked, model, settings.data, test_set)
+    terms = questions.Terms(num, seed, resamples, samples, space, Path(out or Path(workdir) / "scores"))
+    questions.check(asked, model, settings.data, test_set, terms)
     about = {"workdir": str(workdir), "step": model.step, "images": model.images}
-    if only:
-        found = {"pictures": about, "versions": score.versions()}
-    else:
+    found = {"pictures": about, "versions": score.versions()}
+    if not only:
         report = _scores(model, settings, train_set, space, about, num=num, seed=seed, resamples=resamples)
-        figures = questions.figures(model, settings, test_set)
-        found = report.as_dict() | {"figures": figures} | _difference(report, other)
+        found = report.as_dict() | {"figures": questions.figures(model, settings, test_set)}
+        scores.check_finite(found["figures"])
+        score.store(Path(workdir), score.stem(report), found, model.images)
+        found |= _difference(report, other)
     for name in asked:
-        found[name] = questions.ASK[name](model, settings, train_set, test_set, num=num, seed=seed, samples=samples,
-                                          out=Path(out or Path(workdir) / "scores"))
+        found[name] = questions.answer(name, model, settings, train_set, test_set, terms)
+        scores.check_finite(found[name], name)
+        stem = f"{name}_{num}_seed{seed}" + (f"_k{samples}" if name == "likelihood" else "")
+        score.store(Path(workdir), stem, {"pictures": about, "versions": score.versions(), name: found[name]},
+                    model.images)
     return found
 
 
 def _scores(model: Model, settings, train_set, space: str, about: Mapping, *, num: int, seed: int, resamples: int):
-    """The report of a run's scores, which is stored beside it."""
+    """The report of a run's scores."""
     from imggen_jax.runs import score
 
     title = f"{settings.data.name}, {settings.data.split}"
@@ -299,9 +306,7 @@ def _scores(model: Model, settings, train_set, space: str, about: Mapping, *, nu
     def sample(seeds):
         return model.functions["sample"](model.weights, seeds)
 
-    report = score.score_run(reference, sample, num=num, seed=seed, resamples=resamples, about=about)
-    score.store(Path(about["workdir"]), report, model.images)
-    return report
+    return score.score_run(reference, sample, num=num, seed=seed, resamples=resamples, about=about)
 
 
 def compare(real, fake, *, dir: str = "", space: str = "classifier", seed: int = 0, resamples: int = 3,
@@ -321,10 +326,11 @@ def compare(real, fake, *, dir: str = "", space: str = "classifier", seed: int =
     Raises:
       RunError, DataError, MetricsError: it cannot be done, and why.
     """
-    from imggen_jax.metrics import spaces
+    from imggen_jax.metrics import scores, spaces
     from imggen_jax.runs import score
 
     spaces.check_there(space)
+    scores.check_resamples(resamples)
     other = score.read_report(against) if against is not None else None
     sets = [score.open_pictures(str(what), dir=dir) for what in (real, fake)]
     network = score.classifier_of(str(real), dir=dir) if space == score.CLASSIFIER else spaces.load(space)

@@ -201,7 +201,7 @@ def _evaluate(words: list[str]) -> int:
                         help="of a run, further questions: likelihood, usefulness, modes, copying, balance")
     parser.add_argument("--only", default="", metavar="X,Y",
                         help="of a run, these questions alone, without scores: of few pictures, too")
-    parser.add_argument("--samples", type=int, default=500, metavar="K",
+    parser.add_argument("--samples", type=int, metavar="K",
                         help="for likelihood: samples a picture, 1 to 5000 (default: 500)")
     parser.add_argument("--against", metavar="FILE", help="a stored report to compare with, of the same recipe")
     parser.add_argument("--data-dir", default="", metavar="D", help="TFDS data_dir of --real and --fake")
@@ -211,14 +211,17 @@ def _evaluate(words: list[str]) -> int:
     if (args.workdir is None) == (args.real is None and args.fake is None) or (args.real is None) != (
             args.fake is None):
         parser.error("give either --workdir, or both --real and --fake")
+    other = ("data_dir",) if args.workdir is not None else ("num", "also", "only", "samples", "out")
+    if stray := [f"--{name.replace('_', '-')}" for name in other if getattr(args, name) not in (None, "")]:
+        parser.error(f"{stray[0]} goes with {'--real and --fake' if args.workdir is not None else '--workdir'}")
     _start_jax()
     from imggen_jax import api
 
     common = dict(space=args.space, seed=args.seed, resamples=args.resamples, against=args.against)
     if args.workdir is not None:
         also, only = (tuple(word for word in words.split(",") if word) for words in (args.also, args.only))
-        found = api.evaluate(args.workdir, num=args.num, also=also, only=only, samples=args.samples, out=args.out,
-                             **common)
+        found = api.evaluate(args.workdir, num=args.num, also=also, only=only, out=args.out,
+                             samples=500 if args.samples is None else args.samples, **common)
     else:
         found = api.compare(args.real, args.fake, dir=args.data_dir, **common)
     print(json.dumps(found, allow_nan=False) if args.json else api.score_table(found))

@@ -44,10 +44,11 @@ def batches(images: np.ndarray, labels: np.ndarray, batch: int, random: np.rando
 
 
 def write(average, latent: int, number: int, path: Path) -> None:
-    """`number` pictures, as many of each class, from seeds of their own."""
+    """`number` pictures of classes drawn at random, as this project's samples are."""
     random = torch.Generator().manual_seed(1_000_000)
     z = torch.randn(number, latent, generator=random)
-    label = torch.nn.functional.one_hot(torch.arange(number) % CLASSES, CLASSES).float()
+    label = torch.nn.functional.one_hot(torch.randint(CLASSES, (number,), generator=random), CLASSES)
+    label = label.float()
     with torch.no_grad():
         made = torch.cat([average(*pair) for pair in zip(z.split(250), label.split(250))])
     # The same rounding as a picture of this project.

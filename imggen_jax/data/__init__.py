@@ -9,7 +9,7 @@
 `prepare` writes a stock TFDS dataset to disk, `folders` makes one of a folder of pictures. TensorFlow is needed by
 `prepare` alone, and `tensorflow_datasets` is imported on the first use.
 """
-from imggen_jax.data.attributes import Attributes, load_attributes
+from imggen_jax.data.attributes import Attributes, label_names, load_attributes
 from imggen_jax.data.batches import ahead, batch_indices, gather
 from imggen_jax.data.folders import card, ingest
 from imggen_jax.data.opening import MEMORY, Facts, open_dataset, peek
@@ -19,4 +19,4 @@ from imggen_jax.data.sources import DataError
 from imggen_jax.data.streamed import Streamed, stream
 
 __all__ = ["MEMORY", "Attributes", "DataError", "Dataset", "Facts", "Streamed", "ahead", "batch_indices", "card",
-           "gather", "ingest", "load", "load_attributes", "open_dataset", "peek", "prepare", "stream"]
+           "gather", "ingest", "label_names", "load", "load_attributes", "open_dataset", "peek", "prepare", "stream"]

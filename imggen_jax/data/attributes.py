@@ -22,6 +22,13 @@ class Attributes(NamedTuple):
     labels: np.ndarray                   # int32 [N,K]
 
 
+def label_names(*, name: str, split: str, dir: str) -> tuple[str, ...]:
+    """The class labels that a dataset has; none of its examples is read. Raises DataError: no such dataset or split."""
+    if sources.parse_name(name).name == sources.STACKED_MNIST:
+        return tuple(_STACKED)
+    return tuple(sources.class_labels(sources.open_source(name=name, split=split, dir=dir, label="")))
+
+
 def load_attributes(*, name: str, split: str, dir: str, names: Sequence[str] | None = None) -> Attributes:
     """The class labels of a dataset; `name`, `split` and `dir` as in `load`. No picture is decoded.
 

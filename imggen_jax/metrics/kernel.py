@@ -23,8 +23,8 @@ def kid(real: np.ndarray, fake: np.ndarray, subsets: Iterable[tuple[np.ndarray, 
     Returns:
       float64 [number of subsets]. Unbiased: around 0, and as often below it, for two samples of one distribution.
     """
-    real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
-    return np.array([_mmd(real[rows], fake[columns]) for rows, columns in subsets])
+    return np.array([_mmd(np.asarray(real[rows], np.float64), np.asarray(fake[columns], np.float64))
+                     for rows, columns in subsets])
 
 
 def _mmd(x: np.ndarray, y: np.ndarray) -> float:

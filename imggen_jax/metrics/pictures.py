@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +22,7 @@ class Pictures(NamedTuple):
     count: int
     shape: tuple[int, int, int]   # H, W, C
     fingerprint: str              # sha256 over the pictures' bytes, in their order
-    batches: Callable[[], Iterator[np.ndarray]]  # () -> uint8 [n,H,W,C], n at most BATCH, in order; every time anew
+    batches: Callable[[], Iterator[np.ndarray]]  # () -> uint8 [n,H,W,C], in order; every time anew
 
 
 def read(path: str | Path) -> Pictures:
@@ -114,8 +113,9 @@ def _npz(path: Path) -> Pictures:
             if not names:
                 raise MetricsError(f"{path} has no array 'images' or 'arr_0'; it has {', '.join(archive.files)}")
             images = archive[names[0]]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, MetricsError):
-            raise
-        raise MetricsError(f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})") from error
+    except MetricsError:
+        raise
+    except Exception as error:  # for broken files NumPy raises OSError, ValueError, TypeError, zlib.error and others
+        raise MetricsError(f"{path} cannot be read ({type(error).__name__}: "
+                           f"{(str(error).splitlines() or [''])[0]})") from error
     return of_array(images, str(path))

@@ -10,7 +10,7 @@ import numpy as np
 from imggen_jax.metrics import kernel, neighbours
 from imggen_jax.metrics.errors import MetricsError
 from imggen_jax.metrics.features import Features, Space
-from imggen_jax.metrics.frechet import Moments, frechet_distances, moments
+from imggen_jax.metrics.frechet import Moments, accumulate, frechet_distances
 from imggen_jax.metrics.inception_score import SPLITS, inception_score
 
 # Change it with anything that changes a score of the same pictures; scores of two versions do not compare.
@@ -39,7 +39,7 @@ class Report(NamedTuple):
 
     scores: Mapping[str, Score]
     recipe: Mapping[str, object]    # all that must be equal for two reports to compare
-    pictures: Mapping[str, object]  # what was scored: titles, seeds, fingerprint of the fakes
+    pictures: Mapping[str, object]  # what was scored: titles, seeds, fingerprint of the fakes, sets that were averaged
     versions: Mapping[str, str]
 
     def as_dict(self) -> dict:
@@ -76,6 +76,23 @@ def check_counts(space: str, dims: int, counts: Mapping[str, int]) -> None:
             raise MetricsError(f"{title} has {count} pictures; scores need at least {LEAST}")
 
 
+def check_resamples(number: int) -> None:
+    """Raises MetricsError for fewer than tell a spread."""
+    if number < RESAMPLES:
+        raise MetricsError(f"{number} resamples do not tell a spread; take at least {RESAMPLES}")
+
+
+def check_finite(found: object, name: str = "") -> None:
+    """Raises MetricsError naming the first number, in dicts and sequences, that is not finite and so no score."""
+    if isinstance(found, (list, tuple)):
+        found = dict(enumerate(found))
+    if isinstance(found, Mapping):
+        for key, value in found.items():
+            check_finite(value, f"{name} {key}".strip())
+    elif isinstance(found, float) and not math.isfinite(found):
+        raise MetricsError(f"{name} is {found}, which is no score; the pictures or the weights are broken")
+
+
 def measure(space: Space, real: Features, fakes: Sequence[Features], *, seed: int = 0,
             resamples: int = RESAMPLES) -> dict[str, Score]:
     """All scores of generated pictures.
@@ -96,8 +113,7 @@ def measure(space: Space, real: Features, fakes: Sequence[Features], *, seed: in
       MetricsError: fewer than three resamples, or a score that is not finite.
     """
     number = len(fakes) if len(fakes) > 1 else resamples
-    if number < RESAMPLES:
-        raise MetricsError(f"{number} resamples do not tell a spread; take at least {RESAMPLES}")
+    check_resamples(number)
     if len(fakes) > 1:
         found = _all(space, real, fakes, seed)
         values = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
@@ -110,8 +126,7 @@ def measure(space: Space, real: Features, fakes: Sequence[Features], *, seed: in
     scores = {name: Score(value, float(np.std([each[name] for each in resampled], ddof=1)),
                           tuple(each[name] for each in resampled)) for name, value in values.items()}
     for name, score in scores.items():
-        if not (math.isfinite(score.value) and math.isfinite(score.spread)):
-            raise MetricsError(f"{name} is {score.value}; the features of space {space.name} are broken")
+        check_finite(score._asdict(), name)
     return scores
 
 
@@ -121,13 +136,14 @@ def _rows(features: Features, rows: np.ndarray) -> Features:
 
 def _all(space: Space, real: Features, fakes: Sequence[Features], seed: int) -> list[dict[str, float]]:
     """{name: value} for each set of fakes."""
-    distances = frechet_distances(_moments(real.vectors), [_moments(fake.vectors) for fake in fakes])
+    distances = frechet_distances(*_moments([real]), _moments(fakes))
     first = "fid" if space.name.startswith("inception") else "frechet_distance"
     return [{first: distance, **_rest(real, fake, seed)} for distance, fake in zip(distances, fakes)]
 
 
-def _moments(vectors: np.ndarray) -> Moments:
-    return moments(vectors)
+def _moments(sets: Sequence[Features]) -> list[Moments]:
+    """In blocks, so that no copy of all features in float64 is made."""
+    return [accumulate([each.vectors]) for each in sets]
 
 
 def _rest(real: Features, fake: Features, seed: int) -> dict[str, float]:
@@ -177,8 +193,13 @@ def compare(mine: Report, other: Report) -> dict[str, tuple[float, float]]:
     if differ:
         raise MetricsError(f"these scores do not compare, for they were computed differently ({'; '.join(differ)}); "
                            "compute both with the same --space, --num and real pictures")
-    return {name: (score.value - other.scores[name].value, math.hypot(score.spread, other.scores[name].spread))
+    return {name: (score.value - other.scores[name].value, math.hypot(_error(mine, name), _error(other, name)))
             for name, score in mine.scores.items() if name in other.scores}
+
+
+def _error(report: Report, name: str) -> float:
+    """The standard deviation of a value, which is the mean over so many sets."""
+    return report.scores[name].spread / math.sqrt(report.pictures.get("sets", 1))
 
 
 def table(report: Report) -> str:

@@ -174,6 +174,7 @@ def unpack(facts: Mapping, arrays: Mapping[str, np.ndarray]) -> Labeller:
     return labeller_of(spec, tuple(facts["names"]), values, weights, recipe)
 
 
+@functools.lru_cache(maxsize=8)
 def _vectors(classifier: Classifier) -> Callable:
     def apply(weights, images):
         images = augment.to_float(images)

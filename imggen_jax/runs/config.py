@@ -66,7 +66,7 @@ class Score(NamedTuple):
     every: int    # images between scores of what the generator makes; 0 for none
     num: int      # pictures in each of three sets, and at most as many real ones
     space: str    # where features are compared: "classifier", or one of metrics/spaces.py
-    share: float  # of the run's time that scores may take; one that would take more is left out
+    share: float  # of the run's time that scores may take; one that is expected to pass it is left out
 
 
 SECTIONS = {"data": Data, "init": Init, "train": Train, "ema": Ema, "devices": Devices, "log": Log, "score": Score}

@@ -15,6 +15,12 @@ from imggen_jax.runs.errors import RunError
 MOST = 5_000  # samples a picture
 
 
+def check_samples(samples: int) -> None:
+    """Raises RunError for a number out of range."""
+    if not 1 <= samples <= MOST:
+        raise RunError(f"{samples} samples a picture; take 1 to {MOST:,}")
+
+
 def bound(game: Game, weights: PyTree, spec: Spec, held_out: Dataset | Streamed, *, samples: int, batch: int, seed: int,
           number: int = 0) -> Mapping[str, float]:
     """Bounds on the log-probability of held-out pictures. Samples are streamed: memory does not grow with them.
@@ -36,8 +42,7 @@ def bound(game: Game, weights: PyTree, spec: Spec, held_out: Dataset | Streamed,
     """
     if game.importance is None:
         raise RunError("this run's game has no likelihood; it is a VAE that has one")
-    if not 1 <= samples <= MOST:
-        raise RunError(f"{samples} samples a picture; take 1 to {MOST:,}")
+    check_samples(samples)
     count = min(number or held_out.shape[0], held_out.shape[0])
 
     @jax.jit

@@ -96,7 +96,7 @@ def score_run(reference: Reference, sample: Sampler, *, num: int, seed: int, res
     """
     found, recipe = reference.score(sample, num=num, seed=seed, resamples=resamples)
     seeds = [[start, start + num - 1] for start in range(seed, seed + resamples * num, num)]
-    return Report(found, recipe, {"real": reference.title, "seeds": seeds, **about}, versions())
+    return Report(found, recipe, {"real": reference.title, "seeds": seeds, "sets": resamples, **about}, versions())
 
 
 def reconstruction(game: Game, spec: Spec, weights: PyTree, held_out: data.Dataset | data.Streamed) -> dict[str, float]:
@@ -128,16 +128,21 @@ def reconstruction(game: Game, spec: Spec, weights: PyTree, held_out: data.Datas
 # During training.
 
 class Watch:
-    """Scores in the course of a run that take at most a share of its time; each is stored in scores/."""
+    """Scores in the course of a run that take at most a share of its time; each is stored in scores/.
+
+    The share is of the time since the run was started or taken up, without the training of a classifier.
+    """
 
     def __init__(self, settings: Settings, train_set: data.Dataset | data.Streamed, sample: Callable, workdir: Path):
         """sample: (weights, seeds) -> pictures. What needs no round of training is computed now."""
         wanted = settings.score
         self.num, self.share, self.sample, self.workdir = wanted.num, wanted.share, sample, workdir
         space = space_of(wanted.space, settings.data)
+        self.began = time.monotonic()
         self.reference = Reference(space, train_set, f"{settings.data.name}, {settings.data.split}", wanted.num)
-        self.began, self.spent = time.monotonic(), 0.0
-        self.longest = 0.0  # seconds that one scoring took
+        self.spent = time.monotonic() - self.began
+        # Seconds that one scoring takes; before the first one, the features of as many pictures tell about how many.
+        self.longest = scores.RESAMPLES * self.spent
 
     def due(self) -> bool:
         """Whether another one, as long as the longest, leaves the share unbroken."""
@@ -151,19 +156,25 @@ class Watch:
         start = time.monotonic()
         report = score_run(self.reference, lambda seeds: self.sample(weights, seeds), num=self.num, seed=0,
                            resamples=scores.RESAMPLES, about={"step": step, "images": images})
-        store(self.workdir, report, images)
+        store(self.workdir, stem(report), report.as_dict(), images)
         took = time.monotonic() - start
         self.spent, self.longest = self.spent + took, max(self.longest, took)
         return {f"score/{name}": score.value for name, score in report.scores.items()}
 
 
-def store(workdir: Path, report: Report, images: int) -> Path:
-    """Write a report as workdir/scores/<space>_<pictures>_<images seen, 9 digits>.json; whole or not at all."""
-    name = f"{report.recipe['space']}_{report.recipe['fake']}_{images:09d}.json"
+def stem(report: Report) -> str:
+    """What a run's report is called: everything that its values depend on, but for the weights, is in the name."""
+    (first, last), *_ = report.pictures["seeds"]
+    return f"{report.recipe['space']}_{last - first + 1}x{report.pictures['sets']}_seed{first}"
+
+
+def store(workdir: Path, stem: str, content: Mapping, images: int) -> Path:
+    """Write JSON as workdir/scores/<stem>_<images seen, 9 digits>.json; whole or not at all."""
+    name = f"{stem}_{images:09d}.json"
     path = workdir / "scores" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{name}.{os.getpid()}.part")
-    part.write_text(json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(part, path)
     return path
 
@@ -187,8 +198,8 @@ def open_pictures(what: str, *, dir: str) -> pictures.Pictures:
     if Path(what).exists() or what.endswith(".npz") or os.sep in what and not re.match(r"\w[\w.-]*/\w", what):
         return pictures.read(what)
     name, _, split = what.partition("@")
-    found = data.load(name=name, split=split or "train", dir=dir, size=0, label="")
-    return pictures.of_array(found.images, what, found.fingerprint)
+    found = data.open_dataset(name=name, split=split or "train", dir=dir, size=0, label="", memory="auto")
+    return pictures.Pictures(what, found.shape[0], tuple(found.shape[1:]), found.fingerprint, lambda: chunks(found))
 
 
 def score_pictures(real: pictures.Pictures, fake: pictures.Pictures, space: Space, *, seed: int = 0,

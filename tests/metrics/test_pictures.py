@@ -74,9 +74,17 @@ def test_other_things_are_refused(tmp_path):
     np.savez(tmp_path / "none.npz", images=IMAGES[:0])
     np.savez(tmp_path / "objects.npz", images=np.array([{}], object))
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 nothing")
+    np.save(tmp_path / "single.npy", IMAGES)
+    (tmp_path / "single.npy").rename(tmp_path / "single.npz")
+    noise = np.random.default_rng(0).integers(0, 256, (9, 9, 9, 3), np.uint8)
+    np.savez_compressed(tmp_path / "flipped.npz", images=noise)
+    damaged = bytearray((tmp_path / "flipped.npz").read_bytes())
+    damaged[200] ^= 0xFF
+    (tmp_path / "flipped.npz").write_bytes(damaged)
     for name, message in (("empty", "has no pictures"), ("nowhere", "neither a folder"), ("names.npz", "has no array"),
                           ("floats.npz", "float64"), ("none.npz", "has no pictures"), ("broken.npz", "cannot be read"),
-                          ("objects.npz", "cannot be read")):
+                          ("objects.npz", "cannot be read"), ("single.npz", "cannot be read"),
+                          ("flipped.npz", "cannot be read")):
         with pytest.raises(MetricsError, match=message) as error:
             pictures.read(tmp_path / name)
         assert name in str(error.value) and "\n" not in str(error.value)

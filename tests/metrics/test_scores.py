@@ -83,6 +83,9 @@ def test_reports_of_one_recipe_compare():
     difference, deviation = found["frechet_distance"]
     a, b = (report(seed).scores["frechet_distance"] for seed in (2, 3))
     assert difference == pytest.approx(a.value - b.value) and deviation == pytest.approx(math.hypot(a.spread, b.spread))
+    # The mean over three sets is surer than one set.
+    means = [report(seed)._replace(pictures={"sets": 3}) for seed in (2, 3)]
+    assert scores.compare(*means)["frechet_distance"][1] == pytest.approx(deviation / math.sqrt(3))
 
 
 @pytest.mark.parametrize(("changes", "message"), [
@@ -103,6 +106,9 @@ def test_what_would_be_no_score_is_refused():
     broken = Features(np.full((100, 8), np.nan, np.float32), None)
     with pytest.raises(MetricsError, match="not finite"):
         scores.measure(SPACE, REAL, [broken])
+    scores.check_finite({"elbo": -1.0, "shares": [{"value": 0.5}], "page": "inf"})
+    with pytest.raises(MetricsError, match="likelihood shares 1 value is inf, which is no score"):
+        scores.check_finite({"elbo": -1.0, "shares": [{"value": 0.5}, {"value": math.inf}]}, "likelihood")
     with pytest.raises(MetricsError, match="A has 8 pictures, but the feature space toy has 8 dimensions"):
         scores.check_counts("toy", 8, {"A": 8})
     with pytest.raises(MetricsError, match="A has 19 pictures; scores need at least 20"):

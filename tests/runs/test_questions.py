@@ -30,8 +30,12 @@ def model(sample, classes=0):
         label_names=tuple(map(str, range(classes))), game=SimpleNamespace(importance=None))
 
 
+def terms(num=200, out=None, resamples=3, samples=10, space="toy"):
+    return questions.Terms(num, 0, resamples, samples, space, out)
+
+
 def ask(name, *given, num=200, tmp_path=None):
-    found = questions.ASK[name](*given, num=num, seed=0, samples=10, out=tmp_path)
+    found = questions.ASK[name](*given, terms(num, tmp_path))
     return json.loads(json.dumps(found, allow_nan=False))  # as `evaluate --json` prints it
 
 
@@ -71,6 +75,7 @@ def brightness(images):
 class Labeller:
     names, values = ("tone", "size"), (("dark", "grey", "light"), ("small", "large"))
     accuracy = {"tone": 1.0, "size": 0.9}
+    sha256 = "abc"
 
     def predict(self, images):
         return np.stack([brightness(images), images[:, 1, 0, 0] > 127], -1).astype(np.int32)
@@ -106,6 +111,7 @@ def test_modes_of_stacked_mnist_are_counted_by_their_digits(monkeypatch):
 
     class Digits:
         names, accuracy = ("blue", "green", "red"), {"blue": 1.0, "green": 1.0, "red": 0.97}
+        sha256 = "abc"
 
         def predict(self, images):
             number = images[:, 0, 0, 0].astype(int) * 250 + images[:, 0, 0, 1]
@@ -129,7 +135,7 @@ def test_usefulness_is_the_accuracy_of_a_classifier_of_generated_pictures(monkey
               "optimizer": {"optimizer": "adam", "learning_rate": 1e-2, "warmup": 0, "decay": "constant",
                             "final": 1.0, "clip": 0.0}}
     monkeypatch.setattr(classifier, "RECIPE", recipe)
-    monkeypatch.setattr(questions, "_labeller", lambda wanted: SimpleNamespace(accuracy={"shade": 0.75}))
+    monkeypatch.setattr(questions, "_labeller", lambda wanted: SimpleNamespace(accuracy={"shade": 0.75}, sha256="abc"))
     settings = SimpleNamespace(data=SETTINGS.data._replace(label="shade"))
 
     def shaded(labels):
@@ -150,7 +156,37 @@ def test_usefulness_is_the_accuracy_of_a_classifier_of_generated_pictures(monkey
     (["likelihood"], SETTINGS.data, 1, "this run's game has none"),
     (["usefulness"], SETTINGS.data, 1, "not class-conditional"),
     (["modes"], SETTINGS.data, 1, "counted on stacked_mnist, not on toy"),
+    (["copying"], SETTINGS.data, dataset(HELD_OUT[:19]), "at least 20 generated and 20 held-out pictures, not 200 and"),
 ])
 def test_what_cannot_be_answered_is_refused_first(also, wanted, test, message):
     with pytest.raises(RunError, match=message):
-        questions.check(also, model(None), wanted, test)
+        questions.check(also, model(None), wanted, test, terms())
+
+
+@pytest.mark.parametrize(("question", "space", "message"), [
+    ("balance", "toy", "balance needs a dataset with class labels, and toy has none"),
+    ("copying", "classifier", "copying needs a dataset with class labels, and toy has none; or choose another --space"),
+    ("copying", "toy", None)])
+def test_what_needs_labels_is_refused_without_them(question, space, message, monkeypatch):
+    monkeypatch.setattr(questions.data, "label_names", lambda **where: ())
+    given = [question], model(None), SETTINGS.data, dataset(HELD_OUT), terms(space=space)
+    if message is None:
+        return questions.check(*given)
+    with pytest.raises(RunError, match=f"^{message}$"):
+        questions.check(*given)
+
+
+def test_samples_out_of_range_are_refused_first():
+    vae = model(None)
+    vae.game.importance = lambda: None
+    with pytest.raises(RunError, match="6000 samples a picture; take 1 to 5,000"):
+        questions.check(["likelihood"], vae, SETTINGS.data, dataset(HELD_OUT), terms(samples=6000))
+
+
+def test_an_answer_says_what_it_depends_on(toy, tmp_path):
+    honest = model(lambda seeds, labels, truncation: OTHERS[seeds % 250])
+    found = questions.answer("copying", honest, SETTINGS, dataset(TRAIN), dataset(HELD_OUT), terms(60, tmp_path))
+    assert found["recipe"] == {"num": 60, "seed": 0, "train_fingerprint": "f", "held_out_fingerprint": "f",
+                               "space": "toy", "weights_sha256": "abc", "resize": "none"}
+    assert len(found["resamples"]["z"]) == 3 and found["z"] == pytest.approx(np.mean(found["resamples"]["z"]))
+    assert found["spread"]["z"] == pytest.approx(np.std(found["resamples"]["z"], ddof=1)) and not found["copies"]
