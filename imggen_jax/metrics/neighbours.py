@@ -5,7 +5,7 @@ other member. Distances are computed a block of rows at a time, so memory is tha
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,27 +35,35 @@ def neighbours(real: np.ndarray, fake: np.ndarray, k: int) -> Neighbours:
     Raises:
       MetricsError: not more than k pictures on a side.
     """
+    return several_neighbours(real, fake, (k,))[0]
+
+
+def several_neighbours(real: np.ndarray, fake: np.ndarray, ks: Sequence[int]) -> list[Neighbours]:
+    """`neighbours` for each k, from distances that are computed once."""
+    k = max(ks)
     if min(len(real), len(fake)) <= k:
         raise MetricsError(f"{k} nearest neighbours need more than {k} pictures on each side, not {len(real)} real and "
                            f"{len(fake)} fake ones")
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
-    real_radii, fake_radii = radii(real, k), radii(fake, k)
-    balls = np.zeros(len(fake))  # of reals around each fake
-    recalled = covered = 0
+    real_radii, fake_radii = radii(real, ks), radii(fake, ks)
+    balls = np.zeros((len(ks), len(fake)))  # of reals around each fake
+    recalled, covered = np.zeros((2, len(ks)), int)
     for rows, distances in _blocks(real, fake):
-        inside = distances < real_radii[rows, None]
-        balls += inside.sum(axis=0)
-        recalled += int((distances < fake_radii).any(axis=1).sum())
-        covered += int(inside.any(axis=1).sum())
-    return Neighbours(float((balls > 0).mean()), recalled / len(real), float(balls.mean() / k), covered / len(real))
+        for i in range(len(ks)):
+            inside = distances < real_radii[rows, i, None]
+            balls[i] += inside.sum(axis=0)
+            recalled[i] += (distances < fake_radii[:, i]).any(axis=1).sum()
+            covered[i] += inside.any(axis=1).sum()
+    return [Neighbours(float((balls[i] > 0).mean()), int(recalled[i]) / len(real), float(balls[i].mean() / k),
+                       int(covered[i]) / len(real)) for i, k in enumerate(ks)]
 
 
-def radii(vectors: np.ndarray, k: int) -> np.ndarray:
-    """The squared distance of each picture to its k-th nearest other one: float64 [n]."""
-    found = np.empty(len(vectors))
+def radii(vectors: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+    """The squared distance of each picture to its k-th nearest other one, for each k: float64 [n,len(ks)]."""
+    found = np.empty((len(vectors), len(ks)))
     for rows, distances in _blocks(vectors, vectors):
         distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = 0.0  # itself, free of rounding
-        found[rows] = np.partition(distances, k, axis=1)[:, k]
+        found[rows] = np.partition(distances, sorted(set(ks)), axis=1)[:, list(ks)]
     return found
 
 

@@ -155,8 +155,7 @@ def _rest(real: Features, fake: Features, seed: int) -> dict[str, float]:
         order = rng.permutation(len(fake.logits))
         found["inception_score"] = float(inception_score(fake.logits[order]).mean())
     few = [each[np.sort(rng.permutation(len(each))[:NEIGHBOURS_AT_MOST])] for each in (real.vectors, fake.vectors)]
-    near = neighbours.neighbours(*few, neighbours.PRECISION_K)
-    far = neighbours.neighbours(*few, neighbours.DENSITY_K)
+    near, far = neighbours.several_neighbours(*few, (neighbours.PRECISION_K, neighbours.DENSITY_K))
     return found | {"precision": near.precision, "recall": near.recall, "density": far.density,
                     "coverage": far.coverage}
 

@@ -5,7 +5,7 @@ import reference_inputs as inputs
 
 from imggen_jax.metrics import neighbours as module
 from imggen_jax.metrics.errors import MetricsError
-from imggen_jax.metrics.neighbours import nearest, neighbours
+from imggen_jax.metrics.neighbours import nearest, neighbours, several_neighbours
 
 
 @pytest.mark.parametrize("k", [3, 5])
@@ -14,6 +14,11 @@ def test_they_are_those_of_prdc_whatever_the_block(k, block, golden, monkeypatch
     monkeypatch.setattr(module, "BLOCK", block)
     found = neighbours(inputs.features(1, 300, 32), inputs.features(2, 350, 32, 0.15), k)
     assert found._asdict() == pytest.approx(golden[f"prdc_{k}"], abs=1e-15)
+
+
+def test_several_numbers_of_neighbours_share_their_distances():
+    sets = inputs.features(1, 200, 8), inputs.features(2, 220, 8, 0.2)
+    assert several_neighbours(*sets, (5, 3)) == [neighbours(*sets, 5), neighbours(*sets, 3)]
 
 
 def test_they_do_not_depend_on_the_order():
