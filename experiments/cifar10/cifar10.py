@@ -34,7 +34,7 @@ REPOSITORY = HERE.parents[1]
 NUM, RESAMPLES = 2_000, 3
 # Of both R3GANs. Four stages as published, at the width that two cores can train; its preset for CIFAR-10 has 768.
 CONSTANTS = {"width": 16, "blocks": 1, "cardinality": 4, "latent": 64, "batch": 32, "images": 48_000, "every": 12_000,
-             "learning_rate": 5e-4, "final": 0.25, "gamma": 0.05, "halflife": 4_000, "pictures": NUM * RESAMPLES}
+             "learning_rate": 5e-4, "final": 0.25, "gamma": 1.0, "halflife": 4_000, "pictures": NUM * RESAMPLES}
 TITLES = {"vae": "VAE (cifar10_vae)", "gan": "R3GAN, this project", "peer": "R3GAN, published PyTorch code"}
 
 
