@@ -445,8 +445,12 @@ def _look(loop: Loop, average, step: int, due: set[str]) -> None:
     images = step * loop.settings.train.batch
     if "evaluate" in due and (scores := loop.evaluate(average)):
         loop.log.evaluate(step=step, images=images, scalars=scores)
-    if "score" in due and loop.score is not None and (scores := loop.score(average, step=step, images=images)):
-        loop.log.evaluate(step=step, images=images, scalars=scores)
+    if "score" in due and loop.score is not None:
+        if scores := loop.score(average, step=step, images=images):
+            loop.log.evaluate(step=step, images=images, scalars=scores)
+        else:
+            loop.log.say(f"{images:,} images: no score, which would take more of the run's time than "
+                         f"config.score.share, {loop.settings.score.share:.2g}")
     if "show" in due:
         loop.show(average, step)
 

@@ -71,6 +71,14 @@ def test_a_run_scores_itself_and_stores_how(run):
     assert set(stored["versions"]) == {"imggen_jax", "jax"}
 
 
+def test_a_run_says_when_it_leaves_a_score_out(run, tmp_path):
+    content = shell.config("vae", score={"every": 80, "num": 20, "share": 1e-6})
+    result = shell.call("--config", shell.write_config(tmp_path / "configs" / "small.py", content),
+                        "--workdir", tmp_path / "run")
+    assert result.code == 0 and "80 images: no score" in result.err and "config.score.share, 1e-06" in result.err
+    assert not (tmp_path / "run" / "scores").exists()
+
+
 def test_evaluate_gives_the_same_scores_again_as_json(run):
     stored = json.loads((run / "scores" / "classifier_20x3_seed0_000000080.json").read_text())
     found = json.loads(evaluate("--workdir", run, "--num", 20, "--json").out)
