@@ -272,41 +272,41 @@ def evaluate(workdir, *, num: int | None = None, space: str = "classifier", seed
         raise RunError(f"unknown question {min(unknown)!r}; choose from {', '.join(ALSO)}")
     settings = ingested(check(model.config))
     other = score.read_report(against) if against is not None else None
-    train_set, test_set = questions.datasets(settings.data)
-    num = min(score.MOST, train_set.shape[0]) if num is None else num
+    sets = questions.datasets(settings.data)
+    num = min(score.MOST, sets[0].shape[0]) if num is None else num
     if num < 2 or seed < 0 or seed + num * resamples > 2**32:
         raise RunError(f"num is {num} and seed {seed}; {resamples} sets of at least 2 pictures have seeds from 0 to "
                        f"{2**32 - 1}")
     terms = questions.Terms(num, seed, resamples, samples, space, Path(out or Path(workdir) / "scores"))
-    questions.check(asked, model, settings.data, test_set, terms)
+    questions.check(asked, model, settings.data, sets[1], terms)
     about = {"workdir": str(workdir), "step": model.step, "images": model.images}
     found = {"pictures": about, "versions": score.versions()}
     if not only:
-        report = _scores(model, settings, train_set, space, about, num=num, seed=seed, resamples=resamples)
-        found = report.as_dict() | {"figures": questions.figures(model, settings, test_set)}
+        report = _scores(model, settings, sets[0], terms, about)
+        found = report.as_dict() | {"figures": questions.figures(model, settings, sets[1])}
         scores.check_finite(found["figures"])
         score.store(Path(workdir), score.stem(report), found, model.images)
         found |= _difference(report, other)
     for name in asked:
-        found[name] = questions.answer(name, model, settings, train_set, test_set, terms)
-        scores.check_finite(found[name], name)
-        stem = f"{name}_{num}_seed{seed}" + (f"_k{samples}" if name == "likelihood" else "")
-        score.store(Path(workdir), stem, {"pictures": about, "versions": score.versions(), name: found[name]},
-                    model.images)
+        answer = questions.answer(name, model, settings, *sets, terms)
+        scores.check_finite(answer, name)
+        score.store(Path(workdir), questions.stem(name, terms),
+                    {"pictures": about, "versions": score.versions(), name: answer}, model.images)
+        found[name] = answer
     return found
 
 
-def _scores(model: Model, settings, train_set, space: str, about: Mapping, *, num: int, seed: int, resamples: int):
+def _scores(model: Model, settings, train_set, terms, about: Mapping):
     """The report of a run's scores."""
     from imggen_jax.runs import score
 
     title = f"{settings.data.name}, {settings.data.split}"
-    reference = score.Reference(score.space_of(space, settings.data), train_set, title, num)
+    reference = score.Reference(score.space_of(terms.space, settings.data), train_set, title, terms.num)
 
     def sample(seeds):
         return model.functions["sample"](model.weights, seeds)
 
-    return score.score_run(reference, sample, num=num, seed=seed, resamples=resamples, about=about)
+    return score.score_run(reference, sample, num=terms.num, seed=terms.seed, resamples=terms.resamples, about=about)
 
 
 def compare(real, fake, *, dir: str = "", space: str = "classifier", seed: int = 0, resamples: int = 3,

@@ -48,6 +48,12 @@ def answer(name: str, model, settings: Settings, train_set, test_set, terms: Ter
     return {**found, "recipe": asked | found.get("recipe", {})}
 
 
+def stem(name: str, terms: Terms) -> str:
+    """What a stored answer is called: everything that it depends on beside the run is in the name."""
+    more = {"likelihood": f"_k{terms.samples}", "copying": f"_{terms.space}"}.get(name, "")
+    return f"{name}_{terms.num}x{terms.resamples}_seed{terms.seed}{more}"
+
+
 def check(also, model, wanted: Data, test_set, terms: Terms) -> None:
     """Refuse what cannot be answered before anything is computed.
 

@@ -101,7 +101,7 @@ def test_evaluate_prints_a_table_and_a_difference_to_another_report(run):
 def test_likelihood_is_asked_for(run):
     found = json.loads(evaluate("--workdir", run, "--num", 20, "--json", "--also", "likelihood", "--samples", 20).out)
     assert found["likelihood"]["samples"] == 20
-    stored = json.loads((run / "scores" / "likelihood_20_seed0_k20_000000080.json").read_text())
+    stored = json.loads((run / "scores" / "likelihood_20x3_seed0_k20_000000080.json").read_text())
     assert stored["likelihood"] == found["likelihood"] and stored["pictures"]["images"] == 80 and stored["versions"]
     # So little trained a posterior is the prior, and every sample as good as another.
     assert found["likelihood"]["importance_bound"] > found["likelihood"]["elbo"] - 1e-3
