@@ -62,7 +62,7 @@ def data_copying(
         a, b = near_fake[cell_fake == cell], near_held_out[cell_held_out == cell]
         if min(len(a), len(b)) >= LEAST:
             found.append(mann_whitney(a, b))
-            shares.append(len(b))  # section 3.2: cells weigh as much as they have of the held-out pictures
+            shares.append(len(b))  # C_T's weights: the cells' shares of the held-out pictures
     if not found:
         return data_copying(train, held_out, fake, cells=1, seed=seed)
     nearer = float(np.mean(near_fake < near_held_out.min()))

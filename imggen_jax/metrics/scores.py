@@ -14,7 +14,7 @@ from imggen_jax.metrics.frechet import Moments, accumulate, frechet_distances
 from imggen_jax.metrics.inception_score import SPLITS, inception_score
 
 # Change it with anything that changes a score of the same pictures; scores of two versions do not compare.
-VERSION = 1
+VERSION = 2
 NEIGHBOURS_AT_MOST = 10_000  # pictures on each side; the cost grows with the square
 RESAMPLES = 3
 LEAST = 2 * SPLITS            # pictures: half of them still fill the parts of an Inception Score
