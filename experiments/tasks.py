@@ -17,10 +17,11 @@ import numpy as np
 
 import imggen_jax
 from imggen_jax.api import Model
-from imggen_jax.runs import pictures, questions
-from imggen_jax.runs.config import check
-from imggen_jax.runs.score import CLASSIFIER
-from imggen_jax.runs.train import ingested
+from imggen_jax.config import check
+from imggen_jax.evaluation import questions
+from imggen_jax.evaluation.score import CLASSIFIER
+from imggen_jax.pictures import grids
+from imggen_jax.training.train import ingested
 
 HERE = Path(__file__).parent
 
@@ -79,7 +80,7 @@ def rows(model: Model, columns: int) -> np.ndarray:
     """A grid of new pictures: a row for each class, or eight rows of a model without classes."""
     labels = range(model.spec.classes) if model.spec.classes else [None] * 8
     made = [model.sample(columns, seed=row * columns, label=label) for row, label in enumerate(labels)]
-    return pictures.grid(np.concatenate(made), columns=columns)
+    return grids.grid(np.concatenate(made), columns=columns)
 
 
 def main(name: str, workdirs: Sequence[Path]) -> None:
@@ -91,7 +92,7 @@ def main(name: str, workdirs: Sequence[Path]) -> None:
     folder.mkdir(exist_ok=True)
     results = {"summary": summary(task, runs), "runs": runs}
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    pictures.write_png(folder / "samples.png", rows(imggen_jax.load(workdirs[0]), task.columns))
+    grids.write_png(folder / "samples.png", rows(imggen_jax.load(workdirs[0]), task.columns))
     print(json.dumps(results["summary"], indent=1))
 
 

@@ -24,7 +24,7 @@ _HOME = {
 def __getattr__(name: str):
     # Late, so that the command line can say its help or an error without waiting for JAX.
     if name == "read_config":
-        return importlib.import_module("imggen_jax.runs.config").read
+        return importlib.import_module("imggen_jax.config").read
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'imggen_jax' has no attribute {name!r}")

@@ -13,14 +13,16 @@ import jax
 import numpy as np
 
 from imggen_jax.augment import to_float
+from imggen_jax.config import check
+from imggen_jax.errors import RunError
 from imggen_jax.game import Game, PyTree, Spec
-from imggen_jax.runs import checkpoint, pictures, provenance
-from imggen_jax.runs.build import parameter_counts
-from imggen_jax.runs.config import check
-from imggen_jax.runs.errors import RunError
-from imggen_jax.runs.sample import sampler, seed_range, to_uint8
-from imggen_jax.runs.saved import open_run
-from imggen_jax.runs.train import ingested, train
+from imggen_jax.pictures import grids
+from imggen_jax.provenance import records
+from imggen_jax.sampling import sampler, seed_range, to_uint8
+from imggen_jax.storage import checkpoint
+from imggen_jax.training.build import parameter_counts
+from imggen_jax.training.saved import open_run
+from imggen_jax.training.train import ingested, train
 
 __all__ = ["Model", "RunError", "compare", "describe", "evaluate", "generate", "load", "train"]
 
@@ -216,14 +218,14 @@ def generate(workdir, out, *, num: int, seed: int = 0, label: int | str | None =
     model = load(workdir)
     images = model.sample(num, seed=seed, label=label, truncation=truncation)
     weights, out = checkpoint.fingerprint(model.weights), Path(out)
-    families = [provenance.Family(provenance.Record(
+    families = [records.Family(records.Record(
         "generate", Path(workdir).resolve().name, weights, b"", model.label_number(label), 0,
         {"seed": number, "truncation": truncation}, ()), {}) for number in seed_range(seed, num)]
     try:
         out.mkdir(parents=True, exist_ok=True)
         for number, image, family in zip(seed_range(seed, num), images, families, strict=True):
-            pictures.write_png(out / f"{number:06d}.png", image, provenance.png_info(family))
-        pictures.write_png(out / "grid.png", pictures.grid(images), provenance.png_info(provenance.sheet(families)))
+            grids.write_png(out / f"{number:06d}.png", image, records.png_info(family))
+        grids.write_png(out / "grid.png", grids.grid(images), records.png_info(records.sheet(families)))
     except OSError as error:
         raise RunError(f"cannot write pictures to {out} ({error.strerror or error}); choose another folder") from error
     return out / "grid.png"
@@ -256,8 +258,8 @@ def evaluate(workdir, *, num: int | None = None, space: str = "classifier", seed
     Raises:
       RunError, DataError, MetricsError: it cannot be done, and why.
     """
+    from imggen_jax.evaluation import questions, score
     from imggen_jax.metrics import scores, spaces
-    from imggen_jax.runs import questions, score
 
     spaces.check_there(space)
     scores.check_resamples(resamples)
@@ -298,7 +300,7 @@ def evaluate(workdir, *, num: int | None = None, space: str = "classifier", seed
 
 def _scores(model: Model, settings, train_set, terms, about: Mapping):
     """The report of a run's scores."""
-    from imggen_jax.runs import score
+    from imggen_jax.evaluation import score
 
     title = f"{settings.data.name}, {settings.data.split}"
     reference = score.Reference(score.space_of(terms.space, settings.data), train_set, title, terms.num)
@@ -326,8 +328,8 @@ def compare(real, fake, *, dir: str = "", space: str = "classifier", seed: int =
     Raises:
       RunError, DataError, MetricsError: it cannot be done, and why.
     """
+    from imggen_jax.evaluation import score
     from imggen_jax.metrics import scores, spaces
-    from imggen_jax.runs import score
 
     spaces.check_there(space)
     scores.check_resamples(resamples)

@@ -52,7 +52,7 @@ def connect(coordinator: str, processes: int, process: int, heartbeat: int = 60)
       process: which one this is, from 0.
       heartbeat: seconds of silence after which a process is taken for lost.
     """
-    # JAX waits a little longer: it only knows to abort, and who watches the others (runs/peers.py) says which was lost.
+    # JAX waits a little longer: it can only abort, and training/watchdog.py names the process that was lost.
     patience = dict(heartbeat_timeout_seconds=heartbeat + 30)
     if coordinator == "auto":
         jax.distributed.initialize(**patience)

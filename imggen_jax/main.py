@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imggen_jax.editing import flags as editing
-from imggen_jax.runs.errors import Diverged, Interrupted, RunError, SaveError
+from imggen_jax.errors import Diverged, Interrupted, RunError, SaveError
 
 TRAIN = """\
 Trains what a config describes, or goes on with it: the same command resumes.
@@ -107,8 +107,7 @@ def main(words: Sequence[str]) -> int:
 def _told(error: Exception) -> tuple[int, str] | None:
     """(exit code, line) for what a user can do something about; None for a bug, which keeps its traceback."""
     from imggen_jax.data import DataError
-    from imggen_jax.metrics.errors import MetricsError
-    from imggen_jax.runs.config import ConfigError
+    from imggen_jax.errors import ConfigError, MetricsError
 
     match error:
         case ConfigError() | DataError() | MetricsError() | RunError():
@@ -137,12 +136,12 @@ def _train(words: list[str]) -> int:
     args, overrides = parser.parse_known_args(words)
     _check_processes(args)
 
-    from imggen_jax.runs import config
+    from imggen_jax import config
 
     read = config.read(args.config, overrides)
     config.check(read)
     _start_jax(args)
-    from imggen_jax.runs import train as run
+    from imggen_jax.training import train as run
 
     workdir = args.workdir or Path("runs") / Path(args.config).stem
     report = run.train(read, workdir, heartbeat=args.heartbeat)

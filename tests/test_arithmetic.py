@@ -9,10 +9,10 @@ import tiny
 from test_configs import SHIPPED, plain, spec_of
 
 from imggen_jax import devices
+from imggen_jax.config import check
 from imggen_jax.nets import native
 from imggen_jax.nets.conv import slow_convolutions
-from imggen_jax.runs.build import build, flops_per_round
-from imggen_jax.runs.config import check
+from imggen_jax.training.build import build, flops_per_round
 
 STORED = Path(__file__).with_name("flops.json")  # gigaflops of one round, as XLA counts them
 games = pytest.mark.parametrize(("name", "variant"), tiny.VARIANTS)

@@ -11,11 +11,12 @@ import pytest
 import tiny
 
 import imggen_jax
+from imggen_jax import config as configs
 from imggen_jax import optim
+from imggen_jax.config import check, differences, flatten, read, to_dict
+from imggen_jax.errors import ConfigError
 from imggen_jax.game import Spec
-from imggen_jax.runs import config as configs
-from imggen_jax.runs.build import build, parameter_counts
-from imggen_jax.runs.config import ConfigError, check, differences, flatten, read, to_dict
+from imggen_jax.training.build import build, parameter_counts
 
 ROOT = Path(imggen_jax.__file__).parent
 SHIPPED = sorted((ROOT.parent / "configs").glob("*.py"))

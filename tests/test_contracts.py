@@ -11,7 +11,7 @@ import tiny
 import imggen_jax
 from imggen_jax import step
 from imggen_jax.game import Spec
-from imggen_jax.runs.build import example_batch
+from imggen_jax.training.build import example_batch
 
 BATCH = 8
 SPECS = [Spec(16, 1, 0), Spec(16, 3, 4), Spec(28, 1, 3), Spec(32, 3, 0), Spec(64, 3, 2)]

@@ -15,9 +15,10 @@ import pytest
 import tiny
 
 from imggen_jax import devices, step
+from imggen_jax.config import check
+from imggen_jax.errors import ConfigError
 from imggen_jax.game import Game
-from imggen_jax.runs.build import check_devices
-from imggen_jax.runs.config import ConfigError, check
+from imggen_jax.training.build import check_devices
 
 # The losses and parameters that 1, 2 and 8 devices must agree upon: all parts of the games, batch statistics included.
 RUNS = [("vae", "gaussian"), ("gan", "dcgan"), ("classifier", "plain")]

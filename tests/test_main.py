@@ -16,7 +16,7 @@ from PIL import Image
 
 from imggen_jax import main
 from imggen_jax.editing import flags as editing
-from imggen_jax.runs import train
+from imggen_jax.training import train
 
 
 def trained(folder, game, **sections):

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from imggen_jax import devices
+from imggen_jax.config import check
 from imggen_jax.game import Spec
-from imggen_jax.runs import build as building
-from imggen_jax.runs.config import check
+from imggen_jax.training import build as building
 
 SPEC = Spec(16, 1, 0)
 LABELLED = Spec(16, 3, 4)

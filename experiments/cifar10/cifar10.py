@@ -23,8 +23,9 @@ import numpy as np
 
 import imggen_jax
 from imggen_jax import data
-from imggen_jax.runs import pictures, score
-from imggen_jax.runs.config import check
+from imggen_jax.config import check
+from imggen_jax.evaluation import score
+from imggen_jax.pictures import grids
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -108,7 +109,7 @@ def collect(runs: Path) -> None:
     rows = [imggen_jax.load(ours[kind][0]).sample(20) for kind in ("vae", "gan")]
     with np.load(sorted(runs.glob("peer_*/fake_*.npz"))[-1]) as made:
         rows.append(made["images"][:20])
-    pictures.write_png(HERE / "samples.png", pictures.grid(np.concatenate(rows), columns=20))
+    grids.write_png(HERE / "samples.png", grids.grid(np.concatenate(rows), columns=20))
     print(json.dumps(summary, indent=1))
 
 

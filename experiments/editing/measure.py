@@ -15,7 +15,7 @@ import imggen_jax
 from imggen_jax import editing
 from imggen_jax.editing import genes as genetics
 from imggen_jax.editing import learning
-from imggen_jax.runs import pictures
+from imggen_jax.pictures import grids
 
 HERE = Path(__file__).parent
 FACES, PAIRS, FRAMES = 500, 20, 24
@@ -111,12 +111,12 @@ def draw(model, genes, labeller, name: str, test) -> None:
     children = editing.breed(model, parents, 8, mutate=0.3, crossover=0.5)
     save(f"{name}_breed", np.concatenate([editing.show(model, parents), editing.show(model, children)]), 10)
     found = editing.project(model, test[:20])
-    picture = pictures.reconstruction_grid(test[:20], found.images, columns=20)
-    pictures.write_png(HERE / f"{name}_project.png", pictures.upscale(picture, 2))
+    picture = grids.reconstruction_grid(test[:20], found.images, columns=20)
+    grids.write_png(HERE / f"{name}_project.png", grids.upscale(picture, 2))
 
 
 def save(name: str, images: np.ndarray, columns: int) -> None:
-    pictures.write_png(HERE / f"{name}.png", pictures.upscale(pictures.grid(images, columns=columns), 2))
+    grids.write_png(HERE / f"{name}.png", grids.upscale(grids.grid(images, columns=columns), 2))
 
 
 def tables(results: dict) -> str:

@@ -20,8 +20,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import reference_inputs as inputs  # noqa: E402
 
-from imggen_jax.metrics import frechet, kernel, neighbours, similarity, spaces, torch_file  # noqa: E402
+from imggen_jax.metrics import frechet, kernel, neighbours, similarity, spaces  # noqa: E402
 from imggen_jax.metrics.inception_score import inception_score  # noqa: E402
+from imggen_jax.weights import torch_file  # noqa: E402
 
 CHECKS = []
 

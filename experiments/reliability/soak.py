@@ -1075,7 +1075,7 @@ def main() -> None:
 
     from imggen_jax import api, main  # noqa: F401
     from imggen_jax.games import gan, vae  # noqa: F401
-    from imggen_jax.runs import train  # noqa: F401
+    from imggen_jax.training import train  # noqa: F401
 
     global chosen
     chosen = args.cases

@@ -55,7 +55,7 @@ def bare(case: cases.Case):
     import ours
 
     from imggen_jax import devices
-    from imggen_jax.runs.build import build, check_devices
+    from imggen_jax.training.build import build, check_devices
 
     settings = cases.settings(case, devices__steps_per_call=1)
     built = build(settings, case.spec)
@@ -78,8 +78,8 @@ def bare(case: cases.Case):
 
 def run(case: cases.Case, images: int) -> float:
     """Images/s that a run logs: the median over its lines of metrics but the first, which compiling cut short."""
-    from imggen_jax.runs import config
-    from imggen_jax.runs.train import train
+    from imggen_jax import config
+    from imggen_jax.training.train import train
 
     read = config.read(str(cases.ROOT / "configs" / case.file))
     with read.unlocked(), read.ignore_type():

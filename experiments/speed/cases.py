@@ -8,8 +8,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from imggen_jax import config  # noqa: E402
 from imggen_jax.game import Spec  # noqa: E402
-from imggen_jax.runs import config  # noqa: E402
 
 
 class Case(NamedTuple):

@@ -13,7 +13,7 @@ from ours import pictures
 
 from imggen_jax.augment import to_float
 from imggen_jax.devices import use_compile_cache
-from imggen_jax.runs.build import build
+from imggen_jax.training.build import build
 
 BATCH = 16
 TOLERANCE = 1e-4

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from imggen_jax import devices
-from imggen_jax.runs.build import build, check_devices, flops_per_round
-from imggen_jax.runs.sample import sampler
+from imggen_jax.sampling import sampler
+from imggen_jax.training.build import build, check_devices, flops_per_round
 
 
 def pictures(spec, *shape: int) -> dict[str, np.ndarray]:

@@ -15,8 +15,8 @@ from imggen_jax.data.folders import card, ingest
 from imggen_jax.data.opening import MEMORY, Facts, open_dataset, peek
 from imggen_jax.data.prepare import prepare
 from imggen_jax.data.resident import Dataset, load
-from imggen_jax.data.sources import DataError
 from imggen_jax.data.streamed import Streamed, stream
+from imggen_jax.errors import DataError
 
 __all__ = ["MEMORY", "Attributes", "DataError", "Dataset", "Facts", "Streamed", "ahead", "batch_indices", "card",
            "gather", "ingest", "label_names", "load", "load_attributes", "open_dataset", "peek", "prepare", "stream"]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from imggen_jax.data import resident, sources
-from imggen_jax.data.sources import DataError
+from imggen_jax.errors import DataError
 
 _DIGITS = tuple("0123456789")
 # Stacked MNIST's one label of 1,000 values is three digits.

@@ -10,7 +10,8 @@ from PIL import Image
 
 from imggen_jax.data import resize as resizing
 from imggen_jax.data import sources
-from imggen_jax.data.sources import DataError, Source
+from imggen_jax.data.sources import Source
+from imggen_jax.errors import DataError
 
 # Below this many pixels Pillow spends its time in Python, where threads wait for each other (measured).
 PIXELS_WORTH_THREADS = 128 * 128

@@ -5,7 +5,7 @@ import sys
 from typing import NamedTuple
 
 from imggen_jax.data import decoding, resident, sources, stacked_mnist, streamed
-from imggen_jax.data.sources import DataError
+from imggen_jax.errors import DataError
 
 MEMORY = ("auto", "resident", "stream")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from imggen_jax.data import sources
-from imggen_jax.data.sources import DataError
+from imggen_jax.errors import DataError
 
 _PATIENCE = 5.0  # seconds that the hosts of a download have to answer
 

@@ -20,7 +20,8 @@ import tqdm
 from imggen_jax.data import decoding, sources, stacked_mnist
 from imggen_jax.data import resize as resizing
 from imggen_jax.data.decoding import Arrays, Pictures, sha256
-from imggen_jax.data.sources import DataError, Source
+from imggen_jax.data.sources import Source
+from imggen_jax.errors import DataError
 
 
 class Dataset(NamedTuple):

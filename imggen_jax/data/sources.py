@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from imggen_jax.errors import DataError
+
 CHUNK = 256  # examples read at a time
 AVATARS = "avatars"
 STACKED_MNIST = "stacked_mnist"
@@ -27,10 +29,6 @@ BUILT_IN = (AVATARS, STACKED_MNIST)
 _NAME = re.compile(r"(?P<name>\w[\w.-]*)(/(?P<config>\w[\w.+=-]*))?(:(?P<version>\d+\.\d+\.\d+))?")
 _CLASS_KEYS = ("pythonClassName", "python_class_name", "type")  # the last in files of old versions of TFDS
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
-
-
-class DataError(ValueError):
-    """A dataset that cannot be had as asked for; the message is one line that names it and the remedy."""
 
 
 class Name(NamedTuple):

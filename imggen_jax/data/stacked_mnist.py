@@ -16,7 +16,7 @@ import numpy as np
 
 from imggen_jax.data import decoding, sources
 from imggen_jax.data import resize as resizing
-from imggen_jax.data.sources import DataError
+from imggen_jax.errors import DataError
 
 EXAMPLES = {"train": 128_000, "test": 26_000}
 CLASSES = 1000

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from imggen_jax.runs.errors import RunError
+from imggen_jax.errors import RunError
 
 # What hands its first input on as it is, in other words.
 _SAME = {"convert_element_type", "reshape", "squeeze", "copy", "copy_p", "stop_gradient", "slice", "split",

@@ -85,7 +85,7 @@ def _interpolate(args):
 
 
 def _no_files(seeds: str | None, names: list[str]) -> None:
-    from imggen_jax.runs.errors import RunError
+    from imggen_jax.errors import RunError
 
     if seeds is not None and (wrong := [name for name in names if not name.lstrip("-").isdecimal()]):
         raise RunError(f"seed {wrong[0]!r} is not a whole number; files are given with --images")
@@ -122,7 +122,7 @@ def _breed_flags(parser):
 
 def _breed(args):
     from imggen_jax.editing import verbs
-    from imggen_jax.runs.errors import RunError
+    from imggen_jax.errors import RunError
 
     try:
         weights = None if args.weights is None else [float(word) for word in _split(args.weights)]

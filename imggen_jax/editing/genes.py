@@ -22,10 +22,11 @@ import jax
 import numpy as np
 
 from imggen_jax.api import Model
-from imggen_jax.editing import firstlayer, goals
+from imggen_jax.editing import firstlayer, targets
 from imggen_jax.editing.space import Points, check, functions, show, space
-from imggen_jax.runs import checkpoint, classifier
-from imggen_jax.runs.errors import RunError, SaveError
+from imggen_jax.errors import RunError, SaveError
+from imggen_jax.evaluation import classifier
+from imggen_jax.storage import checkpoint
 
 FILE = "genes.npz"
 FORMAT = 2
@@ -240,7 +241,7 @@ def _move(model: Model, points: Points, name: str, amount: float | None, genes: 
     if amount is None:
         if attribute is None:
             raise RunError(f"gene {name} has no goal; say how far to go, as in --gene {name}:+1.5")
-        return goals.seek(model, genes.guide, points, *name.split("=", 1), attribute.directions[value])
+        return targets.seek(model, genes.guide, points, *name.split("=", 1), attribute.directions[value])
     if not np.isfinite(amount) or abs(amount) > FURTHEST:
         raise RunError(f"gene {name} is to go {amount:g}; give a number from -{FURTHEST:g} to {FURTHEST:g}")
     direction = genes.directions[name] if attribute is None else attribute.directions[value]

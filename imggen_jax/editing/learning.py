@@ -11,7 +11,7 @@ from imggen_jax.api import Model
 from imggen_jax.editing import genes as genetics
 from imggen_jax.editing.genes import Genes
 from imggen_jax.editing.space import fresh, functions, seeds, show
-from imggen_jax.runs.errors import RunError
+from imggen_jax.errors import RunError
 
 METHODS = ("labels", "sefa", "pca")
 SAMPLES = 8_000     # pictures of the model's own that a classifier labels
@@ -97,7 +97,7 @@ def labeller_of(model: Model, labels: Sequence[str] | None = None, *, seed: int 
     Raises:
       RunError: the dataset has no labels.
     """
-    from imggen_jax.runs import classifier
+    from imggen_jax.evaluation import classifier
 
     wanted, where = model.config["data"], _dataset(model)
     where["split"] = wanted["split"]
@@ -111,7 +111,7 @@ def labeller_of(model: Model, labels: Sequence[str] | None = None, *, seed: int 
 
 def guide_of(model: Model, labels: Sequence[str] | None = None):
     """The second classifier of a run's dataset, by which goals are reached."""
-    from imggen_jax.runs import classifier
+    from imggen_jax.evaluation import classifier
 
     return labeller_of(model, labels, seed=classifier.GUIDE_SEED)
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from imggen_jax.runs.errors import RunError
-from imggen_jax.runs.provenance import Family
+from imggen_jax.errors import RunError
+from imggen_jax.provenance.records import Family
 
 WIDE, HIGH, PICTURE = 190, 230, 112   # of a place in the tree, and of the picture in it, in CSS pixels
 

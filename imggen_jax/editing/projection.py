@@ -12,8 +12,8 @@ import optax
 from imggen_jax.api import Model
 from imggen_jax.augment import to_float
 from imggen_jax.editing.space import Points, distance, functions, show, space
+from imggen_jax.errors import RunError
 from imggen_jax.game import Game, Spec
-from imggen_jax.runs.errors import RunError
 
 STARTS = 512  # latents of the prior that are looked at, the mean among them
 KEEP = 4      # of which the best are followed

@@ -13,9 +13,9 @@ from imggen_jax.data.resize import as_array, square
 from imggen_jax.editing.genes import fingerprint
 from imggen_jax.editing.projection import Projection, project
 from imggen_jax.editing.space import Points, check, seeds, show_at
-from imggen_jax.runs import provenance
-from imggen_jax.runs.errors import RunError
-from imggen_jax.runs.provenance import Family, Record
+from imggen_jax.errors import RunError
+from imggen_jax.provenance import records
+from imggen_jax.provenance.records import Family, Record
 
 _EIGHT_BIT = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
 CLOSE = 1.5  # grey levels, the mean difference up to which a picture is what its metadata says: another machine's bits
@@ -59,7 +59,7 @@ def find(run: Open, name: str, *, label: int | str | None, truncation: float) ->
     if name.strip().lstrip("-").isdecimal():
         return by_seed(run, int(name), label=label, truncation=truncation)
     path = Path(name)
-    family = provenance.read(path)
+    family = records.read(path)
     if family is None:
         return by_pixels(run, path, label=label)
     points = points_of(run, family, name)
@@ -74,7 +74,7 @@ def find(run: Open, name: str, *, label: int | str | None, truncation: float) ->
 def by_seed(run: Open, seed: int, *, label: int | str | None, truncation: float) -> Found:
     """The picture of a seed, as `generate` makes it."""
     points = seeds(run.model, [seed], label=label, truncation=truncation)
-    record = Record("seed", run.run, run.weights, provenance.encode_latent(points.w[0]), _label(points, 0), 0,
+    record = Record("seed", run.run, run.weights, records.encode_latent(points.w[0]), _label(points, 0), 0,
                     {"seed": seed, "truncation": truncation}, ())
     return Found(points, Family(record, {}), ())
 
@@ -87,8 +87,8 @@ def by_pixels(run: Open, path: Path, *, label: int | str | None, steps: int | No
     labels = None if label is None else [label]
     projection = project(run.model, image[None], labels=labels, steps=steps)
     figures = {"psnr": round(float(projection.psnr[0]), 2), "distance": round(float(projection.distance[0]), 3)}
-    record = Record("project", run.run, run.weights, provenance.encode_latent(projection.points.w[0]),
-                    _label(projection.points, 0), 0, {"file": path.name[:provenance.TEXT], **figures}, ())
+    record = Record("project", run.run, run.weights, records.encode_latent(projection.points.w[0]),
+                    _label(projection.points, 0), 0, {"file": path.name[:records.TEXT], **figures}, ())
     return Found(projection.points, Family(record, {}), said, projection, image)
 
 
@@ -105,7 +105,7 @@ def points_of(run: Open, family: Family, title: str) -> Points:
                            "anew); project it to use its pixels with these")
         raise RunError(f"{title} was made with the run {record.run!r}, not with {run.run!r}; project it first, then "
                        "use the projection")
-    if record.verb == provenance.SHEET:
+    if record.verb == records.SHEET:
         raise RunError(f"{title} is a sheet of several pictures; give one of them")
     if record.verb == "generate":
         try:

@@ -15,10 +15,10 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 
+from imggen_jax import sampling
 from imggen_jax.api import Model
+from imggen_jax.errors import RunError
 from imggen_jax.game import Game, PyTree, Spec
-from imggen_jax.runs import sample
-from imggen_jax.runs.errors import RunError
 
 BLOCK = 16       # pictures of one program, fewer than of `sample`'s: an edit is often one picture
 SAMPLES = 4096   # latents from which the space's mean and covariance are measured
@@ -80,11 +80,11 @@ def functions(game: Game, spec: Spec) -> Functions:
 
     def draw(weights, seeds, labels, truncation):
         keys = jax.vmap(jax.random.key)(seeds)
-        return flat(sample.latents(generator, weights, keys, truncation)), sample.drawn_labels(keys, labels, spec)
+        return flat(sampling.latents(generator, weights, keys, truncation)), sampling.drawn_labels(keys, labels, spec)
 
     return Functions(
         draw=jax.jit(draw),
-        show=jax.jit(lambda weights, w, labels: sample.to_uint8(paint(weights, w, labels))),
+        show=jax.jit(lambda weights, w, labels: sampling.to_uint8(paint(weights, w, labels))),
         paint=paint,
         render=jax.jit(paint),
         place=jax.jit(lambda weights, z: flat(mapping(weights, z))),

@@ -12,12 +12,13 @@ from PIL import Image
 
 from imggen_jax import api
 from imggen_jax.editing import genes as genetics
-from imggen_jax.editing import learning, lineages, moves, sources
+from imggen_jax.editing import learning, lineages, operations, sources
 from imggen_jax.editing.sources import Found, Open
 from imggen_jax.editing.space import BLOCK, Points, show, show_at
-from imggen_jax.runs import pictures, provenance
-from imggen_jax.runs.errors import RunError
-from imggen_jax.runs.provenance import Family, Record
+from imggen_jax.errors import RunError
+from imggen_jax.pictures import grids
+from imggen_jax.provenance import records
+from imggen_jax.provenance.records import Family, Record
 
 SHOWN = 128             # CSS pixels: smaller pictures are enlarged in animations, by whole factors
 SLIDER = (-3, -2, -1, 0, 1, 2, 3)
@@ -38,11 +39,11 @@ def interpolate(
     """Frames 000.png, ..., sheet.png, animation.webp and animation.gif of a way through pictures."""
     run = _open(workdir)
     points, found = sources.many(run, names, label=label, truncation=truncation)
-    path = moves.interpolate(run.model, points, frames, even=even)
+    path = operations.interpolate(run.model, points, frames, even=even)
     given = {"pictures": list(names_of(found)), "frames": frames, "even": even}
     images, families = _make(run, "interpolate", path, given, found)
-    step = moves.steps(images)
-    figures = {"path_length": round(moves.path_length(run.model, points), 4),
+    step = operations.steps(images)
+    figures = {"path_length": round(operations.path_length(run.model, points), 4),
                "largest_over_mean_step": round(float(step.max() / max(step.mean(), 1e-9)), 3)}
     files = _write(out, images, families)
     with _explained(out):
@@ -57,8 +58,8 @@ def vary(
     """Variations 000.png, ... and sheet.png of a picture."""
     run = _open(workdir)
     points, found = sources.many(run, [name], label=label, truncation=truncation)
-    varied = moves.vary(run.model, points, num, strength=strength, seed=draw, truncation=truncation)
-    given = {"strength": moves.strength_of(strength), "draw": draw, "truncation": truncation}
+    varied = operations.vary(run.model, points, num, strength=strength, seed=draw, truncation=truncation)
+    given = {"strength": operations.strength_of(strength), "draw": draw, "truncation": truncation}
     images, families = _make(run, "vary", varied, given, found)
     return Done(_write(out, images, families), _said(found), {})
 
@@ -72,9 +73,9 @@ def breed(
     run = _open(workdir)
     points, found = sources.many(run, names, label=label, truncation=truncation)
     parts = _inherited(workdir, run, inherit, len(names))
-    children = moves.breed(run.model, points, num, weights=weights, mutate=mutate, crossover=crossover, inherit=parts,
-                           seed=draw, truncation=truncation)
-    given = {"weights": None if weights is None else list(weights), "mutate": moves.strength_of(mutate),
+    children = operations.breed(run.model, points, num, weights=weights, mutate=mutate, crossover=crossover,
+                                inherit=parts, seed=draw, truncation=truncation)
+    given = {"weights": None if weights is None else list(weights), "mutate": operations.strength_of(mutate),
              "crossover": crossover, "inherit": list(inherit), "draw": draw, "truncation": truncation}
     images, families = _make(run, "breed", children, given, found)
     return Done(_write(out, images, families), _said(found), {})
@@ -108,8 +109,8 @@ def edit(
         images, families = _make(run, "edit", strip, {"slider": gene}, found)
         with _explained(out):
             path = Path(out) / f"strip_{''.join(c if c.isalnum() else '_' for c in gene)}.png"
-            pictures.write_png(path, pictures.grid(images, columns=len(SLIDER)),
-                               provenance.png_info(provenance.sheet(families, len(SLIDER))))
+            grids.write_png(path, grids.grid(images, columns=len(SLIDER)),
+                               records.png_info(records.sheet(families, len(SLIDER))))
         files.append(path)
     return Done(files, _said(found), {})
 
@@ -128,7 +129,7 @@ def genes(workdir, *, learn: bool = False, **options) -> tuple[genetics.Genes, l
 def recall(workdir, out, name: str) -> Done:
     """Makes a picture again, from what it says of itself; tells whether every bit is the same."""
     run = _open(workdir)
-    family = provenance.read(name)
+    family = records.read(name)
     if family is None:
         raise RunError(f"{name} has no metadata of this project; nothing is known of how it was made")
     image = _again(run, family, name)
@@ -137,7 +138,7 @@ def recall(workdir, out, name: str) -> Done:
         path = out / f"{Path(name).stem}.png"
         if path.exists() and path.samefile(name):
             raise RunError(f"{path} is the picture itself; choose another folder")
-        pictures.write_png(path, image, provenance.png_info(family))
+        grids.write_png(path, image, records.png_info(family))
     stored = sources.stored(Path(name))
     same = stored.shape[:2] == image.shape[:2] and np.array_equal(sources.colour(stored), sources.colour(image))
     said = "is the same in every bit" if same else "differs: another machine made it, or it was changed since"
@@ -147,7 +148,7 @@ def recall(workdir, out, name: str) -> Done:
 def lineage(workdir, out, name: str) -> Done:
     """lineage.html: the family tree of a picture, on one page that needs nothing but itself."""
     run = _open(workdir)
-    family = provenance.read(name)
+    family = records.read(name)
     if family is None:
         raise RunError(f"{name} has no metadata of this project; nothing is known of its family")
     sources.points_of(run, family, name)  # refuses another run's picture, and a sheet
@@ -193,7 +194,7 @@ def names_of(found: Sequence[Found]) -> Iterator[str]:
 def animate(out: Path, images: np.ndarray) -> list[Path]:
     """animation.webp and animation.gif: there and back, for ever."""
     factor = max(1, -(-SHOWN // images.shape[1]))
-    frames = [Image.fromarray(pictures.upscale(np.broadcast_to(image, (*image.shape[:2], 3)), factor))
+    frames = [Image.fromarray(grids.upscale(np.broadcast_to(image, (*image.shape[:2], 3)), factor))
               for image in images]
     frames += frames[-2:0:-1]
     options = {"save_all": True, "append_images": frames[1:], "duration": FRAME_MS, "loop": 0}
@@ -251,9 +252,9 @@ def _make(
     families = []
     for row, w in enumerate(points.w):
         label = None if points.labels is None else int(points.labels[row])
-        record = Record(verb, run.run, run.weights, provenance.encode_latent(w), label, row % BLOCK,
+        record = Record(verb, run.run, run.weights, records.encode_latent(w), label, row % BLOCK,
                         {**arguments, "number": row}, tuple(parent.record.name for parent in parents))
-        families.append(provenance.family(record, parents))
+        families.append(records.family(record, parents))
     return show(run.model, points), families
 
 
@@ -270,25 +271,25 @@ def _write(out, images: np.ndarray, families: Sequence[Family], names: Sequence[
     with _explained(out):
         out.mkdir(parents=True, exist_ok=True)
         files = [out / "sheet.png", *(out / f"{name}.png" for name in names)]
-        pictures.write_png(files[0], pictures.grid(on_sheet),
-                           None if None in members else provenance.png_info(provenance.sheet(members)))
+        grids.write_png(files[0], grids.grid(on_sheet),
+                           None if None in members else records.png_info(records.sheet(members)))
         for path, image, family in zip(files[1:], images, families, strict=True):
-            pictures.write_png(path, image, provenance.png_info(family))
+            grids.write_png(path, image, records.png_info(family))
     return files
 
 
 def _again(run: Open, family: Family, title: str) -> np.ndarray:
     """The picture that a record tells of: uint8 [H,W,C]."""
     record = family.record
-    if record.verb == provenance.SHEET and record.weights == run.weights:
+    if record.verb == records.SHEET and record.weights == run.weights:
         members = [family.ancestors.get(name) for name in record.parents]
-        if not members or None in members or any(one.verb == provenance.SHEET for one in members):
+        if not members or None in members or any(one.verb == records.SHEET for one in members):
             raise RunError(f"{title} does not name all of its pictures; recall them one by one")
         images = np.stack([_again(run, Family(one, {}), title) for one in members])
         columns = record.arguments.get("columns")
         if columns is not None and not (isinstance(columns, int) and 1 <= columns <= len(images)):
             raise RunError(f"the metadata of {title} is damaged (columns); recall its pictures one by one")
-        return pictures.grid(images, columns)
+        return grids.grid(images, columns)
     points = sources.points_of(run, family, title)
     if record.verb == "generate":
         return run.model.sample(1, seed=record.arguments["seed"], label=record.label,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from imggen_jax.errors import MetricsError
 from imggen_jax.metrics import neighbours
-from imggen_jax.metrics.errors import MetricsError
 
 COPIES = -3.0       # a z below it is told as copying: of honest generators one in 700 gets there
 LEAST = 20          # generated and held-out pictures in a cell that counts; the normal approximation needs some

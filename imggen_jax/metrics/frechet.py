@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imggen_jax.metrics.errors import MetricsError
+from imggen_jax.errors import MetricsError
 
 
 class Moments(NamedTuple):

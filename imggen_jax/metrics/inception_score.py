@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from imggen_jax.metrics.errors import MetricsError
+from imggen_jax.errors import MetricsError
 
 SPLITS = 10  # as in the paper's code
 

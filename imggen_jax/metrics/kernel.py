@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from imggen_jax.metrics.errors import MetricsError
+from imggen_jax.errors import MetricsError
 
 SUBSET, SUBSETS = 1000, 100  # size and number, those of the paper's code and of torch-fidelity
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imggen_jax.metrics.errors import MetricsError
+from imggen_jax.errors import MetricsError
 
 PRECISION_K, DENSITY_K = 3, 5  # neighbours: Kynkaanniemi et al., arXiv 1904.06991; Naeem et al., arXiv 2002.09797
 BLOCK = 1024                   # rows

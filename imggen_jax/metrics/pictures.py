@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imggen_jax.metrics.errors import MetricsError
+from imggen_jax.errors import MetricsError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 GRID = "grid.png"  # what the verb `generate` writes beside its pictures

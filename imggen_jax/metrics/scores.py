@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from imggen_jax.errors import MetricsError
 from imggen_jax.metrics import kernel, neighbours
-from imggen_jax.metrics.errors import MetricsError
 from imggen_jax.metrics.features import Features, Space
 from imggen_jax.metrics.frechet import Moments, accumulate, frechet_distances
 from imggen_jax.metrics.inception_score import SPLITS, inception_score

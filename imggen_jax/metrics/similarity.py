@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from imggen_jax.metrics.errors import MetricsError
+from imggen_jax.errors import MetricsError
 
 SIGMA, REACH = 1.5, 5  # pixels: the window of Wang et al. is a Gaussian, 11 pixels wide
 K1, K2, RANGE = 0.01, 0.03, 255.0

@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imggen_jax.metrics import resize, torch_file
-from imggen_jax.metrics.errors import MetricsError
+from imggen_jax.errors import MetricsError
+from imggen_jax.metrics import resize
 from imggen_jax.metrics.features import Space
 from imggen_jax.nets import dinov2 as dino
 from imggen_jax.nets.inception import CLASSES, FEATURES, SIDE, Inception
+from imggen_jax.weights import torch_file
 
 PyTree = Any
 

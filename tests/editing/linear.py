@@ -7,7 +7,7 @@ import numpy as np
 
 from imggen_jax import api
 from imggen_jax.game import Game, Generator, Spec
-from imggen_jax.runs.sample import sampler, to_uint8
+from imggen_jax.sampling import sampler, to_uint8
 
 SIZE, LATENT = 16, 6
 SPEC = Spec(SIZE, 1, 0)

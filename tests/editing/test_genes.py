@@ -12,9 +12,9 @@ from imggen_jax import editing
 from imggen_jax.editing import firstlayer, genes, learning
 from imggen_jax.editing.genes import Genes
 from imggen_jax.editing.space import Points
+from imggen_jax.errors import RunError
+from imggen_jax.evaluation import classifier
 from imggen_jax.game import Classifier, Spec
-from imggen_jax.runs import classifier
-from imggen_jax.runs.errors import RunError
 
 NAMES, VALUES = ("brightness", "side"), (("dark", "light"), ("left", "middle", "right"))
 CUTS = (-0.43, 0.43)

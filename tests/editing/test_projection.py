@@ -5,7 +5,7 @@ import pytest
 
 from imggen_jax import editing
 from imggen_jax.editing.projection import psnr
-from imggen_jax.runs.errors import RunError
+from imggen_jax.errors import RunError
 
 
 def test_psnr_of_known_pictures():

@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 import imggen_jax
 from imggen_jax.editing import firstlayer, verbs
 from imggen_jax.editing.space import functions, space
-from imggen_jax.runs import provenance
+from imggen_jax.provenance import records
 
 MAKERS = [name for name, entry in tiny.GAMES.items() if tiny.build(name, next(iter(entry.variants(tiny.LABELLED))),
                                                                    tiny.LABELLED).game.generator is not None]
@@ -214,10 +214,10 @@ def test_pictures_without_a_word_and_edited_words_are_refused(runs, tmp_path):
 def test_what_metadata_says_is_text_on_the_family_page(runs, tmp_path):
     workdir = runs("vae")
     call("vary", workdir, tmp_path / "v", "--seed", 1, "--num", 1)
-    family = provenance.read(tmp_path / "v" / "000.png")
+    family = records.read(tmp_path / "v" / "000.png")
     evil = family.record._replace(verb="<script>x</script>", arguments={"note": "<img src=http://x>"})
     with Image.open(tmp_path / "v" / "000.png") as picture:
-        picture.save(tmp_path / "evil.png", pnginfo=provenance.png_info(family._replace(record=evil)))
+        picture.save(tmp_path / "evil.png", pnginfo=records.png_info(family._replace(record=evil)))
     call("lineage", workdir, tmp_path / "tree", tmp_path / "evil.png")
     html = (tmp_path / "tree" / "lineage.html").read_text()
     assert "<script" not in html and "<img src=http" not in html and "&lt;script&gt;" in html

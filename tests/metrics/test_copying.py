@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
+from imggen_jax.errors import MetricsError
 from imggen_jax.metrics.copying import data_copying, mann_whitney
-from imggen_jax.metrics.errors import MetricsError
 
 
 def normal(seed, number, dims=6):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import reference_inputs as inputs
 
-from imggen_jax.metrics.errors import MetricsError
+from imggen_jax.errors import MetricsError
 from imggen_jax.metrics.frechet import Moments, accumulate, frechet_distance, frechet_distances, merge, moments
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import reference_inputs as inputs
 
-from imggen_jax.metrics.errors import MetricsError
+from imggen_jax.errors import MetricsError
 from imggen_jax.metrics.kernel import draw_subsets, kid
 
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import reference_inputs as inputs
 
+from imggen_jax.errors import MetricsError
 from imggen_jax.metrics import neighbours as module
-from imggen_jax.metrics.errors import MetricsError
 from imggen_jax.metrics.neighbours import nearest, neighbours, several_neighbours
 
 

@@ -4,8 +4,8 @@ import pytest
 import reference_inputs as inputs
 from PIL import Image
 
+from imggen_jax.errors import MetricsError
 from imggen_jax.metrics import pictures
-from imggen_jax.metrics.errors import MetricsError
 
 IMAGES = inputs.pictures(1, 5, 12, 10)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import reference_inputs as inputs
 
+from imggen_jax.errors import MetricsError
 from imggen_jax.metrics import scores
-from imggen_jax.metrics.errors import MetricsError
 from imggen_jax.metrics.features import Features, Space
 
 SPACE = Space("toy", 8, "none", "abc", None, None)

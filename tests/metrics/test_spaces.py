@@ -6,8 +6,9 @@ import pytest
 import reference_inputs as inputs
 from safetensors.numpy import save_file
 
-from imggen_jax.metrics import features, spaces, torch_file
-from imggen_jax.metrics.errors import MetricsError
+from imggen_jax.errors import MetricsError
+from imggen_jax.metrics import features, spaces
+from imggen_jax.weights import torch_file
 
 
 @pytest.fixture(scope="module")

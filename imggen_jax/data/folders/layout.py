@@ -8,7 +8,7 @@ from typing import NamedTuple
 from imggen_jax.data.folders import notes
 from imggen_jax.data.folders.notes import CAPTION, LABEL, LEDGER, UNKNOWN, Column, Kind
 from imggen_jax.data.folders.store import Picture, Store
-from imggen_jax.data.sources import DataError
+from imggen_jax.errors import DataError
 
 _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test", "val": "validation",
            "valid": "validation", "validation": "validation", "dev": "validation"}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from imggen_jax.data.folders.members import text_of
-from imggen_jax.data.sources import DataError
+from imggen_jax.errors import DataError
 
 TABLES = ("metadata.csv", "metadata.jsonl")
 LEDGER = ("source", "licence", "consent")

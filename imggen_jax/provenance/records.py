@@ -1,0 +1,197 @@
+"""Where a picture came from, written into its PNG file: enough to make it again, and to draw its family tree.
+
+A text chunk named "imggen_jax" holds JSON: the record of the picture and those of its ancestors, each named by the hash
+of what it says. A latent stands there as its float32 bytes. All of it is data from a file that anybody may have edited:
+it is checked field by field, never executed, and no path is ever taken from it.
+"""
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from imggen_jax.errors import RunError
+
+KEY = "imggen_jax"
+FORMAT = 1
+MOST_ANCESTORS = 1000    # the nearest are kept
+MOST_BYTES = 1_000_000   # of a chunk's text
+MOST_LATENT = 1 << 16    # numbers in a latent
+SHEET = "sheet"          # the verb of a picture whose parents are laid out on it in their order
+TEXT = 200               # characters of any text that is kept or shown
+
+
+class Record(NamedTuple):
+    """What one picture says of itself; every field is checked when it is read."""
+
+    verb: str                  # that made it
+    run: str                   # the name of the run's folder, to be shown, never opened
+    weights: str               # sha256 of the weights, hex
+    latent: bytes              # float32, little-endian; b"" for a picture that `generate` made from its seed
+    label: int | None
+    place: int                 # 0 to 15, among the sixteen of the program that made it
+    arguments: Mapping[str, Any]   # what was asked for: flat, of numbers, texts and lists of them
+    parents: tuple[str, ...]   # names of records among the ancestors
+
+    @property
+    def name(self) -> str:
+        """A hash of all that it says, 16 hex digits."""
+        return hashlib.sha256(json.dumps(_plain(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    def vector(self) -> np.ndarray:
+        """The latent: float32 [D]."""
+        return np.frombuffer(self.latent, "<f4").astype(np.float32)
+
+
+class Family(NamedTuple):
+    """A picture's record, and those of its ancestors."""
+
+    record: Record
+    ancestors: Mapping[str, Record]   # name -> record
+
+
+def encode_latent(vector: np.ndarray) -> bytes:
+    """float [D] as a record keeps it."""
+    return np.asarray(vector, "<f4").tobytes()
+
+
+def family(record: Record, parents: Sequence[Family]) -> Family:
+    """The family of a new picture; of very many ancestors the nearest stay."""
+    kept: dict[str, Record] = {}
+    known = {name: one for parent in parents for name, one in parent.ancestors.items()}
+    known |= {parent.record.name: parent.record for parent in parents}
+    generation = list(dict.fromkeys(parent.record.name for parent in parents))
+    while generation and len(kept) < MOST_ANCESTORS:
+        generation = [name for name in generation if name in known and name not in kept][:MOST_ANCESTORS - len(kept)]
+        kept |= {name: known[name] for name in generation}
+        generation = list(dict.fromkeys(parent for name in generation for parent in known[name].parents))
+    return Family(record, kept)
+
+
+def dumps(one: Family) -> str:
+    """As the JSON text of the chunk; what would make it too long to be read again is left out, the farthest first."""
+    ancestors = {name: _plain(record) for name, record in one.ancestors.items()}
+    while True:
+        text = json.dumps({"format": FORMAT, "picture": _plain(one.record), "ancestors": ancestors})
+        if len(text) <= MOST_BYTES or not ancestors:
+            return text
+        ancestors = dict(list(ancestors.items())[:len(ancestors) // 2])
+
+
+def _plain(record: Record) -> dict:
+    return {**record._asdict(), "latent": base64.b64encode(record.latent).decode(),
+            "arguments": dict(record.arguments), "parents": list(record.parents)}
+
+
+def sheet(families: Sequence[Family], columns: int | None = None) -> Family:
+    """What a grid of pictures says: its parents are the pictures on it, in their order.
+
+    columns: as `pictures.grid` was given them; None where it chose.
+    """
+    one = families[0].record
+    return family(Record(SHEET, one.run, one.weights, b"", None, 0, {"columns": columns},
+                         tuple(each.record.name for each in families[:MOST_ANCESTORS])), families)
+
+
+def png_info(one: Family) -> PngImagePlugin.PngInfo:
+    """The chunk, for `pictures.write_png`."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(KEY, dumps(one))
+    return info
+
+
+def read(path: str | Path) -> Family | None:
+    """What a picture says of where it came from; None where it says nothing.
+
+    Raises:
+      RunError: it is no picture, or what it says is damaged.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()  # a chunk may stand after the pixels
+            text = getattr(picture, "text", {}).get(KEY)
+    except FileNotFoundError:
+        raise RunError(f"picture {path} is not there") from None
+    except Exception as error:  # for broken files Pillow raises OSError, SyntaxError, ValueError and others
+        raise RunError(f"{path} is not a picture that can be read ({type(error).__name__})") from error
+    if text is None:
+        return None
+    return loads(str(text), str(path))
+
+
+def loads(text: str, title: str) -> Family:
+    """The family in a chunk's text; `title` names the picture in errors.
+
+    Raises:
+      RunError: it is not as `dumps` writes it.
+    """
+    try:
+        if len(text) > MOST_BYTES:
+            raise ValueError("too long")
+        content = json.loads(text)
+        if content["format"] != FORMAT:
+            raise ValueError("another format")
+        record = _record(content["picture"])
+        ancestors = {_text(name): _record(each) for name, each in _bounded(content["ancestors"]).items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
+        raise RunError(f"the metadata of {title} is damaged or of another version of imggen_jax "
+                       f"({type(error).__name__}: {str(error)[:80]}); to use its pixels alone, project it") from error
+    # An ancestor is who its name says, or it is nobody.
+    return Family(record, {name: each for name, each in ancestors.items() if each.name == name})
+
+
+def _bounded(ancestors: Any) -> dict:
+    if not isinstance(ancestors, dict) or len(ancestors) > MOST_ANCESTORS:
+        raise ValueError("ancestors are not as they should be")
+    return ancestors
+
+
+def _record(content: Any) -> Record:
+    if not isinstance(content, dict) or set(content) != set(Record._fields):
+        raise ValueError("a record has other fields than it should have")
+    latent = base64.b64decode(_text(content["latent"], MOST_LATENT * 8), validate=True)
+    if len(latent) % 4 or len(latent) // 4 > MOST_LATENT or not np.isfinite(np.frombuffer(latent, "<f4")).all():
+        raise ValueError("a latent is not an array of finite numbers")
+    label, place, parents = content["label"], content["place"], content["parents"]
+    if not (label is None or _integer(label, 2**31)) or not _integer(place, 16):
+        raise ValueError("a label or place is not a number in its range")
+    if not isinstance(parents, list) or len(parents) > MOST_ANCESTORS:
+        raise ValueError("parents are not a short list")
+    arguments = content["arguments"]
+    if not isinstance(arguments, dict) or len(arguments) > 32:
+        raise ValueError("arguments are not a short mapping")
+    return Record(
+        verb=_text(content["verb"], 40), run=_text(content["run"]), weights=_text(content["weights"], 64),
+        latent=latent, label=label, place=place,
+        arguments={_text(key, 40): _value(value) for key, value in arguments.items()},
+        parents=tuple(_text(parent, 16) for parent in parents))
+
+
+def _text(value: Any, most: int = TEXT) -> str:
+    if not isinstance(value, str) or len(value) > most:
+        raise ValueError("something is not a short text")
+    return value
+
+
+def _integer(value: Any, below: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < below
+
+
+def _value(value: Any, deep: bool = False) -> Any:
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**63:
+        return value
+    if isinstance(value, list) and not deep and len(value) <= 64:
+        return [_value(each, True) for each in value]
+    raise ValueError("an argument is neither number, text nor a short list of them")

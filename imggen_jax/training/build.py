@@ -1,0 +1,193 @@
+"""From a checked config and what the data decide to the things that are run: game, optimizers, state, compiled step."""
+from __future__ import annotations
+
+import fnmatch
+import functools
+import importlib
+import importlib.util
+import json
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from imggen_jax import augment, devices, optim, step
+from imggen_jax.config import Settings, check_type
+from imggen_jax.errors import ConfigError
+from imggen_jax.game import Batch, Game, Params, PyTree, Spec
+from imggen_jax.storage.checkpoint import flatten
+
+
+class Built(NamedTuple):
+    """A run's parts, before any of them costs compute."""
+
+    game: Game
+    optimizers: step.Optimizers
+    init: Callable      # () -> TrainState, on one device
+    shape: step.TrainState  # the state's shapes and dtypes
+    play: Callable      # (axis or None) -> function (state, batches, key) -> (state, logs), for devices.make
+
+
+def build(settings: Settings, spec: Spec) -> Built:
+    """Make everything that a config names and work out every shape, without computing anything.
+
+    Raises:
+      ConfigError: an unknown game, network, player or option, or a size that the network cannot make.
+    """
+    game = make_game(settings, spec)
+    batch = example_batch(spec, settings.train.batch)
+    optimizers = _freeze(settings, game, batch, _optimizers(settings, game))
+
+    def init():
+        return step.init_state(game, optimizers, jax.random.key(settings.seed), batch)
+
+    train_step = functools.partial(
+        step.train_step, game, optimizers,
+        optim.average_rate(halflife=settings.ema.halflife, rampup=settings.ema.rampup),
+        _flip if settings.data.flip else _as_it_is,
+    )
+
+    def play(axis):
+        return functools.partial(step.play, functools.partial(train_step, axis=axis))
+
+    shape = _shapes(init)
+    for who, state in shape.opt.items():
+        try:
+            jax.eval_shape(optimizers[who].update, shape.params[who], state, shape.params[who])
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"config.players.{who}: {_one_line(error)}") from error
+    return Built(game, optimizers, init, shape, play)
+
+
+def make_game(settings: Settings, spec: Spec) -> Game:
+    """The game of a config: one and the same for equal configs, so what was compiled for one run serves another."""
+    return _game(json.dumps([settings.game, settings.train.dtype]), spec)
+
+
+@functools.lru_cache(maxsize=32)
+def _game(text: str, spec: Spec) -> Game:
+    options, dtype = json.loads(text)
+    name = options.pop("name")
+    if not name.isidentifier() or importlib.util.find_spec(f"imggen_jax.games.{name}") is None:
+        raise ConfigError(f"unknown config.game.name {name!r}; it is a module of imggen_jax/games, such as 'vae'")
+    module = importlib.import_module(f"imggen_jax.games.{name}")
+    _check_types("config.game", module.make, options)
+    try:
+        return module.make(spec, dtype=dtype, **options)
+    # AttributeError: a network's module without the class that the game wants of it.
+    except (TypeError, ValueError, ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"config.game: {_one_line(error)}") from error
+
+
+def _optimizers(settings: Settings, game: Game) -> step.Optimizers:
+    movers = {who for who, _ in game.moves}
+    if movers != set(settings.players):
+        raise ConfigError(f"config.players has {sorted(settings.players)}, but the players of this game that move are "
+                          f"{sorted(movers)}")
+    length = dict(images=settings.train.images, batch=settings.train.batch, accumulate=settings.train.accumulate)
+    made = {}
+    for who in sorted(movers):
+        _check_types(f"config.players.{who}", optim.make, settings.players[who])
+        try:
+            made[who] = optim.make(**length, **settings.players[who])
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"config.players.{who}: {_one_line(error)}") from error
+    return made
+
+
+def _freeze(settings: Settings, game: Game, batch: Batch, optimizers: step.Optimizers) -> step.Optimizers:
+    """The optimizers, moving only what config.init.freeze leaves free."""
+    patterns = settings.init.freeze
+    if not patterns:
+        return optimizers
+    params = _shapes(game.init, jax.random.key(settings.seed), batch)[0]
+    still = frozen(patterns, params)
+    masks = {who: jax.tree.unflatten(jax.tree.structure(params[who]), [
+        f"{who}.{name}" in still for name in flatten(params[who])]) for who in optimizers}
+    if all(all(jax.tree.leaves(mask)) for mask in masks.values()):
+        raise ConfigError("config.init.freeze leaves no parameter of any player to be trained")
+    return {who: optax.selective_transform(one, freeze_mask=masks[who]) for who, one in optimizers.items()}
+
+
+def frozen(patterns: Sequence[str], params: Params) -> set[str]:
+    """Names, "player.network.layer.leaf", of the parameters that patterns with wildcards (`fnmatch`) stand for.
+
+    Raises:
+      ConfigError: a pattern that stands for none, with the names that there are.
+    """
+    names, still = list(flatten(params)), set()
+    for pattern in patterns:
+        hit = fnmatch.filter(names, pattern)
+        if not hit:
+            layers = dict.fromkeys(name.rsplit(".", 1)[0] for name in names)
+            raise ConfigError(f"config.init.freeze: {pattern!r} is no parameter; write such as {next(iter(layers))}.*, "
+                              f"of the layers {', '.join(layers)}")
+        still |= set(hit)
+    return still
+
+
+def _shapes(function: Callable, *arguments) -> PyTree:
+    try:
+        return jax.eval_shape(function, *arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"config.game: {_one_line(error)}") from error
+
+
+def _check_types(where: str, make: Callable, options: Mapping) -> None:
+    """Options against the annotations of who takes them; unknown and missing ones are left to Python's call."""
+    for key, kind in typing.get_type_hints(make).items():
+        if key in options:
+            check_type(f"{where}.{key}", options[key], typing.get_origin(kind) or kind)
+
+
+def example_batch(spec: Spec, batch: int) -> Batch:
+    """A batch of black pictures, of the shapes that training sees."""
+    images = {"image": np.zeros((batch, spec.size, spec.size, spec.channels), np.uint8), "seen": np.float32(0)}
+    return images | ({"label": np.zeros(batch, np.int32)} if spec.classes else {})
+
+
+def flops_per_round(settings: Settings, spec: Spec, built: Built) -> float:
+    """Operations of one round over all devices, as XLA counts them: `devices.count_flops`."""
+    batch = {name: value for name, value in example_batch(spec, settings.train.batch).items() if name != "seen"}
+    one_round = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), batch)
+    return devices.count_flops(built.play(None), built.shape, one_round, jax.random.key(settings.seed))
+
+
+def parameter_counts(params) -> dict[str, int]:
+    """{player: number of parameters}"""
+    return {who: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree)) for who, tree in params.items()}
+
+
+def check_devices(settings: Settings) -> list[jax.Device]:
+    """The run's devices.
+
+    Raises:
+      ConfigError: there are not as many, or they cannot share the batch evenly.
+    """
+    try:
+        found = devices.choose(settings.devices.count)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if settings.devices.engine not in devices.ENGINES:
+        raise ConfigError(f"unknown config.devices.engine {settings.devices.engine!r}; choose one of "
+                          f"{', '.join(devices.ENGINES)}")
+    if settings.train.batch % len(found):
+        raise ConfigError(f"config.train.batch is {settings.train.batch}, which {len(found)} devices cannot share "
+                          f"evenly; choose a multiple of {len(found)}, or set config.devices.count")
+    return found
+
+
+def _flip(batch: Batch, key) -> Batch:
+    return {**batch, "image": augment.random_flip(batch["image"], key)}
+
+
+def _as_it_is(batch: Batch, key) -> Batch:
+    del key
+    return batch
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

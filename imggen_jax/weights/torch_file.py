@@ -1,0 +1,139 @@
+"""Reads the tensors of a file written by torch.save, without torch and without running what the file says.
+
+Such a file is a pickle, and a pickle is a program. This reader knows four names, all of them for tensors, and refuses a
+file that uses any other. Both formats are read: the zip archive, torch's default since version 1.6, and the older plain
+sequence of pickles, in which the Inception weights for FID were published. Layouts: torch/serialization.py.
+"""
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from imggen_jax.errors import MetricsError
+
+MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the older format
+DTYPES = {"FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16, "LongStorage": np.int64,
+          "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8, "ByteStorage": np.uint8,
+          "BoolStorage": np.bool_}
+
+
+class _Storage(NamedTuple):
+    key: str
+    dtype: type
+    count: int
+
+
+class _Tensor(NamedTuple):
+    """A view of a storage, resolved when the storages' bytes have been read."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple
+    strides: tuple
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """{name: array} of a state dict.
+
+    Raises:
+      MetricsError: no such file, one that is damaged, that is no state dict of tensors, or that holds anything else.
+    """
+    path = Path(path)
+    try:
+        state = _read_zip(path) if zipfile.is_zipfile(path) else _read_sequence(path)
+    except OSError as error:
+        raise MetricsError(f"the weight file {path} cannot be read ({error.strerror or error})") from error
+    except pickle.UnpicklingError as error:
+        raise MetricsError(f"the weight file {path} is damaged, or no file of tensors: {error}") from error
+    # By where a file is damaged, unpickling raises errors of many types.
+    except (EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError,
+            UnicodeDecodeError, struct.error, zipfile.BadZipFile, NotImplementedError) as error:
+        raise MetricsError(f"the weight file {path} is damaged, or no file of tensors ({type(error).__name__})"
+                           ) from error
+    return state
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows tensors, their storages and the dictionary around them."""
+
+    def find_class(self, module: str, name: str):
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _rebuild
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return lambda tensor, requires_grad, hooks: tensor
+        if module == "torch" and name in DTYPES:
+            return DTYPES[name]
+        raise pickle.UnpicklingError(f"it wants to use {module}.{name}, and only tensors are read")
+
+    def persistent_load(self, identity):
+        kind, dtype, key, _, count, *view = identity
+        if kind != "storage" or any(view):
+            raise pickle.UnpicklingError(f"it refers to a {kind!r} in a way that is not read")
+        return _Storage(str(key), dtype, int(count))
+
+
+def _rebuild(storage, offset, shape, strides, requires_grad, hooks, metadata=None) -> _Tensor:
+    del requires_grad, hooks, metadata
+    return _Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
+
+
+def _read_zip(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        index = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+        if index is None:
+            raise pickle.UnpicklingError("the archive has no data.pkl")
+        folder = index.removesuffix("data.pkl")
+        order = f"{folder}byteorder"
+        if order in archive.namelist() and archive.read(order) != b"little":
+            raise pickle.UnpicklingError("its numbers are big-endian")
+        content = _Unpickler(io.BytesIO(archive.read(index))).load()
+        return _resolve(content, lambda storage: archive.read(f"{folder}data/{storage.key}"))
+
+
+def _read_sequence(path: Path) -> dict[str, np.ndarray]:
+    with open(path, "rb") as file:
+        magic, _, system = (_Unpickler(file).load() for _ in range(3))
+        if magic != MAGIC or not system.get("little_endian"):
+            raise pickle.UnpicklingError("it does not begin as torch.save begins")
+        content = _Unpickler(file).load()
+        keys = _Unpickler(file).load()
+        sizes = {tensor.storage.key: np.dtype(tensor.storage.dtype).itemsize for tensor in _tensors(content).values()}
+        found = {}
+        for key in map(str, keys):
+            count = struct.unpack("<q", file.read(8))[0]
+            found[key] = file.read(count * sizes[key])
+        return _resolve(content, lambda storage: found[storage.key])
+
+
+def _tensors(content) -> dict[str, _Tensor]:
+    if not isinstance(content, dict) or not content:
+        raise pickle.UnpicklingError("it is no dictionary of tensors")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, _Tensor):
+            raise pickle.UnpicklingError(f"{name!r} in it is no tensor")
+    return dict(content)
+
+
+def _resolve(content, read_storage) -> dict[str, np.ndarray]:
+    storages: dict[str, np.ndarray] = {}
+    arrays = {}
+    for name, (storage, offset, shape, strides) in _tensors(content).items():
+        if storage.key not in storages:
+            storages[storage.key] = np.frombuffer(read_storage(storage), np.dtype(storage.dtype).newbyteorder("<"))
+        data = storages[storage.key]
+        last = offset + sum((n - 1) * step for n, step in zip(shape, strides))
+        if len(data) < storage.count or min((offset, *shape, *strides), default=0) < 0 or (
+                0 not in shape and last >= len(data)):
+            raise pickle.UnpicklingError(f"the numbers of {name!r} are not all there")
+        steps = [step * data.itemsize for step in strides]
+        arrays[name] = np.lib.stride_tricks.as_strided(data[offset:], shape, steps, writeable=False).copy()
+    return arrays

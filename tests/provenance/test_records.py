@@ -1,0 +1,114 @@
+"""What pictures say of themselves, and that nobody who edits it gets more than an error or a text."""
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imggen_jax.errors import RunError
+from imggen_jax.pictures import grids
+from imggen_jax.provenance import records
+from imggen_jax.provenance.records import Family, Record
+
+
+def record(verb="vary", parents=(), **arguments):
+    return Record(verb, "faces", "ab" * 32, records.encode_latent(np.array([1.5, -2.25, 3e-8])), 3, 7, arguments,
+                  tuple(parent.record.name for parent in parents))
+
+
+def member(verb="vary", parents=(), **arguments):
+    return records.family(record(verb, parents, **arguments), parents)
+
+
+def test_a_picture_carries_its_family_to_the_bit(tmp_path):
+    eldest = [member("seed", seed=1), member("seed", seed=2)]
+    middle = member("breed", eldest, weights=[0.5, 1], mutate=0.25, note="x")
+    child = member("edit", [middle], genes=["hair=red:+1.5"])
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    grids.write_png(tmp_path / "a.png", image, records.png_info(child))
+    found = records.read(tmp_path / "a.png")
+    assert found == child and set(found.ancestors) == {one.record.name for one in (*eldest, middle)}
+    assert found.record.vector().tolist() == np.array([1.5, -2.25, 3e-8], np.float32).tolist()
+    with Image.open(tmp_path / "a.png") as picture:
+        assert np.array_equal(np.asarray(picture), image)
+
+
+def test_a_picture_without_a_word_says_nothing(tmp_path):
+    grids.write_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+    assert records.read(tmp_path / "a.png") is None
+
+
+def test_what_is_no_picture_is_named(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    for name, said in (("a.png", "is not a picture that can be read"), ("b.png", "is not there")):
+        with pytest.raises(RunError, match=rf"{name} {said}"):
+            records.read(tmp_path / name)
+
+
+def test_of_very_many_ancestors_the_nearest_stay():
+    one = member("seed", seed=0)
+    for number in range(records.MOST_ANCESTORS + 20):
+        one = member("vary", [one], number=number)
+    assert len(one.ancestors) == records.MOST_ANCESTORS
+    again = records.loads(records.dumps(one), "a.png")
+    assert again.record == one.record and again.record.parents[0] in again.ancestors
+
+
+def content(**changes):
+    plain = json.loads(records.dumps(member("vary", [member("seed", seed=1)], strength=0.3)))
+    plain["picture"] |= changes
+    return plain
+
+
+HOSTILE = {
+    "not JSON": "{", "a list": "[]", "a number": "3", "nothing": "", "null": "null", "deep": "[" * 100_000,
+    "no picture": json.dumps({"format": 1, "ancestors": {}}),
+    "another format": json.dumps({**content(), "format": 2}),
+    "a field more": json.dumps(content(path="/etc/passwd")),
+    "ancestors are a list": json.dumps({**content(), "ancestors": [1]}),
+    "an ancestor is a text": json.dumps({**content(), "ancestors": {"a": "b"}}),
+    "too long": json.dumps({**content(), "ancestors": {"x": "y" * records.MOST_BYTES}}),
+    "latent is a number": json.dumps(content(latent=3)),
+    "latent is no base64": json.dumps(content(latent="!!!!")),
+    "latent is cut": json.dumps(content(latent="AAAA")),
+    "latent is not finite": json.dumps(content(latent="AADAfwAAwH8=")),
+    "label is negative": json.dumps(content(label=-1)),
+    "label is true": json.dumps(content(label=True)),
+    "label is huge": json.dumps(content(label=2**40)),
+    "place is 16": json.dumps(content(place=16)),
+    "verb is long": json.dumps(content(verb="x" * 1000)),
+    "run is a list": json.dumps(content(run=["a"])),
+    "weights is null": json.dumps(content(weights=None)),
+    "parents is a text": json.dumps(content(parents="abc")),
+    "arguments is a list": json.dumps(content(arguments=[1])),
+    "an argument is nested": json.dumps(content(arguments={"a": [[[1]]]})),
+    "an argument is a mapping": json.dumps(content(arguments={"a": {"b": 1}})),
+    "an argument is infinite": json.dumps(content(arguments={"a": float("inf")})),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_edited_metadata_is_refused_in_one_line_that_names_the_picture(case):
+    with pytest.raises(RunError, match=r"the metadata of face\.png is damaged") as error:
+        records.loads(HOSTILE[case], "face.png")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_an_ancestor_that_is_not_who_its_name_says_is_nobody():
+    plain = content()
+    (name,) = plain["ancestors"]
+    plain["ancestors"][name]["verb"] = "stolen"
+    assert records.loads(json.dumps(plain), "a.png").ancestors == {}
+
+
+def test_a_sheet_names_its_pictures_in_order():
+    members = [member("seed", seed=k) for k in range(3)]
+    sheet = records.sheet(members, columns=3)
+    assert sheet.record.parents == tuple(one.record.name for one in members)
+    assert sheet.ancestors == {one.record.name: one.record for one in members}
+    assert records.loads(records.dumps(sheet), "sheet.png") == sheet
+
+
+def test_records_are_equal_by_what_they_say():
+    assert record(seed=1).name == record(seed=1).name != record(seed=2).name
+    assert isinstance(member(), Family)
