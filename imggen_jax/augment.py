@@ -5,7 +5,7 @@ derivatives took less time than those of one-hot matmuls or of selections among 
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -26,14 +26,25 @@ def random_flip(images: Array, key: Array) -> Array:
     return jnp.where(flip, images[:, :, ::-1], images)
 
 
+def flip_examples(batch: Mapping[str, Array], key: Array) -> dict[str, Array]:
+    """Mirror half of the examples, all images and masks of an example alike: {field: [B,...]} -> the same."""
+    return {name: random_flip(value, key) if value.ndim == 4 else value for name, value in batch.items()}
+
+
+def unchanged(batch: Mapping[str, Array], key: Array) -> Mapping[str, Array]:
+    """The transform that leaves a batch as it is."""
+    del key
+    return batch
+
+
 # DiffAugment (arXiv 2006.10738), section 4 and its published code: the ranges below are theirs.
-POLICIES = ("colour", "translation", "cutout")
+POLICIES = ("color", "translation", "cutout")
 TRANSLATION = 1 / 8  # largest shift, as a share of the side
 CUTOUT = 1 / 2       # side of the square that is blanked, as a share of the side
 
 
 def diff_augment(images: Array, key: Array, policy: Sequence[str]) -> Array:
-    """Random colour, translation and cutout, differentiable in the images to any order.
+    """Random color, translation and cutout, differentiable in the images to any order.
 
     Args:
       images: float [B,H,W,C]; 0, the middle of [-1,1], fills what a shift or a cutout uncovers.
@@ -41,12 +52,12 @@ def diff_augment(images: Array, key: Array, policy: Sequence[str]) -> Array:
       policy: names from `POLICIES`, applied in this order; () leaves the images alone.
 
     Returns:
-      float [B,H,W,C]; colour can leave [-1,1].
+      float [B,H,W,C]; color can leave [-1,1].
 
     Raises:
       ValueError: an unknown name.
     """
-    steps = {"colour": _colour, "translation": _translation, "cutout": _cutout}
+    steps = {"color": _color, "translation": _translation, "cutout": _cutout}
     for i, name in enumerate(policy):
         if name not in steps:
             raise ValueError(f"unknown augmentation {name!r}; choose from {', '.join(POLICIES)}")
@@ -54,11 +65,11 @@ def diff_augment(images: Array, key: Array, policy: Sequence[str]) -> Array:
     return images
 
 
-def _colour(x: Array, key: Array) -> Array:
+def _color(x: Array, key: Array) -> Array:
     brightness, saturation, contrast = jax.random.uniform(key, (3, x.shape[0], 1, 1, 1), x.dtype)
     x = x + brightness - 0.5                                   # by [-1/2, 1/2)
-    grey = jnp.mean(x, axis=-1, keepdims=True)
-    x = grey + (x - grey) * 2 * saturation                     # by [0, 2)
+    gray = jnp.mean(x, axis=-1, keepdims=True)
+    x = gray + (x - gray) * 2 * saturation                     # by [0, 2)
     middle = jnp.mean(x, axis=(1, 2, 3), keepdims=True)
     return middle + (x - middle) * (contrast + 0.5)            # by [1/2, 3/2)
 

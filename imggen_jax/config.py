@@ -25,6 +25,9 @@ class Data(NamedTuple):
     label: str   # ClassLabel feature that conditions the model; "" for none
     flip: bool   # mirror half of the pictures, at random, each time
     memory: str  # "resident" decodes once and keeps all, "stream" decodes as needed, "auto" streams what is too large
+    text: str = ""
+    crop: int = 0
+    fields: Sequence = ()
 
 
 class Init(NamedTuple):
@@ -85,6 +88,7 @@ class Settings(NamedTuple):
     score: Score
     game: Mapping
     players: Mapping
+    pretrained: Mapping = {}
 
 
 def read(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -125,10 +129,12 @@ def check(config: ConfigDict | Mapping) -> Settings:
       ConfigError: naming the first key that is wrong.
     """
     config = to_dict(config)
-    wanted = {"seed", "game", "players", *SECTIONS}
+    config.setdefault("pretrained", {})
+    wanted = {"seed", "game", "players", "pretrained", *SECTIONS}
     _same_keys("config", config, wanted)
     sections = {name: _section(f"config.{name}", config[name], kind) for name, kind in SECTIONS.items()}
-    settings = Settings(seed=config["seed"], game=config["game"], players=config["players"], **sections)
+    settings = Settings(seed=config["seed"], game=config["game"], players=config["players"],
+                        pretrained=config["pretrained"], **sections)
     check_type("config.seed", settings.seed, int)
     check_type("config.game", settings.game, Mapping)
     if "name" not in settings.game:
@@ -151,6 +157,7 @@ def _one_source(data: Data) -> None:
 
 
 def _section(where: str, section: Mapping, kind: type):
+    section = {**kind._field_defaults, **section}
     _same_keys(where, section, set(kind._fields))
     types = {"str": str, "int": int, "float": float, "bool": bool, "Sequence": Sequence}
     for key, annotation in kind.__annotations__.items():

@@ -21,14 +21,14 @@ PEAK_FLOPS = {
 
 
 class Engine(NamedTuple):
-    """A compiled step and the way in and out of the devices. Batches have a leading axis of rounds: [K,B,...]."""
+    """A compiled step and the way in and out of the devices. Batches have a leading axis of steps: [K,B,...]."""
 
-    run: Callable          # (state, batches, key) -> (state, logs); the state is donated
-    put_state: Callable    # host or device state -> the state as `run` takes it
+    run: Callable          # (state, batches, key, pretrained) -> (state, logs); the state is donated
+    put_state: Callable    # host or device state, or pretrained weights -> the same as `run` takes it
     put_batches: Callable  # this process's rows of the batches, NumPy [K,B/processes,...] -> as `run` takes them
     fetch: Callable        # logs, or any part of a state -> one copy, without the axis that pmap adds
     devices: int           # over which a batch is split
-    text: Callable         # (state, batches, key) -> the lowered program's text
+    text: Callable         # (state, batches, key, pretrained) -> the lowered program's text
 
 
 def use_compile_cache() -> None:
@@ -104,7 +104,7 @@ def make(engine: str, devices: list[jax.Device], play: Callable) -> Engine:
     Args:
       engine: "jit" or "pmap".
       devices: from `choose`.
-      play: (axis or None) -> function (state, batches, key) -> (state, logs).
+      play: (axis or None) -> function (state, batches, key, pretrained) -> (state, logs).
 
     Raises:
       ValueError: an unknown engine.
@@ -118,7 +118,7 @@ def _jit(devices, play) -> Engine:
     # Auto axes: the compiler places the collectives, so the program reads as if there were one device.
     mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
     whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, AXIS))
-    run = jax.jit(play(None), in_shardings=(whole, split, whole), out_shardings=whole, donate_argnums=0)
+    run = jax.jit(play(None), in_shardings=(whole, split, whole, whole), out_shardings=whole, donate_argnums=0)
 
     def put_batches(batches):
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split, x), batches)
@@ -141,7 +141,7 @@ def _replicate(sharding: NamedSharding, x: Any) -> jax.Array:
 
 def _pmap(devices, play) -> Engine:
     local = [d for d in devices if d.process_index == jax.process_index()]
-    run = jax.pmap(play(AXIS), AXIS, in_axes=(0, 0, None), devices=devices, donate_argnums=0)
+    run = jax.pmap(play(AXIS), AXIS, in_axes=(0, 0, None, 0), devices=devices, donate_argnums=0)
 
     def spread(x):  # [K,B,...] -> [devices here,K,B/devices,...]
         rounds, rows, *rest = x.shape

@@ -1,8 +1,13 @@
 """The vocabulary: training is a game whose players take moves.
 
-A VAE is a game with one player, a GAN a game with two; a frozen network is a player with no move. Everything that
-trains here is a `Game`, everything that makes pictures is its `Generator`, and `step.train_step` plays any of them. A
-game may also train something that makes no pictures: a `Classifier`, say, which tells how good those of others are.
+A VAE is a game with one player, a GAN a game with two; the players of a translator may each hold several networks.
+Everything that trains here is a `Game`; what it trains are its `models`: generators, and classifiers, which judge what
+generators make. `step.train_step` plays any of them. A translator is a conditional generator: super-resolution is
+p(sharp | source), inpainting p(image | source, mask), text to image p(image | text).
+
+A network that is used and never trained is `Pretrained`. Its weights stand beside the training state, without an
+optimizer, an average or a copy in every checkpoint; losses and models find them under the network's name in `params`
+and `weights`.
 """
 from __future__ import annotations
 
@@ -11,64 +16,97 @@ from typing import Any, NamedTuple
 
 import jax
 
+from imggen_jax.spec import Field, Spec, make_spec
+
+__all__ = ["Array", "Batch", "Classifier", "Clock", "Condition", "EditSpace", "Field", "Game", "Generator", "Key",
+           "Loss", "Mutable", "Option", "Params", "Pretrained", "PyTree", "Scalars", "Spec", "make_spec"]
+
 Array = jax.Array
 Key = jax.Array
 PyTree = Any
-Params = Mapping[str, PyTree]   # player's name -> its parameters, float32
-Extra = Mapping[str, PyTree]    # what changes without being trained: running statistics, an image pool, ...
-Scalars = Mapping[str, Array]   # name -> float32 scalar, for the log
-
-# What one round is played on:
-#   image  uint8 or float [B,H,W,C]; float images are in [-1,1]
-#   label  int32 [B] in [0, classes), or [B,K] where `Spec.classes` is a tuple of K; absent where it is 0
-#   seen   float32 scalar, the images seen before this round; `train_step` adds it, for warm-ups counted in images
-Batch = Mapping[str, Array]
-
-# (params, extra, batch, key) -> (the mean loss over the batch, (the new extra, scalars to log))
-Loss = Callable[[Params, Extra, Batch, Key], tuple[Array, tuple[Extra, Scalars]]]
+Params = Mapping[str, PyTree]    # player's name -> its parameters, float32
+Mutable = Mapping[str, PyTree]   # what changes without being trained: running statistics, a pool of images, ...
+Scalars = Mapping[str, Array]    # name -> float32 scalar, for the log
+Batch = Mapping[str, Array]      # the Spec's fields, [B, *shape], and nothing else; images uint8, or float in [-1,1]
+Condition = PyTree               # leaves [n, ...]; None for nothing
 
 
-class Spec(NamedTuple):
-    """What the data decide about a model; it comes from the dataset, never from a config."""
+class Clock(NamedTuple):
+    """What warm-ups and schedules are counted in."""
 
-    size: int                       # side of the square images, in pixels
-    channels: int                   # 1 or 3
-    classes: int | tuple[int, ...]  # number of labels that condition the model, or that it tells apart; 0 for none.
-    # A classifier of several attributes (skin tone, expression, ...) has a tuple: the number of values of each.
+    step: Array         # int32, steps taken before this one
+    images_seen: Array  # float32, images seen before this step
+
+
+# (params, mutable, batch, clock, key) -> (the mean loss over the batch, (the new mutable, scalars to log))
+Loss = Callable[[Params, Mutable, Batch, Clock, Key], tuple[Array, tuple[Mutable, Scalars]]]
+
+
+class Option(NamedTuple):
+    """Something that a generator's `decode` can be told, such as the number of steps of a sampler.
+
+    A program is compiled for each value of an option whose default is an int; floats are inputs of one program.
+    """
+
+    default: float
+    low: float
+    high: float
+    help: str = ""
+
+
+class EditSpace(NamedTuple):
+    """A latent w in which editing is easier than in z, as behind a mapping network."""
+
+    enter: Callable   # (weights, z) -> w, a PyTree whose leaves have n as first axis
+    decode: Callable  # (weights, w, condition, options) -> images, as `Generator.decode` of the z that w came from
 
 
 class Generator(NamedTuple):
-    """What every trained model of pictures can do, whatever game trained it."""
+    """What every trained model of images can do, whatever game trained it."""
 
-    prior: Callable    # (key, n) -> z, a PyTree whose leaves have n as first axis
-    decode: Callable   # (weights, z, condition) -> images float32 [n,H,W,C] in [-1,1]
-    encode: Callable   # (weights, images float [n,H,W,C] in [-1,1], condition) -> z; for a GAN, by optimising z
-    amortised: bool = False            # encode is one pass of a network, not an optimisation
-    # A generator that first maps z to another latent w, in which editing is easier: decode is synthesis after mapping.
-    mapping: Callable | None = None    # (weights, z) -> w, a PyTree whose leaves have n as first axis; None: w is z
-    synthesis: Callable | None = None  # (weights, w, condition) -> images, as decode; None where mapping is
-    # `condition` is int32 [n] where the model is class-conditional, None where it is not.
+    # (key, n, condition) -> z, a PyTree whose leaves have n as first axis; () where nothing is drawn. Behind an edit
+    # space it is also called without a condition, to find the middle of w.
+    prior: Callable
+    decode: Callable   # (weights, z, condition, options) -> images float32 [n,H,W,C] in [-1,1]
+    condition: Callable = lambda weights, fields: None  # (weights, fields of `needs`) -> Condition
+    needs: tuple[str, ...] = ()                # fields of its condition: ("label",), ("text",), ("source", "mask")
+    options: Mapping[str, Option] = {}         # what `decode` can be told
+    encode: Callable | None = None             # (weights, images, condition) -> z; None: by optimization, inversion.py
+    edit_space: EditSpace | None = None        # None: z itself
 
 
 class Classifier(NamedTuple):
-    """What a trained classifier can do: name what it sees, and measure pictures by what it has learnt to see."""
+    """What a trained classifier can do: name what it sees, and measure images by what it has learned to see."""
 
-    logits: Callable    # (weights, images float [n,H,W,C] in [-1,1]) -> a tuple of float32 [n,classes], one a label
-    features: Callable  # (weights, images) -> float32 [n,D], the layer before the logits
+    targets: tuple[str, ...]  # label fields that it predicts
+    logits: Callable          # (weights, images float [n,H,W,C] in [-1,1]) -> float32 [n,classes], one for each target
+    features: Callable        # (weights, images) -> float32 [n,D], the layer before the logits
+
+
+class Pretrained(NamedTuple):
+    """A network that is used and not trained."""
+
+    weights: PyTree
+    apply: Mapping[str, Callable]  # such as "encode": (weights, images) -> latents [n,h,w,c]
+    sha256: str                    # of the weights; kept with every run that uses them
 
 
 class Game(NamedTuple):
-    """Players, their moves in the order of play, and what is the point of it: a generator, or a classifier."""
+    """Players, their moves in the order of play, and the models that they train."""
 
-    init: Callable                       # (key, example batch) -> (Params, Extra)
+    init: Callable                       # (key, spec) -> (Params, Mutable); players that move, and no others
     moves: tuple[tuple[str, Loss], ...]  # who moves, by which loss; a name may repeat
-    weights: Callable                    # (params, extra) -> what the trained model reads: a mapping; the step keeps
-    #                                      its moving average, which everything below takes
-    generator: Generator | None = None
-    classifier: Classifier | None = None
-    # (weights, batch, key) -> {name: float32 [B]}: figures of held-out examples, such as the ELBO in nats; or None
-    evaluate: Callable | None = None
+    weights: Callable                    # (params, mutable) -> what the models read: a mapping; the step keeps its
+    #                                      moving average, which everything below takes
+    models: Mapping[str, Generator | Classifier]  # {"main": ...}, or {"a_to_b": ..., "b_to_a": ...}
+    # (weights, batch, key) -> {name: float32 [B]}: metrics of held-out examples, such as the ELBO in nats; or None
+    metrics: Callable | None = None
     # (weights, batch, key) -> a function key -> float32 [B], the log of an unbiased estimate of p(x) of each example,
     # in nats: log p(x, z) - log q(z|x) for a z that the function's key draws; the logarithm of the mean of many is a
     # tighter bound on log p(x) than the ELBO; or None
     importance: Callable | None = None
+
+    @property
+    def main(self) -> Generator | Classifier:
+        """The model called "main", or the first one."""
+        return self.models.get("main") or next(iter(self.models.values()))

@@ -126,17 +126,17 @@ def test_relativistic_pairing_is_symmetric_and_sees_differences_only():
     np.testing.assert_allclose(d(a, a), math.log(2), rtol=1e-6)
 
 
-def test_zero_centred_penalty_of_a_linear_critic_is_half_gamma_times_its_squared_norm():
+def test_zero_centered_penalty_of_a_linear_critic_is_half_gamma_times_its_squared_norm():
     w = jax.random.normal(jax.random.key(0), (4, 4, 3))
     x = jax.random.normal(jax.random.key(1), (5, 4, 4, 3))
-    logits, penalty = losses.zero_centred_penalty(lambda x: jnp.einsum("bhwc,hwc->b", x, w), x, 3.0)
+    logits, penalty = losses.zero_centered_penalty(lambda x: jnp.einsum("bhwc,hwc->b", x, w), x, 3.0)
     np.testing.assert_allclose(penalty, jnp.full(5, 1.5 * jnp.sum(w**2)), rtol=1e-5)
     np.testing.assert_allclose(logits, jnp.einsum("bhwc,hwc->b", x, w), rtol=1e-5)
 
 
 def test_penalties_are_per_example():
     x = jnp.array([0.0, 2.0, -3.0]).reshape(3, 1, 1, 1)
-    _, penalty = losses.zero_centred_penalty(lambda x: jnp.sum(x**2, axis=(1, 2, 3)), x, 2.0)
+    _, penalty = losses.zero_centered_penalty(lambda x: jnp.sum(x**2, axis=(1, 2, 3)), x, 2.0)
     np.testing.assert_allclose(penalty, [0, 16, 36])
 
 

@@ -41,6 +41,10 @@ def gather(dataset: Any, indices: np.ndarray) -> dict[str, np.ndarray]:
     return {"image": images} if labels is None else {"image": images, "label": labels}
 
 
+def read_batch(dataset, *, seed: int, step: int, batch: int, rows: slice = slice(None)) -> dict[str, np.ndarray]:
+    return dataset.read(batch_indices(dataset.length, seed=seed, step=step, batch=batch)[rows])
+
+
 def ahead(make: Callable[[int], Any], start: int, stop: int, *, threads: int, buffer: int) -> Iterator[Any]:
     """make(start), make(start + 1), ... make(stop - 1), in this order, made by threads before they are asked for.
 

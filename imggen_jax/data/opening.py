@@ -4,6 +4,8 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
+import numpy as np
+
 from imggen_jax.data import decoding, resident, sources, stacked_mnist, streamed
 from imggen_jax.errors import DataError
 
@@ -30,7 +32,7 @@ def peek(*, name: str, split: str, dir: str, size: int, label: str, memory: str 
     return Facts(shape[1], shape[3], classes)
 
 
-def open_dataset(
+def old_open(
     *, name: str, split: str, dir: str, size: int, label: str, memory: str
 ) -> resident.Dataset | streamed.Streamed:
     """A dataset to `gather` from: the same examples and fingerprint, wherever they lie.
@@ -48,6 +50,64 @@ def open_dataset(
             print(f"{title} {resident.too_large(shape)}: its pictures are read and decoded as they are needed "
                   "(data.memory)", file=sys.stderr, flush=True)
     return streamed.stream(**asked) if memory == "stream" else resident.load(**asked)
+
+
+class Dataset(NamedTuple):
+    spec: object
+    length: int
+    read: object
+    fingerprint: str
+    threads: int
+    title: str
+
+
+def open_dataset(*, name, split, dir, size, label, memory="auto", text="", crop=0, fields=()):
+    import functools
+
+    from imggen_jax.data.attributes import load_attributes
+    from imggen_jax.spec import Field, make_spec
+
+    asked = dict(name=name, split=split, dir=dir, size=size, label=label)
+    facts = peek(memory=memory, **asked)
+
+    @functools.cache
+    def opened():
+        return old_open(memory=memory, **asked)
+
+    more = {}
+    names = {}
+    if label:
+        title, shape, classes = _peek(**asked)
+        from imggen_jax.data import sources as src
+        if src.parse_name(name).name == "stacked_mnist":
+            names["label"] = stacked_mnist.LABEL_NAMES
+        else:
+            names["label"] = src.open_source(name=name, split=split, dir=dir, label=label).label_names
+    title, shape, classes = _peek(**asked)
+    if fields:
+        found = load_attributes(name=name, split=split, dir=dir, names=fields)
+        for k, (one, values) in enumerate(zip(found.names, found.values)):
+            names[one], more[one] = values, found.labels[:, k]
+    spec = {key: Field((), "int32", tuple(value)) for key, value in names.items()}
+    spec["image"] = Field((facts.size, facts.size, facts.channels), "uint8")
+
+    def read(indices):
+        images, labels = opened().read(np.asarray(indices))
+        out = {"image": images}
+        if labels is not None:
+            out["label"] = labels
+        return out | {key: value[indices] for key, value in more.items()}
+
+    class D(Dataset):
+        @property
+        def fingerprint(self):
+            return opened().fingerprint
+
+        @property
+        def threads(self):
+            return opened().threads
+
+    return D(make_spec(**spec), shape[0], read, "", 1, title)
 
 
 def _check_mode(memory: str) -> None:

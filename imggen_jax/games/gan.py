@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from imggen_jax import augment as aug
 from imggen_jax import losses
-from imggen_jax.game import Game, Generator, Spec
+from imggen_jax import spec as specs
+from imggen_jax.game import EditSpace, Game, Generator, Spec
 from imggen_jax.nets import mapping as nets_mapping
 
 # A generator may start as the decoder of a trained VAE: nets/vae.py, without a mapping network.
@@ -21,19 +21,19 @@ LOSSES = ("non_saturating", "hinge", "wasserstein", "relativistic")
 def make(
     spec: Spec,
     *,
-    dtype: str,
-    latent: int,
-    mapping: int,
     generator: Mapping,
     discriminator: Mapping,
-    loss: str,
-    r1: float,
-    r2: float,
-    burn_in: int,
-    penalty_final: float,
-    gradient_penalty: float,
-    critic_moves: int,
-    augment: Sequence[str],
+    dtype: str = "float32",
+    latent: int = 64,
+    mapping: int = 0,
+    loss: str = "relativistic",
+    r1: float = 1.0,
+    r2: float = 1.0,
+    burn_in: int = 0,
+    penalty_final: float = 1.0,
+    gradient_penalty: float = 0.0,
+    critic_moves: int = 1,
+    augment: Sequence[str] = (),
 ) -> Game:
     """The game of a generator against a discriminator.
 
@@ -42,13 +42,13 @@ def make(
     augmentation, and each real image, its fake and its label share a row. Real and fake are augmented independently.
 
     Args:
-      spec: what the data decide.
+      spec: fields of an example: a square "image"; with a "label" the model is class-conditional.
+      generator, discriminator: `name`, a module of imggen_jax/nets, and keyword arguments of its class.
       dtype: of the computations inside the networks, "float32" or "bfloat16".
       latent: length of z, which is normal.
       mapping: dense layers between z and the generator, imggen_jax/nets/mapping.py; 0 for none.
-      generator, discriminator: `name`, a module of imggen_jax/nets, and keyword arguments of its class.
       loss: "non_saturating", "hinge", "wasserstein" or "relativistic".
-      r1, r2: gamma of the zero-centred gradient penalty on real and on fake images; 0 for none.
+      r1, r2: gamma of the zero-centered gradient penalty on real and on fake images; 0 for none.
       burn_in: images over which both gammas fall along half a cosine, as R3GAN's do; 0 for constant ones. A large gamma
         keeps all kinds of pictures alive at the start, a small one lets details become sharp later.
       penalty_final: the factor on both gammas in the end.
@@ -59,8 +59,6 @@ def make(
     Raises:
       ValueError: an unknown loss, augmentation or an impossible size or number of layers.
     """
-    if isinstance(spec.classes, tuple):
-        raise ValueError("a GAN is conditioned on one label, not on several; name one in config.data.label")
     if loss not in LOSSES:
         raise ValueError(f"unknown GAN loss {loss!r}; choose from {', '.join(LOSSES)}")
     if critic_moves < 1:
@@ -71,54 +69,55 @@ def make(
         raise ValueError(f"mapping is {mapping}; it is a number of layers, 0 for none")
     if burn_in < 0 or penalty_final < 0:
         raise ValueError(f"burn_in is {burn_in} and penalty_final {penalty_final}; neither may be negative")
+    size, channels = specs.square(spec)
+    classes = spec["label"].classes if "label" in spec else 0
     m = nets_mapping.Mapping(mapping, jnp.dtype(dtype)) if mapping else None
-    g = _network("Generator", spec, dtype, **generator)
-    d = _network("Discriminator", spec, dtype, **discriminator)
+    g = _network("Generator", size, channels, classes, dtype, **generator)
+    d = _network("Discriminator", size, channels, classes, dtype, **discriminator)
     adversarial = getattr(losses, loss)
 
-    def init(key, batch):
-        del batch  # shapes come from spec
+    def init(key, spec):
         key_g, key_d = jax.random.split(key)
-        label = jnp.zeros(1, jnp.int32) if spec.classes else None
+        label = jnp.zeros(1, jnp.int32) if classes else None
         variables = g.init(key_g, jnp.zeros((1, latent)), label, train=True)
         mine = {"synthesis": variables["params"]}
         if mapping:
             mine["mapping"] = m.init(jax.random.fold_in(key_g, 1), jnp.zeros((1, latent)))["params"]
-        images = jnp.zeros((1, spec.size, spec.size, spec.channels))
+        images = jnp.zeros((1, *specs.image_shape(spec)))
         params = {"generator": mine, "discriminator": d.init(key_d, images, label)["params"]}
         return params, {"statistics": variables.get("statistics", {})}
 
     def to_w(params, z):
         return m.apply({"params": params["generator"]["mapping"]}, z) if mapping else z
 
-    def generate(params, extra, z, label):
-        variables = {"params": params["generator"]["synthesis"], "statistics": extra["statistics"]}
+    def generate(params, mutable, z, label):
+        variables = {"params": params["generator"]["synthesis"], "statistics": mutable["statistics"]}
         fake, changed = g.apply(variables, to_w(params, z), label, train=True, mutable=["statistics"])
         return fake, {"statistics": changed.get("statistics", {})}
 
-    def deal(params, extra, batch, key):
+    def deal(params, mutable, batch, key):
         """What both players see: real and fake images, new statistics, and a judge for each kind."""
         key_z, key_real, key_fake, key_rest = jax.random.split(key, 4)
-        real, label = aug.to_float(batch["image"]), batch.get("label") if spec.classes else None
-        fake, extra = generate(params, extra, prior(key_z, real.shape[0]), label)
+        real, label = aug.to_float(batch["image"]), batch.get("label")
+        fake, mutable = generate(params, mutable, prior(key_z, real.shape[0], label), label)
 
         def judge(key):
             return lambda x: d.apply({"params": params["discriminator"]}, aug.diff_augment(x, key, augment), label)
 
-        return real, fake, extra, judge(key_real), judge(key_fake), key_rest
+        return real, fake, mutable, judge(key_real), judge(key_fake), key_rest
 
-    def penalty(batch):
+    def penalty(clock):
         """The factor on both gammas, from 1 to penalty_final."""
         if not burn_in:
             return 1.0
-        share = jnp.minimum(1.0, batch["seen"] / burn_in)
+        share = jnp.minimum(1.0, clock.images_seen / burn_in)
         return penalty_final + (1 - penalty_final) * 0.5 * (1 + jnp.cos(jnp.pi * share))
 
-    def discriminator_loss(params, extra, batch, key):
-        real, fake, _, judge_real, judge_fake, key = deal(params, extra, batch, key)
-        factor = penalty(batch)
-        real_logits, r1_terms = _penalised(judge_real, real, r1, factor)
-        fake_logits, r2_terms = _penalised(judge_fake, fake, r2, factor)
+    def discriminator_loss(params, mutable, batch, clock, key):
+        real, fake, _, judge_real, judge_fake, key = deal(params, mutable, batch, key)
+        factor = penalty(clock)
+        real_logits, r1_terms = _penalized(judge_real, real, r1, factor)
+        fake_logits, r2_terms = _penalized(judge_fake, fake, r2, factor)
         terms = adversarial.discriminator(real_logits, fake_logits) + r1_terms + r2_terms
         scalars = {"real": jnp.mean(real_logits), "fake": jnp.mean(fake_logits)}
         scalars |= {"r1": jnp.mean(r1_terms)} if r1 else {}
@@ -128,71 +127,39 @@ def make(
             terms += excess
             scalars["gradient_penalty"] = jnp.mean(excess)
         value = jnp.mean(terms)
-        return value, (extra, {"loss": value, **scalars})
+        return value, (mutable, {"loss": value, **scalars})
 
-    def generator_loss(params, extra, batch, key):
-        real, fake, extra, judge_real, judge_fake, _ = deal(params, extra, batch, key)
+    def generator_loss(params, mutable, batch, clock, key):
+        real, fake, mutable, judge_real, judge_fake, _ = deal(params, mutable, batch, key)
         value = jnp.mean(adversarial.generator(judge_real(real), judge_fake(fake)))
-        return value, (extra, {"loss": value})
+        return value, (mutable, {"loss": value})
 
-    def prior(key, n):
+    def prior(key, n, condition):
+        del condition
         return jax.random.normal(key, (n, latent))  # float32 [n,latent]
 
-    def synthesis(weights, w, condition):
+    def synthesize(weights, w, condition, options):
+        del options
         variables = {"params": weights["generator"]["synthesis"], "statistics": weights["statistics"]}
         return jnp.clip(g.apply(variables, w, condition, train=False), -1, 1)
 
-    def decode(weights, z, condition):
-        return synthesis(weights, to_w(weights, z), condition)
+    def decode(weights, z, condition, options):
+        return synthesize(weights, to_w(weights, z), condition, options)
 
-    def weights(params, extra):
-        return {"generator": params["generator"], "statistics": extra["statistics"]}
+    def weights(params, mutable):
+        return {"generator": params["generator"], "statistics": mutable["statistics"]}
 
     moves = (("discriminator", discriminator_loss),) * critic_moves + (("generator", generator_loss),)
-    middle = {"mapping": to_w, "synthesis": synthesis} if mapping else {}
-    return Game(init, moves, weights, Generator(prior, decode, _inversion(decode, latent), **middle))
+    conditional = {"condition": lambda weights, fields: fields["label"], "needs": ("label",)} if classes else {}
+    edit_space = EditSpace(to_w, synthesize) if mapping else None
+    return Game(init, moves, weights, {"main": Generator(prior, decode, edit_space=edit_space, **conditional)})
 
 
-def _network(role: str, spec: Spec, dtype: str, *, name: str, **keys):
+def _network(role: str, size: int, channels: int, classes: int, dtype: str, *, name: str, **keys):
     module = importlib.import_module(f"imggen_jax.nets.{name}")
-    return getattr(module, role)(**spec._asdict(), dtype=jnp.dtype(dtype), **keys)
+    return getattr(module, role)(size=size, channels=channels, classes=classes, dtype=jnp.dtype(dtype), **keys)
 
 
-def _penalised(judge, images, gamma, factor):
+def _penalized(judge, images, gamma, factor):
     """(logits, factor gamma/2 ||gradient||^2), without the cost of the gradient where gamma is 0."""
-    return losses.zero_centred_penalty(judge, images, gamma * factor) if gamma else (judge(images), 0.0)
-
-
-# Inversion by Adam. The pull is the prior's share of the objective: the mean square of z, beside that of the error.
-INVERSION_STARTS = 32
-INVERSION_STEPS = 300
-INVERSION_RATE = 0.1
-INVERSION_PULL = 1e-3
-
-
-def _inversion(decode, latent):
-    """`encode` by optimising z: the least mean squared error of decode(z), with a small pull to the prior's mean.
-
-    Each image starts from the best of a few latents, the prior's mean among them, and moves as if it were alone.
-    """
-    adam = optax.adam(optax.cosine_decay_schedule(INVERSION_RATE, INVERSION_STEPS))
-
-    def encode(weights, images, condition):
-        n = images.shape[0]
-
-        def objective(z):  # float32 [n]
-            error = jnp.mean(jnp.square(decode(weights, z, condition) - images), axis=(1, 2, 3))
-            return error + INVERSION_PULL * jnp.mean(jnp.square(z), axis=-1)
-
-        def step(carry, _):
-            z, state = carry
-            updates, state = adam.update(jax.grad(lambda z: jnp.sum(objective(z)))(z), state)
-            return (optax.apply_updates(z, updates), state), None
-
-        starts = jax.random.normal(jax.random.key(0), (INVERSION_STARTS, latent)).at[0].set(0)
-        scores = jax.lax.map(lambda z: objective(jnp.tile(z, (n, 1))), starts)
-        z = starts[jnp.argmin(scores, axis=0)]
-        (z, _), _ = jax.lax.scan(step, (z, adam.init(z)), None, length=INVERSION_STEPS)
-        return z
-
-    return encode
+    return losses.zero_centered_penalty(judge, images, gamma * factor) if gamma else (judge(images), 0.0)

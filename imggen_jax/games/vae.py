@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from imggen_jax import losses
+from imggen_jax import spec as specs
 from imggen_jax.augment import to_float
 from imggen_jax.game import Game, Generator, Spec
 
@@ -19,15 +20,15 @@ STEP = 1 / 127.5  # distance between two neighbours of the 256 values in [-1, 1]
 def make(
     spec: Spec,
     *,
-    dtype: str,
-    latent: int,
     network: Mapping,
-    likelihood: str,
-    mixtures: int,
-    beta: float,
-    free_bits: float,
-    warmup: int,
-    importance_samples: int,
+    dtype: str = "float32",
+    latent: int = 64,
+    likelihood: str = "gaussian",
+    mixtures: int = 5,
+    beta: float = 1.0,
+    free_bits: float = 0.0,
+    warmup: int = 0,
+    importance_samples: int = 1,
 ) -> Game:
     """The game of a lone player, "vae", who maximises E log p(x|z) - beta KL(q(z|x) || p(z)) with p(z) = N(0, I).
 
@@ -41,10 +42,10 @@ def make(
     1509.00519, eq. 8), log 1/k sum_i p(x|z_i) (p(z_i) / q(z_i|x))^beta, which is tighter as k grows.
 
     Args:
-      spec: what the data decide.
+      spec: fields of an example: a square "image"; with a "label" the model is class-conditional.
+      network: `name`, a module of imggen_jax/nets, and keyword arguments of its Encoder and Decoder.
       dtype: of the computations inside the networks, "float32" or "bfloat16".
       latent: length of z.
-      network: `name`, a module of imggen_jax/nets, and keyword arguments of its Encoder and Decoder.
       likelihood: "bernoulli", "gaussian" or "logistic_mixture".
       mixtures: logistics per pixel; read by "logistic_mixture" alone.
       beta: final weight of the KL; 1 maximises the ELBO.
@@ -55,8 +56,6 @@ def make(
     Raises:
       ValueError: an unknown likelihood, a size that the network does not have, or free bits without a KL to free.
     """
-    if isinstance(spec.classes, tuple):
-        raise ValueError("a VAE is conditioned on one label, not on several; name one in config.data.label")
     if likelihood not in LIKELIHOODS:
         raise ValueError(f"unknown likelihood {likelihood!r}; choose from {', '.join(LIKELIHOODS)}")
     if importance_samples < 1:
@@ -64,15 +63,16 @@ def make(
     if importance_samples > 1 and free_bits:
         raise ValueError("free_bits needs the KL, which importance_samples above 1 does not have; set one of them to "
                          "0 or 1")
-    outputs = losses.mixture_parameters(spec.channels, mixtures) if likelihood == "logistic_mixture" else spec.channels
-    encoder, decoder = _networks(spec, jnp.dtype(dtype), latent, outputs, **network)
-    pixels = spec.size**2 * spec.channels
+    size, channels = specs.square(spec)
+    classes = spec["label"].classes if "label" in spec else 0
+    outputs = losses.mixture_parameters(channels, mixtures) if likelihood == "logistic_mixture" else channels
+    encoder, decoder = _networks(size, channels, classes, jnp.dtype(dtype), latent, outputs, **network)
+    pixels = size**2 * channels
 
-    def init(key, batch):
-        del batch  # shapes come from spec
+    def init(key, spec):
         key_e, key_d = jax.random.split(key)
-        label = jnp.zeros(1, jnp.int32) if spec.classes else None
-        images = jnp.zeros((1, spec.size, spec.size, spec.channels))
+        label = jnp.zeros(1, jnp.int32) if classes else None
+        images = jnp.zeros((1, *specs.image_shape(spec)))
         mine = {
             "encoder": encoder.init(key_e, images, label)["params"],
             "decoder": decoder.init(key_d, jnp.zeros((1, latent)), label)["params"],
@@ -107,7 +107,7 @@ def make(
     def terms(mine, batch, key):
         """(log p(x|z) [B], KL [B,latent]) with one z from the posterior of each image."""
         key_x, key_z = jax.random.split(key)
-        x, label = observe(to_float(batch["image"]), key_x), batch.get("label") if spec.classes else None
+        x, label = observe(to_float(batch["image"]), key_x), batch.get("label")
         mean, log_variance = posterior(mine, x, label)
         z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key_z, mean.shape)
         return log_likelihood(mine, output(mine, z, label), x), losses.gaussian_kl(mean, log_variance)
@@ -117,28 +117,28 @@ def make(
         return {"elbo": elbo, "reconstruction": reconstruction, "kl": kl,
                 "bits_per_dim": -elbo / (pixels * math.log(2))}
 
-    def kl_weight(batch):
-        return beta * jnp.minimum(1.0, batch["seen"] / warmup) if warmup else beta
+    def kl_weight(clock):
+        return beta * jnp.minimum(1.0, clock.images_seen / warmup) if warmup else beta
 
-    def loss(params, extra, batch, key):
+    def loss(params, mutable, batch, clock, key):
         reconstruction, kl = terms(params["vae"], batch, key)
-        value = jnp.mean(kl_weight(batch) * losses.free_bits(kl, free_bits) - reconstruction)
+        value = jnp.mean(kl_weight(clock) * losses.free_bits(kl, free_bits) - reconstruction)
         scalars = {"loss": value, **figures(reconstruction, jnp.sum(kl, axis=-1))}
-        return value, (extra, jax.tree.map(jnp.mean, scalars))
+        return value, (mutable, jax.tree.map(jnp.mean, scalars))
 
-    def importance_loss(params, extra, batch, key):
+    def importance_loss(params, mutable, batch, clock, key):
         key, key_z = jax.random.split(key)
         draw = drawer(params["vae"], batch, key)
         reconstruction, ratio = jax.vmap(draw)(jax.random.split(key_z, importance_samples))  # [k,B] each
-        bound = losses.importance_bound(reconstruction + kl_weight(batch) * ratio)
+        bound = losses.importance_bound(reconstruction + kl_weight(clock) * ratio)
         value = -jnp.mean(bound)
         # The sampled ELBO and KL, whose means over many z are those that have a formula.
         scalars = {"loss": value, "bound": bound, **figures(jnp.mean(reconstruction, 0), -jnp.mean(ratio, 0))}
-        return value, (extra, jax.tree.map(jnp.mean, scalars))
+        return value, (mutable, jax.tree.map(jnp.mean, scalars))
 
     def drawer(mine, batch, key):
         """Of fixed pictures, a function key -> (log p(x|z), log p(z) - log q(z|x)), float32 [B] each."""
-        x, label = observe(to_float(batch["image"]), key), batch.get("label") if spec.classes else None
+        x, label = observe(to_float(batch["image"]), key), batch.get("label")
         mean, log_variance = posterior(mine, x, label)
 
         def draw(key):
@@ -149,7 +149,7 @@ def make(
 
         return draw
 
-    def evaluate(weights, batch, key):
+    def metrics(weights, batch, key):
         reconstruction, kl = terms(weights["vae"], batch, key)
         return figures(reconstruction, jnp.sum(kl, axis=-1))
 
@@ -157,27 +157,30 @@ def make(
         draw = drawer(weights["vae"], batch, key)
         return lambda key: sum(draw(key))
 
-    def prior(key, n):
+    def prior(key, n, condition):
+        del condition
         return jax.random.normal(key, (n, latent))  # float32 [n,latent]
 
-    def decode(weights, z, condition):
+    def decode(weights, z, condition, options):
+        del options
         out = output(weights["vae"], z, condition)
         if likelihood == "bernoulli":
             return 2 * jax.nn.sigmoid(out) - 1
-        return jnp.clip(out, -1, 1) if likelihood == "gaussian" else losses.logistic_mixture_mean(out, spec.channels)
+        return jnp.clip(out, -1, 1) if likelihood == "gaussian" else losses.logistic_mixture_mean(out, channels)
 
     def encode(weights, images, condition):
         return posterior(weights["vae"], images, condition)[0]
 
-    def weights(params, extra):
+    def weights(params, mutable):
         return {"vae": params["vae"]}
 
     moves = (("vae", loss if importance_samples == 1 else importance_loss),)
-    generator = Generator(prior, decode, encode, amortised=True)
-    return Game(init, moves, weights, generator, evaluate=evaluate, importance=importance)
+    conditional = {"condition": lambda weights, fields: fields["label"], "needs": ("label",)} if classes else {}
+    models = {"main": Generator(prior, decode, encode=encode, **conditional)}
+    return Game(init, moves, weights, models, metrics=metrics, importance=importance)
 
 
-def _networks(spec: Spec, dtype, latent: int, outputs: int, *, name: str, **keys):
+def _networks(size: int, channels: int, classes: int, dtype, latent: int, outputs: int, *, name: str, **keys):
     module = importlib.import_module(f"imggen_jax.nets.{name}")
-    encoder = module.Encoder(**spec._asdict(), latent=latent, dtype=dtype, **keys)
-    return encoder, module.Decoder(size=spec.size, channels=outputs, classes=spec.classes, dtype=dtype, **keys)
+    encoder = module.Encoder(size=size, channels=channels, classes=classes, latent=latent, dtype=dtype, **keys)
+    return encoder, module.Decoder(size=size, channels=outputs, classes=classes, dtype=dtype, **keys)

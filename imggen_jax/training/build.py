@@ -1,10 +1,12 @@
-"""From a checked config and what the data decide to the things that are run: game, optimizers, state, compiled step."""
+"""From a checked config and the fields of the data to what is run: game, optimizers, state, compiled step."""
 from __future__ import annotations
 
+import collections
 import fnmatch
 import functools
 import importlib
 import importlib.util
+import inspect
 import json
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +19,7 @@ import optax
 from imggen_jax import augment, devices, optim, step
 from imggen_jax.config import Settings, check_type
 from imggen_jax.errors import ConfigError
-from imggen_jax.game import Batch, Game, Params, PyTree, Spec
+from imggen_jax.game import Batch, Game, Params, Pretrained, PyTree, Spec
 from imggen_jax.storage.checkpoint import flatten
 
 
@@ -26,60 +28,81 @@ class Built(NamedTuple):
 
     game: Game
     optimizers: step.Optimizers
-    init: Callable      # () -> TrainState, on one device
+    init: Callable          # () -> TrainState, on one device
     shape: step.TrainState  # the state's shapes and dtypes
-    play: Callable      # (axis or None) -> function (state, batches, key) -> (state, logs), for devices.make
+    play: Callable          # (axis or None) -> function (state, batches, key, pretrained) -> (state, logs)
+    pretrained: Mapping[str, PyTree]  # network's name -> its weights, which no step changes
 
 
-def build(settings: Settings, spec: Spec) -> Built:
+def build(settings: Settings, spec: Spec, pretrained: Mapping[str, Pretrained] | None = None) -> Built:
     """Make everything that a config names and work out every shape, without computing anything.
+
+    Args:
+      settings: the checked config.
+      spec: the fields of an example.
+      pretrained: networks that the game uses and does not train, by name.
 
     Raises:
       ConfigError: an unknown game, network, player or option, or a size that the network cannot make.
     """
-    game = make_game(settings, spec)
-    batch = example_batch(spec, settings.train.batch)
-    optimizers = _freeze(settings, game, batch, _optimizers(settings, game))
+    pretrained = pretrained or {}
+    game = make_game(settings, spec, pretrained)
+    optimizers = _freeze(settings, game, spec, _optimizers(settings, game))
 
     def init():
-        return step.init_state(game, optimizers, jax.random.key(settings.seed), batch)
+        return step.init_state(game, optimizers, jax.random.key(settings.seed), spec)
 
     train_step = functools.partial(
         step.train_step, game, optimizers,
         optim.average_rate(halflife=settings.ema.halflife, rampup=settings.ema.rampup),
-        _flip if settings.data.flip else _as_it_is,
+        augment.flip_examples if settings.data.flip else augment.unchanged,
     )
 
     def play(axis):
         return functools.partial(step.play, functools.partial(train_step, axis=axis))
 
     shape = _shapes(init)
+    if both := set(shape.params) & set(pretrained):
+        raise ConfigError(f"config.pretrained.{min(both)}: a player of this game has that name; choose another")
     for who, state in shape.opt.items():
         try:
             jax.eval_shape(optimizers[who].update, shape.params[who], state, shape.params[who])
         except (TypeError, ValueError) as error:
             raise ConfigError(f"config.players.{who}: {_one_line(error)}") from error
-    return Built(game, optimizers, init, shape, play)
+    return Built(game, optimizers, init, shape, play, {name: one.weights for name, one in pretrained.items()})
 
 
-def make_game(settings: Settings, spec: Spec) -> Game:
+_games: collections.OrderedDict[tuple, Game] = collections.OrderedDict()
+
+
+def make_game(settings: Settings, spec: Spec, pretrained: Mapping[str, Pretrained]) -> Game:
     """The game of a config: one and the same for equal configs, so what was compiled for one run serves another."""
-    return _game(json.dumps([settings.game, settings.train.dtype]), spec)
+    key = (json.dumps([settings.game, settings.train.dtype]), spec,
+           tuple(sorted((name, one.sha256) for name, one in pretrained.items())))
+    if key not in _games:
+        _games[key] = _game(dict(settings.game), settings.train.dtype, spec, pretrained)
+        if len(_games) > 32:
+            _games.popitem(last=False)
+    return _games[key]
 
 
-@functools.lru_cache(maxsize=32)
-def _game(text: str, spec: Spec) -> Game:
-    options, dtype = json.loads(text)
+def _game(options: dict, dtype: str, spec: Spec, pretrained: Mapping[str, Pretrained]) -> Game:
     name = options.pop("name")
     if not name.isidentifier() or importlib.util.find_spec(f"imggen_jax.games.{name}") is None:
         raise ConfigError(f"unknown config.game.name {name!r}; it is a module of imggen_jax/games, such as 'vae'")
-    module = importlib.import_module(f"imggen_jax.games.{name}")
-    _check_types("config.game", module.make, options)
+    make = importlib.import_module(f"imggen_jax.games.{name}").make
+    uses = "pretrained" in inspect.signature(make).parameters
+    if pretrained and not uses:
+        raise ConfigError(f"config.pretrained.{min(pretrained)}: the game {name!r} uses no pretrained networks")
+    _check_types("config.game", make, options)
     try:
-        return module.make(spec, dtype=dtype, **options)
-    # AttributeError: a network's module without the class that the game wants of it.
+        return make(spec, dtype=dtype, **options, **({"pretrained": pretrained} if uses else {}))
+    # AttributeError: a network's module without the class that the game wants of it; KeyError: a pretrained network
+    # that the game needs and the config does not name.
     except (TypeError, ValueError, ModuleNotFoundError, AttributeError) as error:
         raise ConfigError(f"config.game: {_one_line(error)}") from error
+    except KeyError as error:
+        raise ConfigError(f"config.game: the game {name!r} needs config.pretrained.{error.args[0]}") from error
 
 
 def _optimizers(settings: Settings, game: Game) -> step.Optimizers:
@@ -98,12 +121,12 @@ def _optimizers(settings: Settings, game: Game) -> step.Optimizers:
     return made
 
 
-def _freeze(settings: Settings, game: Game, batch: Batch, optimizers: step.Optimizers) -> step.Optimizers:
-    """The optimizers, moving only what config.init.freeze leaves free."""
+def _freeze(settings: Settings, game: Game, spec: Spec, optimizers: step.Optimizers) -> step.Optimizers:
+    """The optimizers, updating only what config.init.freeze leaves free."""
     patterns = settings.init.freeze
     if not patterns:
         return optimizers
-    params = _shapes(game.init, jax.random.key(settings.seed), batch)[0]
+    params = _shapes(functools.partial(game.init, spec=spec), jax.random.key(settings.seed))[0]
     still = frozen(patterns, params)
     masks = {who: jax.tree.unflatten(jax.tree.structure(params[who]), [
         f"{who}.{name}" in still for name in flatten(params[who])]) for who in optimizers}
@@ -144,16 +167,24 @@ def _check_types(where: str, make: Callable, options: Mapping) -> None:
 
 
 def example_batch(spec: Spec, batch: int) -> Batch:
-    """A batch of black pictures, of the shapes that training sees."""
-    images = {"image": np.zeros((batch, spec.size, spec.size, spec.channels), np.uint8), "seen": np.float32(0)}
-    return images | ({"label": np.zeros(batch, np.int32)} if spec.classes else {})
+    """A batch of zeros of the shapes and dtypes that training sees.
+
+    Raises:
+      ConfigError: a field has no fixed size.
+    """
+    for name, field in spec.items():
+        if None in field.shape:
+            raise ConfigError(f"the field {name!r} has images of any size; set config.data.size, or config.data.crop "
+                              "for random crops of that side")
+    return {name: np.zeros((batch, *field.shape), field.dtype) for name, field in spec.items()}
 
 
-def flops_per_round(settings: Settings, spec: Spec, built: Built) -> float:
-    """Operations of one round over all devices, as XLA counts them: `devices.count_flops`."""
-    batch = {name: value for name, value in example_batch(spec, settings.train.batch).items() if name != "seen"}
-    one_round = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), batch)
-    return devices.count_flops(built.play(None), built.shape, one_round, jax.random.key(settings.seed))
+def flops_per_step(settings: Settings, spec: Spec, built: Built) -> float:
+    """Operations of one step over all devices, as XLA counts them: `devices.count_flops`."""
+    batch = example_batch(spec, settings.train.batch)
+    one_step = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), batch)
+    return devices.count_flops(built.play(None), built.shape, one_step, jax.random.key(settings.seed),
+                               built.pretrained)
 
 
 def parameter_counts(params) -> dict[str, int]:
@@ -178,15 +209,6 @@ def check_devices(settings: Settings) -> list[jax.Device]:
         raise ConfigError(f"config.train.batch is {settings.train.batch}, which {len(found)} devices cannot share "
                           f"evenly; choose a multiple of {len(found)}, or set config.devices.count")
     return found
-
-
-def _flip(batch: Batch, key) -> Batch:
-    return {**batch, "image": augment.random_flip(batch["image"], key)}
-
-
-def _as_it_is(batch: Batch, key) -> Batch:
-    del key
-    return batch
 
 
 def _one_line(error: Exception) -> str:

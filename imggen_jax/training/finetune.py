@@ -1,4 +1,4 @@
-"""Starting from the weights of another run: what is carried over, what is not, and saying so.
+"""Start from the weights of another run: what is carried over, what is not, and a report of it.
 
 Parameters are known by their names. One of the same name and shape is carried over as it is. Two parts of a network
 depend on the classes, and are carried over by their meaning:
@@ -89,34 +89,39 @@ def _how(name: str, shape: tuple[int, ...], given: Mapping, theirs: Spec, ours: 
     if name not in given:
         return NEW
     old = given[name].shape
-    embeds = name.endswith(".embedding") and (old[0], shape[0]) == (theirs.classes, ours.classes)
+    embeds = name.endswith(".embedding") and (old[0], shape[0]) == (len(_names_of(theirs)), len(_names_of(ours)))
     if embeds and old[1:] == shape[1:]:
         return CLASSES
     if old == shape:
         return WHOLE
-    alike = (theirs.size, theirs.channels) == (ours.size, ours.channels)
-    if alike and bool(theirs.classes) != bool(ours.classes) and old[1:] == shape[1:] and len(shape) > 1:
+    alike = theirs["image"].shape == ours["image"].shape
+    if alike and bool(_names_of(theirs)) != bool(_names_of(ours)) and old[1:] == shape[1:] and len(shape) > 1:
         return ROWS
     return NEW
 
 
-def begin(settings: Settings, source: Saved, built: Built, spec: Spec, label_names: tuple[str, ...]) -> Start:
-    """The state before the first round.
+def _names_of(spec: Spec) -> tuple[str, ...]:
+    return spec["label"].names if "label" in spec else ()
+
+
+def begin(settings: Settings, source: Saved, built: Built, spec: Spec) -> Start:
+    """The state before the first step.
 
     Args:
       settings: of the new run.
       source: from `open_source`.
       built: of the new run.
-      spec, label_names: of the new run's data.
+      spec: of the new run's data.
 
     Raises:
       RunError: nothing can be carried over.
     """
     how, given = match(settings, source, built, spec), _given(source, settings)
     fresh = jax.tree.map(np.asarray, jax.jit(built.init)())
+    label_names = _names_of(spec)
     carry = {
         WHOLE: lambda old, new: np.array(old),
-        CLASSES: lambda old, new: _by_class(old, source.label_names, label_names),
+        CLASSES: lambda old, new: _by_class(old, _names_of(source.spec), label_names),
         ROWS: _rows,
     }
     wanted = _wanted(fresh)
@@ -124,11 +129,11 @@ def begin(settings: Settings, source: Saved, built: Built, spec: Spec, label_nam
               for name, leaf in checkpoint.flatten(wanted).items()}
     filled = jax.tree.unflatten(jax.tree.structure(wanted), list(leaves.values()))
     params = {who: filled[who] for who in fresh.params}
-    extra = {name: filled.get(name, tree) for name, tree in fresh.extra.items()}
+    mutable = {name: filled.get(name, tree) for name, tree in fresh.mutable.items()}
     state = fresh._replace(
-        params=params, extra=extra,
+        params=params, mutable=mutable,
         opt={who: jax.tree.map(np.asarray, built.optimizers[who].init(params[who])) for who in fresh.opt},
-        average=jax.tree.map(np.array, built.game.weights(params, extra)),
+        average=jax.tree.map(np.array, built.game.weights(params, mutable)),
     )
     facts = _facts(settings, source, how, params, label_names)
     return Start(state, facts, _lines(facts))
@@ -151,7 +156,7 @@ def _names(source: Saved, settings: Settings) -> Mapping[str, str]:
 
 def _wanted(state: TrainState) -> dict:
     """What a run may start with: its players' parameters, and what else the generator reads."""
-    return {**state.params, **{name: state.extra[name] for name in state.average if name in state.extra}}
+    return {**state.params, **{name: state.mutable[name] for name in state.average if name in state.mutable}}
 
 
 def _by_class(old: np.ndarray, theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray:
@@ -180,8 +185,8 @@ def _facts(settings: Settings, source: Saved, how: Mapping, params: PyTree, labe
     return {
         "workdir": str(source.workdir), "step": source.step, "images": source.step * source.settings.train.batch,
         "sha256": checkpoint.fingerprint(source.state), "players": players, "by_class": by_class,
-        "classes_known": [name for name in label_names if name in source.label_names] if by_class else [],
-        "classes_new": [name for name in label_names if name not in source.label_names] if by_class else [],
+        "classes_known": [name for name in label_names if name in _names_of(source.spec)] if by_class else [],
+        "classes_new": [name for name in label_names if name not in _names_of(source.spec)] if by_class else [],
         "rows_of_z": [name for name in how if how[name] == ROWS], "new": [name for name in how if how[name] == NEW],
         "frozen": sorted(frozen(settings.init.freeze, params)),
     }

@@ -1,4 +1,4 @@
-"""A trained run as it lies on disk: what it was asked to be, and its newest checkpoint."""
+"""A trained run as it lies on disk: its resolved config, and its newest checkpoint."""
 from __future__ import annotations
 
 import json
@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from imggen_jax import spec as specs
 from imggen_jax.config import Settings, check
 from imggen_jax.errors import ConfigError, RunError
-from imggen_jax.game import Spec
+from imggen_jax.game import PyTree, Spec
 from imggen_jax.step import TrainState
 from imggen_jax.storage import checkpoint
 from imggen_jax.training.build import Built, build
@@ -22,10 +23,14 @@ class Saved(NamedTuple):
     config: Mapping
     settings: Settings
     spec: Spec
-    label_names: tuple[str, ...]
     built: Built
-    step: int          # rounds played
+    step: int          # steps trained
     state: TrainState  # of NumPy arrays
+
+    @property
+    def weights(self) -> PyTree:
+        """What the models read: the averaged parameters, and the weights of pretrained networks."""
+        return {**self.state.average, **self.built.pretrained}
 
 
 def open_run(workdir: Path) -> Saved:
@@ -34,11 +39,14 @@ def open_run(workdir: Path) -> Saved:
     Raises:
       RunError: there is no run, nothing has been saved yet, or a file of it is damaged.
     """
+    from imggen_jax.training import pretrained  # which opens runs too
+
     config, facts = _read(workdir / "config.json"), _read(workdir / "data.json")
     try:
-        settings, spec = check(config), Spec(**{name: facts[name] for name in Spec._fields})
-        label_names = tuple(facts["label_names"])
-        built = build(settings, spec)
+        settings, spec = check(config), specs.from_json(facts["spec"])
+        networks = pretrained.load_all(settings)
+        pretrained.check_unchanged(workdir, networks, read_json(workdir / pretrained.FILE))
+        built = build(settings, spec, networks)
     except (ConfigError, KeyError, TypeError) as error:
         raise RunError(f"config.json or data.json in {workdir} is damaged, or of another version of imggen_jax "
                        f"({type(error).__name__}: {error})") from error
@@ -46,7 +54,7 @@ def open_run(workdir: Path) -> Saved:
     if step is None:
         raise RunError(f"{workdir} has no checkpoint yet; train it first")
     state = checkpoint.restore(workdir, step, built.shape)
-    return Saved(workdir, config, settings, spec, label_names, built, step, state)
+    return Saved(workdir, config, settings, spec, built, step, state)
 
 
 def read_json(path: Path) -> dict | None:
