@@ -1,25 +1,25 @@
-"""Edit with any trained generator: each verb is a function on a loaded model, latents in and pictures out.
+"""Edit with any trained generator: each verb is a function on a loaded model, latents in and images out.
 
     from imggen_jax import editing
     model = imggen_jax.load("runs/avatars_gan")
-    face = editing.seeds(model, [7])                                   # or editing.project(model, images).points
+    face = editing.seeds(model, [7])                                   # or editing.project(model, images).latents
     many = editing.vary(model, face, 64, strength=0.4)
     images = editing.show(model, many)                                 # uint8 [64,32,32,3]
 
-`space` is the space of latents, `moves` the ways through it, `projection` finds pictures in it, `genes` names
-directions; `verbs` are the commands, which write files, and `flags` their flags. Nothing here knows what kind of game
-has trained the model.
+`space` is the space of latents, `operations` move in it, `projection` finds images in it, `genes` are named directions
+and `targets` guide latents along them; `verbs` are the commands, which write files, and `flags` their flags. Nothing
+here knows what kind of game has trained the model.
 """
 import importlib
 
 _HOME = {
-    "space": ("Points", "distance", "fresh", "seeds", "show", "show_at"),
-    "moves": ("breed", "interpolate", "path_length", "steps", "vary"),
-    "projection": ("Projection", "project", "psnr"),
+    "space": ("distance", "fresh", "seeds", "show", "take"),
+    "operations": ("breed", "interpolate", "path_length", "steps", "vary"),
+    "projection": ("Projection", "project"),
     "genes": ("Genes", "edit"),
 }
-__all__ = ["Genes", "Points", "Projection", "breed", "distance", "edit", "fresh", "interpolate", "path_length",
-           "project", "psnr", "seeds", "show", "show_at", "steps", "vary"]
+__all__ = ["Genes", "Projection", "breed", "distance", "edit", "fresh", "interpolate", "path_length", "project", "seeds",
+           "show", "steps", "take", "vary"]
 
 
 def __getattr__(name: str):

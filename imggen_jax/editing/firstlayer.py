@@ -1,7 +1,7 @@
-"""The weights of the first layer that a latent meets, whatever the network: found in the traced program itself."""
+"""The weights of the first layer that a latent meets, whatever the network, found in the traced program itself."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -15,23 +15,22 @@ _SAME = {"convert_element_type", "reshape", "squeeze", "copy", "copy_p", "stop_g
          "broadcast_in_dim"}
 
 
-def kernel(paint: Callable, weights, size: int, labelled: bool) -> np.ndarray:
+def kernel(decode: Callable, weights, size: int, fields: Mapping[str, np.ndarray]) -> np.ndarray:
     """The matrix float [D,outputs] by which the latent is multiplied first.
 
     Args:
-      paint: (weights, w [n,D], labels or None) -> images.
+      decode: (weights, w [n,D], fields) -> images.
       weights: of the model.
       size: D.
-      labelled: whether it takes labels.
+      fields: what one image is conditioned on, [1,...] each.
 
     Raises:
       RunError: the latent is not multiplied by a matrix of the weights before anything else is done to it.
     """
-    labels = jnp.zeros(1, jnp.int32) if labelled else None
     leaves, structure = jax.tree.flatten(weights)
 
     def program(w, *leaves):
-        return paint(jax.tree.unflatten(structure, leaves), w, labels)
+        return decode(jax.tree.unflatten(structure, leaves), w, fields)
 
     traced = jax.make_jaxpr(program)(jnp.zeros((1, size)), *leaves).jaxpr
     place = _search(traced, {traced.invars[0]}, {var: i for i, var in enumerate(traced.invars[1:])})

@@ -1,11 +1,11 @@
 """Genes: named directions in a model's space of pictures, and edits along them.
 
-A gene "attribute=value" is learnt from labels. In whitened coordinates u, where the prior is about N(0, I), a linear
+A gene "attribute=value" is learned from labels. In whitened coordinates u, where the prior is about N(0, I), a linear
 boundary is fitted for each value against the others (InterFaceGAN, Shen et al., arXiv 1907.10786, section 3), and made
 orthogonal to the boundaries of the other attributes (its section 3.3, conditional manipulation). Two kinds need no
 labels: "sefa1", ... are the directions in which the first layer's weights stretch most (SeFa, Shen and Zhou, arXiv
 2007.06600, equation 4), "pca1", ... those along which the space, or what it shows, varies most (GANSpace, Harkonen et
-al., arXiv 2004.02546). Along a gene one goes by an amount; to a value without an amount, by `goals`.
+al., arXiv 2004.02546). Along a gene one goes by an amount; to a value without an amount, by `targets`.
 """
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from imggen_jax.api import Model
 from imggen_jax.editing import firstlayer, targets
-from imggen_jax.editing.space import Points, check, functions, show, space
+from imggen_jax.editing.space import check, moved, rows_of, show, take
 from imggen_jax.errors import RunError, SaveError
 from imggen_jax.evaluation import classifier
+from imggen_jax.model import Model
+from imggen_jax.sampling import Latents
 from imggen_jax.storage import checkpoint
 
 FILE = "genes.npz"
 FORMAT = 2
+SAMPLES = 4096     # latents of the prior, of which the first are used
 UNSUPERVISED = 8   # directions of each kind that needs no labels
 NEWTON = 12        # steps of a logistic regression
 RIDGE = 1e-3       # its penalty per example
 NOISE = 0.25       # of an attribute's largest discriminant: a smaller one is not told from chance
-FURTHEST = 6.0     # standard deviations; an edit further out leaves what a model has learnt
+FURTHEST = 6.0     # standard deviations; an edit further out leaves what a model has learned
 
 
 class Attribute(NamedTuple):
-    """What was learnt of one label, in whitened coordinates u."""
+    """What was learned of one label, in whitened coordinates u."""
 
     values: tuple[str, ...]
     directions: np.ndarray  # float32 [values,D], unit vectors: each value's boundary's normal, orthogonal to others'
@@ -52,7 +54,7 @@ class Genes(NamedTuple):
 
     weights: str                       # sha256 of the weights that they belong to
     attributes: Mapping[str, Attribute]
-    guide: Any                         # by which goals are reached, `runs.classifier.Labeller`; None without labels
+    guide: Any                         # `evaluation.classifier.Labeller`, by which targets are reached; or None
     directions: Mapping[str, np.ndarray]   # those without labels: name -> unit vector [D]
     measured: Mapping[str, Any]        # gene -> what `measure` found, JSON
 
@@ -87,7 +89,7 @@ def boundaries(model: Model, w: np.ndarray, labels: np.ndarray, names: Sequence[
     Raises:
       RunError: no attribute has two values.
     """
-    there = space(model)
+    there = model.space()
     u = ((np.asarray(w, np.float64) - there.mean) @ there.whiten)
     fitted = {}
     for k, name in enumerate(names):
@@ -97,16 +99,16 @@ def boundaries(model: Model, w: np.ndarray, labels: np.ndarray, names: Sequence[
             fitted[name] = _fit(u[known], labels[known, k], present), present, k
     if not fitted:
         raise RunError("no label has two values among the pictures; genes need pictures that differ in it")
-    learnt = {}
+    learned = {}
     for name, ((normals, offsets, basis), present, k) in fitted.items():
         others = [other[0][2] for one, other in fitted.items() if one != name]
         free = _complement(others, u.shape[1])
         kept = _orthonormal(free @ basis)
         directions = np.stack([_unit(free @ normal, normal) for normal in normals])
-        learnt[name] = Attribute(
+        learned[name] = Attribute(
             tuple(values[k][value] for value in present),
             *(each.astype(np.float32) for each in (directions, offsets, normals, kept)))
-    return learnt
+    return learned
 
 
 def _fit(u: np.ndarray, labels: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -168,9 +170,8 @@ def sefa(model: Model, number: int = UNSUPERVISED) -> dict[str, np.ndarray]:
     Raises:
       RunError: the generator does not begin with a dense layer.
     """
-    there = space(model)
-    kernel = firstlayer.kernel(functions(model.game, model.spec).paint, model.weights, there.size,
-                               bool(model.spec.classes))
+    there = model.space()
+    kernel = firstlayer.kernel(model.sampler.decode, model.weights, there.size, _any_condition(model, 1))
     kernel = there.spread @ np.asarray(kernel, np.float64)  # [D,outputs], of u
     _, vectors = np.linalg.eigh(kernel @ kernel.T)
     return _named("sefa", vectors[:, ::-1].T, number)
@@ -182,21 +183,34 @@ def components(model: Model, number: int = UNSUPERVISED, samples: int = 1024) ->
     Of w, where there is a mapping network. A prior N(0, I) has none; there they are those of the pictures, and the
     latents are regressed on them (GANSpace, section 2.2).
     """
-    there = space(model)
+    there = model.space()
     if not there.gaussian:
         # In u all directions are alike; the axes of the covariance of w are what they were before whitening.
         _, vectors = np.linalg.eigh(there.spread)
         return _named("pca", vectors[:, ::-1].T, number)
-    compiled = functions(model.game, model.spec)
-    w = np.asarray(compiled.many(model.weights, jax.random.key(2)))[:samples]
-    labels = np.zeros(len(w), np.int32) if model.spec.classes else None
-    pictures = show(model, Points(w, labels)).reshape(len(w), -1)[:, ::max(1, model.spec.size**2 // 1024)]
-    pictures = pictures - pictures.mean(0)
+    w = np.asarray(model.sampler.prior(model.weights, jax.random.key(2), n=SAMPLES, fields={}))[:samples]
+    images = show(model, moved(w, _any_condition(model, len(w))))
+    pixels = images.shape[1] * images.shape[2]
+    images = images.reshape(len(w), -1)[:, ::max(1, pixels // 1024)]
+    images = images - images.mean(0)
     # The scores of pictures on components are the eigenvectors of their Gram matrix, which is small.
-    _, scores = np.linalg.eigh(pictures @ pictures.T)
+    _, scores = np.linalg.eigh(images @ images.T)
     scores = scores[:, ::-1][:, :min(number, there.size)]
     scores = scores / np.maximum(scores.std(0), 1e-9)  # pictures that are all alike have components without any spread
     return _named("pca", scores.T @ w / len(w), number)
+
+
+def _any_condition(model: Model, n: int) -> dict[str, np.ndarray]:
+    """The first label for n images of a conditional model; directions that need no labels need some condition.
+
+    Raises:
+      RunError: the model is conditioned on something else than labels.
+    """
+    needs = model.generator.needs
+    if other := [name for name in needs if not model.spec[name].classes]:
+        raise RunError(f"this model is conditioned on {other[0]!r}; directions without labels are for models that are "
+                       "conditioned on labels or on nothing")
+    return {name: np.zeros(n, np.int32) for name in needs}
 
 
 def _named(kind: str, vectors: np.ndarray, number: int) -> dict[str, np.ndarray]:
@@ -212,40 +226,42 @@ def _named(kind: str, vectors: np.ndarray, number: int) -> dict[str, np.ndarray]
 # ------------------------------------------------------------------------------------------------------------- editing
 
 
-def edit(model: Model, points: Points, amounts: Mapping[str, float | None], genes: Genes) -> Points:
+def edit(model: Model, latents: Latents, amounts: Mapping[str, float | None], genes: Genes) -> Latents:
     """Move latents along genes.
 
     Args:
-      model: the one that the genes were learnt on.
-      points: n latents.
+      model: the one that the genes were learned on.
+      latents: of n images.
       amounts: gene -> how far to go along its direction, in standard deviations of the prior; or None to go to its
-        goal, where pictures show it, see `goals`. Taken in the order given.
+        target, see `targets`. Taken in the order given.
       genes: as `load` gives them.
 
     Returns:
-      Points of n latents; labels stay.
+      Latents of n images, conditioned as before.
 
     Raises:
-      RunError: an unknown gene, an amount that is not a number, a goal of a gene without one, or another model's genes.
+      RunError: an unknown gene, an amount that is not a number, a target of a gene without one, or genes of another
+        model.
     """
-    points = check(model, points)
+    latents = check(model, latents)
     if genes.weights != fingerprint(model):
         raise RunError("the genes belong to other weights than this model's; learn them again with genes --learn")
     for name, amount in amounts.items():
-        points = _move(model, points, name, amount, genes)
-    return points
+        latents = _move(model, latents, name, amount, genes)
+    return latents
 
 
-def _move(model: Model, points: Points, name: str, amount: float | None, genes: Genes) -> Points:
+def _move(model: Model, latents: Latents, name: str, amount: float | None, genes: Genes) -> Latents:
     attribute, value = _find(name, genes)
     if amount is None:
         if attribute is None:
-            raise RunError(f"gene {name} has no goal; say how far to go, as in --gene {name}:+1.5")
-        return targets.seek(model, genes.guide, points, *name.split("=", 1), attribute.directions[value])
+            raise RunError(f"gene {name} has no target; say how far to go, as in --gene {name}:+1.5")
+        return targets.guide_to(model, genes.guide, latents, *name.split("=", 1), attribute.directions[value])
     if not np.isfinite(amount) or abs(amount) > FURTHEST:
         raise RunError(f"gene {name} is to go {amount:g}; give a number from -{FURTHEST:g} to {FURTHEST:g}")
     direction = genes.directions[name] if attribute is None else attribute.directions[value]
-    return points._replace(w=(points.w + amount * direction @ space(model).spread).astype(np.float32))
+    n = len(latents.w)
+    return moved(latents.w + amount * direction @ model.space().spread, rows_of(latents.given, np.arange(n)))
 
 
 def _find(name: str, genes: Genes) -> tuple[Attribute | None, int]:
@@ -273,12 +289,12 @@ def subspace(name: str, genes: Genes) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------------------- measuring
 
 
-def measure(model: Model, points: Points, genes: Genes, predict, names: Sequence[str], values) -> dict[str, dict]:
+def measure(model: Model, latents: Latents, genes: Genes, predict, names: Sequence[str], values) -> dict[str, dict]:
     """What each gene does to pictures, in the eyes of a classifier trained on real ones.
 
     Args:
       model: a loaded model.
-      points: the pictures to edit; 500 random ones, say.
+      latents: the images to edit; 500 random ones, say.
       genes: of the model.
       predict: uint8 [n,S,S,C] -> int32 [n,K].
       names, values: of the K attributes that it tells.
@@ -287,32 +303,33 @@ def measure(model: Model, points: Points, genes: Genes, predict, names: Sequence
       {gene: {"faces": n, "reached": share, "kept": {other attribute: share}}}. For each attribute every picture is led
       to one value that it does not have, drawn evenly, so `faces` is about the number of pictures over that of values;
       `reached` is the share of them that has it after the edit; `kept` the share in which another attribute stays. A
-      gene without labels has no goal: it is moved by +2, and `kept` tells what stays.
+      gene without labels has no target: it is moved by +2, and `kept` tells what stays.
     """
-    before = predict(show(model, points))
+    before = predict(show(model, latents))
     found = {}
     for k, name in enumerate(names):
         if name in genes.attributes:
-            found |= _measure(model, points, genes, predict, names, k, list(values[k]), before)
+            found |= _measure(model, latents, genes, predict, names, k, list(values[k]), before)
     for gene in genes.directions:
-        after = predict(show(model, edit(model, points, {gene: 2.0}, genes)))
-        found[gene] = {"faces": len(points.w), "kept": _kept(after == before, names)}
+        after = predict(show(model, edit(model, latents, {gene: 2.0}, genes)))
+        found[gene] = {"faces": len(latents.w), "kept": _kept(after == before, names)}
     return found
 
 
-def _measure(model, points, genes, predict, names, k: int, values: list[str], before) -> dict[str, dict]:
+def _measure(model, latents, genes, predict, names, k: int, values: list[str], before) -> dict[str, dict]:
     """`measure` of one attribute: every picture is led to one other value, drawn evenly."""
     rng, known = np.random.default_rng(k), genes.attributes[names[k]].values
-    wish = np.array([rng.choice([values.index(one) for one in known if values[had] != one]) for had in before[:, k]])
+    target = np.array([rng.choice([values.index(one) for one in known if values[had] != one]) for had in before[:, k]])
     found = {}
     for value in known:
-        rows, gene = np.flatnonzero(wish == values.index(value)), f"{names[k]}={value}"
+        rows, gene = np.flatnonzero(target == values.index(value)), f"{names[k]}={value}"
         if not len(rows):
             continue
-        after = predict(show(model, edit(model, points.take(rows), {gene: None}, genes)))
+        after = predict(show(model, edit(model, take(latents, rows), {gene: None}, genes)))
         kept = _kept(after == before[rows], names)
         del kept[names[k]]
-        found[gene] = {"faces": len(rows), "reached": round(float(np.mean(after[:, k] == wish[rows])), 4), "kept": kept}
+        reached = round(float(np.mean(after[:, k] == target[rows])), 4)
+        found[gene] = {"faces": len(rows), "reached": reached, "kept": kept}
     return found
 
 
@@ -320,11 +337,11 @@ def _kept(same: np.ndarray, names: Sequence[str]) -> dict[str, float]:
     return {name: round(float(share), 4) for name, share in zip(names, same.mean(axis=0), strict=True)}
 
 
-def change(model: Model, points: Points, gene: str, genes: Genes) -> dict:
-    """How much a gene without labels changes pictures: {"faces": n, "kept": {}, "change": RMS in grey levels of +2}."""
-    before, after = (show(model, edit(model, points, {gene: amount}, genes)).astype(np.float32)
+def change(model: Model, latents: Latents, gene: str, genes: Genes) -> dict:
+    """How much a gene without labels changes pictures: {"faces": n, "kept": {}, "change": RMS in gray levels of +2}."""
+    before, after = (show(model, edit(model, latents, {gene: amount}, genes)).astype(np.float32)
                      for amount in (0.0, 2.0))
-    return {"faces": len(points.w), "kept": {}, "change": round(float(np.sqrt(np.mean(np.square(after - before)))), 2)}
+    return {"faces": len(latents.w), "kept": {}, "change": round(float(np.sqrt(np.mean(np.square(after - before)))), 2)}
 
 
 # ------------------------------------------------------------------------------------------------------------- keeping
@@ -360,10 +377,10 @@ def save(workdir: str | os.PathLike, genes: Genes) -> Path:
 
 
 def load(workdir: str | os.PathLike, model: Model) -> Genes:
-    """The genes that were learnt on a run.
+    """The genes that were learned on a run.
 
     Raises:
-      RunError: none were learnt, the file is damaged, or the run was trained further since.
+      RunError: none were learned, the file is damaged, or the run was trained further since.
     """
     path = Path(workdir) / FILE
     if not path.is_file():
@@ -375,7 +392,7 @@ def load(workdir: str | os.PathLike, model: Model) -> Genes:
         raise RunError(f"{path} is damaged ({type(error).__name__}); learn the genes again with genes --learn"
                        ) from error
     if genes.weights != fingerprint(model):
-        raise RunError(f"the genes in {path} were learnt on other weights than the run has now; learn them again with "
+        raise RunError(f"the genes in {path} were learned on other weights than the run has now; learn them again with "
                        "genes --learn")
     return genes
 

@@ -1,4 +1,4 @@
-"""Genes learnt from a run's own dataset: its labels, a classifier of them, and latents that have both."""
+"""Genes learned from a run's own dataset: its labels, a classifier of them, and latents that have both."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from imggen_jax import data
-from imggen_jax.api import Model
 from imggen_jax.editing import genes as genetics
 from imggen_jax.editing.genes import Genes
-from imggen_jax.editing.space import fresh, functions, seeds, show
+from imggen_jax.editing.space import fresh, seeds, show, take
 from imggen_jax.errors import RunError
+from imggen_jax.model import Model
 
 METHODS = ("labels", "sefa", "pca")
 SAMPLES = 8_000     # pictures of the model's own that a classifier labels
@@ -42,10 +42,10 @@ def learn(
       labels: names of the dataset's labels to learn; None for all.
       samples: pictures of the model's own to learn from.
       faces: random pictures on which each gene is measured.
-      labeller, guide: None to take `runs.classifier.obtain`'s.
+      labeller, guide: None to take `evaluation.classifier.obtain`'s.
 
     Returns:
-      The genes, measured, and lines on how they were learnt.
+      The genes, measured, and lines on how they were learned.
 
     Raises:
       RunError: an unknown method, or a dataset without labels.
@@ -64,8 +64,8 @@ def learn(
     labeller = labeller_of(model, labels) if labeller is None else labeller
     guide = guide_of(model, labels) if guide is None else guide
     w, truth = _labelled(model, labeller, samples)
-    said = [f"learnt from {samples} of the model's pictures, labelled by a classifier"]
-    if model.game.generator.amortised:
+    said = [f"learned from {samples} of the model's pictures, labelled by a classifier"]
+    if model.sampler.encode is not None:
         more_w, more = _encoded(model, labeller.names)
         w, truth = np.concatenate([w, more_w]), np.concatenate([truth, more])
         said[0] += f", and {len(more)} of the dataset's, encoded"
@@ -82,7 +82,7 @@ def _kept(workdir: str | Path, model: Model) -> Genes:
     if (Path(workdir) / genetics.FILE).is_file():
         try:
             return genetics.load(workdir, model)
-        except RunError:  # damaged, or of other weights: they are learnt anew
+        except RunError:  # damaged, or of other weights: they are learned anew
             pass
     return Genes(genetics.fingerprint(model), {}, None, {}, {})
 
@@ -92,25 +92,24 @@ def _of(kept: Genes, genes: Genes) -> dict:
 
 
 def labeller_of(model: Model, labels: Sequence[str] | None = None, *, seed: int = 0):
-    """The classifier of a run's dataset, `runs.classifier.Labeller`; trained now if it never was.
+    """The classifier of a run's dataset, `evaluation.classifier.Labeller`; trained now if it never was.
 
     Raises:
       RunError: the dataset has no labels.
     """
     from imggen_jax.evaluation import classifier
 
-    wanted, where = model.config["data"], _dataset(model)
-    where["split"] = wanted["split"]
+    wanted, where = model.config["data"], {**_place(model), "split": model.config["data"]["split"]}
     try:
-        data.load_attributes(names=labels, **where)
+        data.label_names(**where)
     except data.DataError as error:
         raise RunError(f"{error}; genes that need no labels: genes --learn --method sefa, or --method pca") from error
-    return classifier.obtain(test=wanted["test"], size=model.spec.size, labels=labels,
+    return classifier.obtain(test=wanted["test"], size=wanted["size"], labels=labels,
                              recipe={**classifier.RECIPE, "seed": seed}, **where)
 
 
 def guide_of(model: Model, labels: Sequence[str] | None = None):
-    """The second classifier of a run's dataset, by which goals are reached."""
+    """The second classifier of a run's dataset, that guides edits to their targets."""
     from imggen_jax.evaluation import classifier
 
     return labeller_of(model, labels, seed=classifier.GUIDE_SEED)
@@ -118,29 +117,33 @@ def guide_of(model: Model, labels: Sequence[str] | None = None):
 
 def _labelled(model: Model, labeller, samples: int) -> tuple[np.ndarray, np.ndarray]:
     """(w [n,D], labels int32 [n,K]) of the model's own pictures, by the classifier."""
-    points = fresh(model, 2**31, samples)
-    found = [labeller.predict(show(model, points.take(np.arange(i, min(i + 512, samples)))))
+    latents = fresh(model, 2**31, samples)
+    found = [labeller.predict(show(model, take(latents, np.arange(i, min(i + 512, samples)))))
              for i in range(0, samples, 512)]
-    return points.w, np.concatenate(found)
+    return latents.w, np.concatenate(found)
 
 
 def _encoded(model: Model, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(w [n,D], labels int32 [n,K]) of the dataset's pictures, by the encoder."""
-    wanted, where = model.config["data"], _dataset(model)
-    where["split"] = wanted["split"]
-    truth = data.load_attributes(names=names, **where).labels[:PICTURES]
-    dataset = data.load(size=model.spec.size, label=wanted["label"], **where)
-    compiled, found = functions(model.game, model.spec), []
-    for i in range(0, len(truth), 500):
-        rows = np.minimum(np.arange(i, i + 500), len(truth) - 1)
-        labels = None if dataset.labels is None else dataset.labels[rows]
-        z = model.functions["encode"](model.weights, dataset.images[rows], labels)
-        found.append(np.asarray(compiled.place(model.weights, z)))
-    return np.concatenate(found)[:len(truth)], truth
+    """(w [n,D], labels int32 [n,K]) of the dataset's images, by the encoder."""
+    dataset = _dataset(model, model.config["data"]["split"], names)
+    number, found, truth = min(PICTURES, dataset.length), [], []
+    for i in range(0, number, 500):
+        batch = dataset.read(np.minimum(np.arange(i, i + 500), number - 1))
+        given = {name: batch[name] for name in model.generator.needs}
+        found.append(model.encode(batch["image"], given))
+        truth.append(np.stack([batch[name] for name in names], axis=-1))
+    return np.concatenate(found)[:number], np.concatenate(truth)[:number]
 
 
-def _dataset(model: Model) -> dict[str, str]:
-    """Name and data_dir of the dataset that a run was trained on; a folder of pictures was made into one."""
+def _dataset(model: Model, split: str, names: Sequence[str]) -> data.Dataset:
+    """A split of the dataset that a run was trained on, with these label fields too."""
+    wanted = model.config["data"]
+    return data.open_dataset(split=split, size=wanted["size"], label=wanted["label"], memory=wanted["memory"],
+                             fields=tuple(names), **_place(model))
+
+
+def _place(model: Model) -> dict[str, str]:
+    """Name and data_dir of the dataset that a run was trained on; a folder of images was made into one."""
     wanted = model.config["data"]
     if wanted["folder"]:
         made = data.ingest(wanted["folder"], size=wanted["size"])
@@ -149,7 +152,7 @@ def _dataset(model: Model) -> dict[str, str]:
 
 
 def held_out(model: Model, number: int, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(pictures uint8 [n,S,S,C], their true labels int32 [n,K]): the first ones of a run's test split."""
-    where = {**_dataset(model), "split": model.config["data"]["test"]}
-    truth = data.load_attributes(names=names, **where).labels[:number]
-    return data.load(size=model.spec.size, label="", **where).images[:number], truth
+    """(images uint8 [n,H,W,C], their true labels int32 [n,K]): the first ones of a run's test split."""
+    dataset = _dataset(model, model.config["data"]["test"], names)
+    batch = dataset.read(np.arange(min(number, dataset.length)))
+    return batch["image"], np.stack([batch[name] for name in names], axis=-1)

@@ -1,6 +1,6 @@
-"""Ways through a model's space of pictures: between them, around one, and from parents to children. NumPy throughout.
+"""Latent operations: between images, around one, and from parents to children. NumPy throughout.
 
-Each takes and gives `Points`; `show` makes pictures of them, any number in one call of a compiled program.
+Each takes and returns `Latents`; `show` makes images of them, any number in one call.
 """
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from imggen_jax.api import Model
-from imggen_jax.editing.space import Points, Space, check, fresh, render, show, space
+from imggen_jax.editing.space import check, fresh, moved, render, rows_of, show
 from imggen_jax.errors import RunError
+from imggen_jax.inversion import Space
+from imggen_jax.model import Model
+from imggen_jax.sampling import Latents
 
 PRESETS = {"subtle": 0.3, "strong": 0.6}  # strengths of `vary` by name
 DENSE = 8                                 # places looked at for each frame of an even interpolation
@@ -19,56 +21,56 @@ EPSILON = 1e-2                            # step of the perceptual path length, 
 MOST_PARENTS = 5
 
 
-def interpolate(model: Model, points: Points, frames: int, *, even: bool = True) -> Points:
+def interpolate(model: Model, latents: Latents, frames: int, *, even: bool = True) -> Latents:
     """A path through two or more points, `frames` places on it, both ends among them.
 
     It follows great circles where the prior is Gaussian (slerp: White, arXiv 1609.04468, section 2), straight lines
-    elsewhere. Of a class-conditional model, the first half of each stretch has the label of its start.
+    elsewhere. The first half of each stretch is conditioned as its start is.
 
     Args:
       model: a loaded model.
-      points: at least two, in the order in which they are visited.
+      latents: at least two, in the order in which they are visited.
       frames: at least one for each point.
-      even: space the frames so that each step changes the picture by about as much; else evenly in the latent.
+      even: space the frames so that each step changes the image by about as much; else evenly in the latent.
 
     Raises:
       RunError: too few points or frames.
     """
-    points = check(model, points)
-    stretches = len(points.w) - 1
+    latents = check(model, latents)
+    stretches = len(latents.w) - 1
     if stretches < 1:
-        raise RunError("an interpolation goes through at least 2 pictures; give more seeds or images")
+        raise RunError("an interpolation goes through at least 2 images; give more seeds or images")
     if frames <= stretches:
-        raise RunError(f"frames is {frames}; an interpolation of {stretches + 1} pictures takes at least that many")
-    there = space(model)
+        raise RunError(f"frames is {frames}; an interpolation of {stretches + 1} images takes at least that many")
+    there = model.space()
     if not even:
-        return _along(there, points, np.linspace(0, stretches, frames))
+        return _along(there, latents, np.linspace(0, stretches, frames))
     dense = np.linspace(0, stretches, DENSE * frames * stretches + 1)
-    travelled = np.concatenate([[0], np.cumsum(steps(show(model, _along(there, points, dense))))])
-    if travelled[-1] == 0:
-        return _along(there, points, np.linspace(0, stretches, frames))
-    times = np.interp(np.linspace(0, travelled[-1], frames), travelled, dense)
+    traveled = np.concatenate([[0], np.cumsum(steps(show(model, _along(there, latents, dense))))])
+    if traveled[-1] == 0:
+        return _along(there, latents, np.linspace(0, stretches, frames))
+    times = np.interp(np.linspace(0, traveled[-1], frames), traveled, dense)
     times[[0, -1]] = 0, stretches
-    return _along(there, points, times)
+    return _along(there, latents, times)
 
 
 def steps(images: np.ndarray) -> np.ndarray:
-    """Root mean squared difference of each picture to the next, uint8 [n,H,W,C] -> float64 [n-1], in grey levels."""
+    """Root mean squared difference of each image to the next, uint8 [n,H,W,C] -> float64 [n-1], in gray levels."""
     return np.sqrt(np.mean(np.square(np.diff(images.astype(np.float32), axis=0)), axis=(1, 2, 3), dtype=np.float64))
 
 
-def path_length(model: Model, points: Points, *, samples: int = 64, seed: int = 0) -> float:
+def path_length(model: Model, latents: Latents, *, samples: int = 64, seed: int = 0) -> float:
     """Perceptual path length of an interpolation through the points: the mean of d(G(t), G(t + e)) / e^2.
 
     Karras et al., arXiv 1812.04948, equation 2, with e a hundredth of a stretch. In place of VGG's features, d is the
-    mean squared difference of pixels in [0,1] over the picture and its halvings down to 8 pixels.
+    mean squared difference of pixels in [0,1] over the image and its halvings down to 8 pixels.
     """
-    points = check(model, points)
-    stretches = len(points.w) - 1
+    latents = check(model, latents)
+    stretches = len(latents.w) - 1
     times = np.random.default_rng(seed).uniform(0, stretches, samples)
     times = np.floor(times) + (times % 1) * (1 - EPSILON)  # both ends of a step lie in one stretch
-    there = space(model)
-    pair = [render(model, _along(there, points, times + e)) / 2 for e in (0, EPSILON)]  # of [0,1], not [-1,1]
+    there = model.space()
+    pair = [render(model, _along(there, latents, times + e)) / 2 for e in (0, EPSILON)]  # of [0,1], not [-1,1]
     return float(np.mean(_pyramid_distance(*pair)) / EPSILON**2)
 
 
@@ -81,13 +83,12 @@ def _pyramid_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         a, b = (x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1).mean((2, 4)) for x in (a, b))
 
 
-def _along(there: Space, points: Points, times: np.ndarray) -> Points:
-    start = np.minimum(np.floor(times).astype(int), len(points.w) - 2)
+def _along(there: Space, latents: Latents, times: np.ndarray) -> Latents:
+    start = np.minimum(np.floor(times).astype(int), len(latents.w) - 2)
     share = (times - start)[:, None]
-    a, b = points.w[start], points.w[start + 1]
+    a, b = latents.w[start], latents.w[start + 1]
     w = slerp(a, b, share) if there.gaussian else a + share * (b - a)
-    labels = None if points.labels is None else points.labels[start + (share[:, 0] >= 0.5)]
-    return Points(w.astype(np.float32), labels)
+    return moved(w, rows_of(latents.given, start + (share[:, 0] >= 0.5)))
 
 
 def slerp(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -103,16 +104,16 @@ def slerp(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def vary(
-    model: Model, points: Points, num: int, *, strength: float | str, seed: int = 0, truncation: float = 1.0
-) -> Points:
-    """Variations of one picture: its latent turned towards `num` new ones by strength^2 of a right angle.
+    model: Model, latents: Latents, num: int, *, strength: float | str, seed: int = 0, truncation: float = 1.0
+) -> Latents:
+    """Variations of one image: its latent turned towards `num` new ones by strength^2 of a right angle.
 
     The square, because the first degrees are what one sees most. A turn keeps a latent as likely under the prior as it
-    was. Of a class-conditional model the label stays.
+    was. The condition stays.
 
     Args:
       model: a loaded model.
-      points: the picture's latent; one.
+      latents: the image's; one.
       num: how many.
       strength: 0 (the same) to 1 (unrelated), or a preset: "subtle", "strong".
       seed: of the first new latent; variation k has seed + k, whatever `num`.
@@ -121,15 +122,15 @@ def vary(
     Raises:
       RunError: a number, strength, seed or truncation that cannot be.
     """
-    points = check(model, points)
-    if len(points.w) != 1:
-        raise RunError(f"{len(points.w)} pictures are given; vary takes one")
+    latents = check(model, latents)
+    if len(latents.w) != 1:
+        raise RunError(f"{len(latents.w)} images are given; vary takes one")
     if num < 1:
         raise RunError(f"num is {num}; it must be at least 1")
     angle = _angle(strength)
-    new = fresh(model, seed, num, truncation=truncation)
-    w = _turn(space(model), np.repeat(points.w, num, axis=0), new.w, angle)
-    return Points(w, None if points.labels is None else np.repeat(points.labels, num))
+    new = fresh(model, seed, num, given=rows_of(latents.given, np.zeros(num, int)), truncation=truncation)
+    w = _turn(model.space(), np.repeat(latents.w, num, axis=0), new.w, angle)
+    return moved(w, rows_of(latents.given, np.zeros(num, int)))
 
 
 def strength_of(text: float | str) -> float:
@@ -158,7 +159,7 @@ def _turn(there: Space, old: np.ndarray, new: np.ndarray, angle: float) -> np.nd
 
 def breed(
     model: Model,
-    parents: Points,
+    parents: Latents,
     num: int,
     *,
     weights: Sequence[float] | None = None,
@@ -167,7 +168,7 @@ def breed(
     inherit: Mapping[int, np.ndarray] | None = None,
     seed: int = 0,
     truncation: float = 1.0,
-) -> Points:
+) -> Latents:
     """Children of one to five parents: a weighted mixture, parts of it taken from single parents, then mutated.
 
     The mixture of Gaussian latents is scaled back to the parents' mean length, since a mean of several is shorter than
@@ -198,14 +199,14 @@ def breed(
     shares = _shares(weights, number)
     if not 0 <= crossover <= 1:
         raise RunError(f"crossover is {crossover}; it must be from 0 to 1")
-    there, angle = space(model), _angle(mutate)
-    new = fresh(model, seed, num, truncation=truncation)
+    there, angle = model.space(), _angle(mutate)
+    new = fresh(model, seed, num, given=rows_of(parents.given, np.zeros(num, int)), truncation=truncation)
     axes = _principal_axes(there)
-    children, labels = np.empty((num, there.size), np.float32), np.zeros(num, np.int32)
+    children, heirs = np.empty((num, there.size), np.float32), np.zeros(num, int)
     mixture = _mixture(there, parents.w, shares)
     for k in range(num):
         rng = np.random.default_rng([seed + k, 1])  # the new latent has used the seed alone
-        labels[k] = 0 if parents.labels is None else parents.labels[rng.choice(number, p=shares)]
+        heirs[k] = rng.choice(number, p=shares) if parents.given else 0  # whose condition the child has
         donors = np.where(rng.uniform(size=there.size) < crossover, rng.choice(number, there.size, p=shares), -1)
         parts = (parents.w - mixture) @ axes  # [parents, D], along each axis
         child = mixture + axes @ np.where(donors < 0, 0, parts[donors, np.arange(there.size)])
@@ -214,7 +215,7 @@ def breed(
             missing = (parents.w[place] - child) @ there.whiten
             child = child + (missing @ directions.T @ directions) @ there.spread
         children[k] = child
-    return Points(children, None if parents.labels is None else labels)
+    return moved(children, rows_of(parents.given, heirs))
 
 
 def _shares(weights: Sequence[float] | None, number: int) -> np.ndarray:

@@ -1,24 +1,26 @@
 """Pictures as a user names them, by seed or by file, as latents of a model with their families."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from imggen_jax.api import Model
+from imggen_jax import spec as specs
 from imggen_jax.data.resize import as_array, square
 from imggen_jax.editing.genes import fingerprint
 from imggen_jax.editing.projection import Projection, project
-from imggen_jax.editing.space import Points, check, seeds, show_at
+from imggen_jax.editing.space import check, seeds, show
 from imggen_jax.errors import RunError
+from imggen_jax.model import Model
 from imggen_jax.provenance import records
 from imggen_jax.provenance.records import Family, Record
+from imggen_jax.sampling import Latents
 
 _EIGHT_BIT = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
-CLOSE = 1.5  # grey levels, the mean difference up to which a picture is what its metadata says: another machine's bits
+CLOSE = 1.5  # gray levels, the mean difference up to which a picture is what its metadata says: another machine's bits
 
 
 class Open(NamedTuple):
@@ -30,9 +32,9 @@ class Open(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One picture that was named."""
+    """One image that was named."""
 
-    points: Points             # of one
+    latents: Latents           # of one
     family: Family
     said: tuple[str, ...]      # what was done to it, for the user to know
     projection: Projection | None = None
@@ -40,60 +42,87 @@ class Found(NamedTuple):
 
 
 def open_run(workdir: str | Path, model: Model) -> Open:
-    """A run to edit with, and what pictures say of it.
+    """A run to edit with, and what images made with it say of it.
 
     Raises:
-      RunError: it makes no pictures.
+      RunError: it is a classifier.
     """
-    if model.game.generator is None:
-        raise RunError(f"{workdir} is a run that makes no pictures; load one that does")
+    _ = model.generator
     return Open(model, Path(workdir).resolve().name, fingerprint(model))
 
 
-def find(run: Open, name: str, *, label: int | str | None, truncation: float) -> Found:
-    """A picture by its name: digits are a seed, all else a file. A picture made with this run keeps its very latent.
+def find(run: Open, name: str, *, given: Mapping | None, truncation: float) -> Found:
+    """An image by its name: digits are a seed, all else a file. An image made with this run keeps its very latent.
 
     Raises:
-      RunError: no such seed or file, or a picture that another run, or this one with other weights, has made.
+      RunError: no such seed or file, or an image that another run, or this one with other weights, has made.
     """
     if name.strip().lstrip("-").isdecimal():
-        return by_seed(run, int(name), label=label, truncation=truncation)
+        return by_seed(run, int(name), given=given, truncation=truncation)
     path = Path(name)
     family = records.read(path)
     if family is None:
-        return by_pixels(run, path, label=label)
-    points = points_of(run, family, name)
-    pixels, record = stored(path), family.record
-    made = show_at(run.model, points, [record.place])[0]
-    if pixels.shape[:2] == made.shape[:2] and np.mean(np.abs(colour(pixels) - colour(made))) <= CLOSE:
-        return Found(points, family, ())
-    found = by_pixels(run, path, label=label if label is not None else record.label)
+        return by_pixels(run, path, given=given)
+    latents = latents_of(run, family, name)
+    pixels = stored(path)
+    made = show(run.model, latents)[0]
+    if pixels.shape[:2] == made.shape[:2] and np.mean(np.abs(color(pixels) - color(made))) <= CLOSE:
+        return Found(latents, family, ())
+    found = by_pixels(run, path, given=given or given_of(run.model, family.record, name))
     return found._replace(said=(f"{name} was changed since this run made it: its pixels are projected", *found.said))
 
 
-def by_seed(run: Open, seed: int, *, label: int | str | None, truncation: float) -> Found:
-    """The picture of a seed, as `generate` makes it."""
-    points = seeds(run.model, [seed], label=label, truncation=truncation)
-    record = Record("seed", run.run, run.weights, records.encode_latent(points.w[0]), _label(points, 0), 0,
-                    {"seed": seed, "truncation": truncation}, ())
-    return Found(points, Family(record, {}), ())
+def by_seed(run: Open, seed: int, *, given: Mapping | None, truncation: float) -> Found:
+    """The image of a seed, as `generate` makes it."""
+    latents = seeds(run.model, [seed], given=given, truncation=truncation)
+    record = Record("seed", run.run, run.weights, records.encode_latent(latents.w[0]), said_of(run.model, latents, 0),
+                    int(latents.places[0]), {"seed": seed, "truncation": truncation}, ())
+    return Found(latents, Family(record, {}), ())
 
 
-def by_pixels(run: Open, path: Path, *, label: int | str | None, steps: int | None = None) -> Found:
-    """A user's own picture, projected."""
+def by_pixels(run: Open, path: Path, *, given: Mapping | None, steps: int | None = None) -> Found:
+    """A user's own image, projected."""
     image, said = read_picture(path, run.model)
-    if run.model.spec.classes and label is None:
-        raise RunError(f"this model is class-conditional: say with --label what {path} shows")
-    labels = None if label is None else [label]
-    projection = project(run.model, image[None], labels=labels, steps=steps)
+    if missing := [name for name in run.model.generator.needs if name not in (given or {})]:
+        raise RunError(f"this model is conditioned on a {missing[0]}: say with --{missing[0]} what {path} shows")
+    projection = project(run.model, image[None], given=given, steps=steps)
     figures = {"psnr": round(float(projection.psnr[0]), 2), "distance": round(float(projection.distance[0]), 3)}
-    record = Record("project", run.run, run.weights, records.encode_latent(projection.points.w[0]),
-                    _label(projection.points, 0), 0, {"file": path.name[:records.TEXT], **figures}, ())
-    return Found(projection.points, Family(record, {}), said, projection, image)
+    record = Record("project", run.run, run.weights, records.encode_latent(projection.latents.w[0]),
+                    said_of(run.model, projection.latents, 0), 0,
+                    {"file": path.name[:records.TEXT], **figures}, ())
+    return Found(projection.latents, Family(record, {}), said, projection, image)
 
 
-def points_of(run: Open, family: Family, title: str) -> Points:
-    """The latent that a picture's record holds, if it belongs to this run as it is now.
+def said_of(model: Model, latents: Latents, row: int) -> dict:
+    """What an image is conditioned on, as its record keeps it: labels as [index, name]."""
+    kept = {}
+    for name, values in latents.given.items():
+        field = model.spec[name]
+        if field.classes:
+            kept[name] = [int(values[row]), field.names[int(values[row])]]
+    return kept
+
+
+def given_of(model: Model, record: Record, title: str) -> dict:
+    """What a record's image is conditioned on, as `Model.sample` takes it.
+
+    Raises:
+      RunError: a label that the model has not, or whose index and name do not go together.
+    """
+    given = {}
+    for name, value in record.given.items():
+        if not (isinstance(value, list) and len(value) == 2 and name in model.spec):
+            raise RunError(f"the metadata of {title} is damaged ({name}); to use its pixels alone, project it")
+        index = model.label_index(value[0], name)
+        if model.spec[name].names[index] != value[1]:
+            raise RunError(f"the metadata of {title} does not fit this run: its {name} {index} is {value[1]!r}, the "
+                           f"model's is {model.spec[name].names[index]!r}; to use its pixels alone, project it")
+        given[name] = index
+    return given
+
+
+def latents_of(run: Open, family: Family, title: str) -> Latents:
+    """The latent that an image's record holds, if it belongs to this run as it is now.
 
     Raises:
       RunError: another run's, other weights', a sheet's, or a latent that is none of this model's.
@@ -106,19 +135,17 @@ def points_of(run: Open, family: Family, title: str) -> Points:
         raise RunError(f"{title} was made with the run {record.run!r}, not with {run.run!r}; project it first, then "
                        "use the projection")
     if record.verb == records.SHEET:
-        raise RunError(f"{title} is a sheet of several pictures; give one of them")
+        raise RunError(f"{title} is a sheet of several images; give one of them")
+    given = given_of(run.model, record, title)
     if record.verb == "generate":
         try:
-            seed, cut = record.arguments["seed"], record.arguments["truncation"]
-            if not isinstance(seed, int) or isinstance(seed, bool):
-                raise TypeError("seed is no whole number")
-            return seeds(run.model, [seed], label=record.label, truncation=cut)
+            return seeds(run.model, [record.arguments["seed"]], given=given, truncation=record.arguments["truncation"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"the metadata of {title} is damaged ({error}); to use its pixels alone, project it"
                            ) from error
     try:
-        labels = None if record.label is None else np.array([record.label])
-        return check(run.model, Points(record.vector()[None], labels))
+        fields = {name: np.array([value], np.int32) for name, value in given.items()}
+        return check(run.model, Latents(record.vector()[None], fields, np.array([record.place])))
     except RunError as error:
         raise RunError(f"the metadata of {title} does not fit this run ({error}); to use its pixels alone, project it"
                        ) from error
@@ -140,7 +167,8 @@ def read_picture(path: Path, model: Model) -> tuple[np.ndarray, tuple[str, ...]]
         raise RunError(f"{path} is not a picture that can be read ({type(error).__name__})") from error
     if picture.mode not in _EIGHT_BIT:
         raise RunError(f"{path} has pixels of mode {picture.mode}; save it as an 8-bit picture")
-    size, mode = model.spec.size, "L" if model.spec.channels == 1 else "RGB"
+    size, channels = specs.square(model.spec)
+    mode = "L" if channels == 1 else "RGB"
     before = f"{picture.width}x{picture.height} {picture.mode}"
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
@@ -151,15 +179,12 @@ def read_picture(path: Path, model: Model) -> tuple[np.ndarray, tuple[str, ...]]
     return image, (f"{path} is {before}; it was converted to {size}x{size} {mode}",) if converted else ()
 
 
-def many(run: Open, names: Sequence[str], *, label: int | str | None, truncation: float) -> tuple[Points, list[Found]]:
-    """Several pictures by their names."""
-    found = [find(run, name, label=label, truncation=truncation) for name in names]
-    labels = None if found[0].points.labels is None else np.concatenate([one.points.labels for one in found])
-    return Points(np.concatenate([one.points.w for one in found]), labels), found
-
-
-def _label(points: Points, row: int) -> int | None:
-    return None if points.labels is None else int(points.labels[row])
+def many(run: Open, names: Sequence[str], *, given: Mapping | None, truncation: float) -> tuple[Latents, list[Found]]:
+    """Several images by their names."""
+    found = [find(run, name, given=given, truncation=truncation) for name in names]
+    each = [one.latents for one in found]
+    fields = {name: np.concatenate([one.given[name] for one in each]) for name in each[0].given}
+    return Latents(np.concatenate([one.w for one in each]), fields, np.concatenate([one.places for one in each])), found
 
 
 def stored(path: Path) -> np.ndarray:
@@ -168,7 +193,7 @@ def stored(path: Path) -> np.ndarray:
         return np.asarray(picture.convert("RGB") if picture.mode not in ("L", "RGB") else picture)
 
 
-def colour(image: np.ndarray) -> np.ndarray:
+def color(image: np.ndarray) -> np.ndarray:
     """[H,W], [H,W,1] or [H,W,3] -> float32 [H,W,3]."""
     image = image[..., None] if image.ndim == 2 else image
     return np.broadcast_to(image, (*image.shape[:2], 3)).astype(np.float32)

@@ -1,10 +1,10 @@
-"""Ways to a goal: a classifier watches the picture that a latent makes, and leads it to where it sees what is wished.
+"""Guided editing: a classifier leads a latent to where it sees the target value in the image.
 
 A slider is a straight line. But where a value's region of the space is curved, a straight line to it crosses others,
-and more so the farther it goes. To reach a value ("hair_colour=blue", without an amount) the latent therefore descends
-the cross-entropy of what a classifier sees with the wish, through the generator's own pictures, while a divergence
-holds every other attribute where it was (in the spirit of StyleFlow, Abdal et al., arXiv 2008.02401, which flows along
-attributes), and the change of pixels is held small. The classifier that leads is not the one that judges: it was
+and more so the farther it goes. To reach a value ("hair_color=blue", without an amount) the latent therefore descends
+the cross-entropy of a classifier's prediction with the target, through the generator's own images, while a divergence
+keeps every other attribute where it was (in the spirit of StyleFlow, Abdal et al., arXiv 2008.02401, which flows along
+attributes), and the change of pixels is kept small. The classifier that guides is not the one that judges: it was
 trained from another seed.
 """
 from __future__ import annotations
@@ -17,75 +17,77 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from imggen_jax.api import Model
-from imggen_jax.editing.space import BLOCK, Points, functions, space
+from imggen_jax.editing.space import moved, rows_of, take
 from imggen_jax.evaluation.classifier import look, move, reach
 from imggen_jax.game import Classifier
+from imggen_jax.model import Model
+from imggen_jax.sampling import Latents
 
+BLOCK = 16               # images of one program
 STEPS, RATE = 50, 0.15   # of Adam, in standard deviations of the prior
-TRIED = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)  # standard deviations along the gene, where the way may begin
-KEEP = 0.5               # weight of what is to stay, beside that of the wish
-NEAR = 0.02              # weight of the squared way
+TRIED = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)  # standard deviations along the gene, where the search may begin
+KEEP = 0.5               # weight of what is to stay, beside that of the target
+NEAR = 0.02              # weight of the squared distance
 PIXELS = 10.0            # weight of the mean squared change of pixels
 GRAIN = 0.1              # standard deviation of the noise in what the classifier is shown
 
 
-def seek(model: Model, guide, points: Points, attribute: str, value: str, direction: np.ndarray) -> Points:
-    """Latents led to a value of an attribute, the others held; their number is no part of the program.
+def guide_to(model: Model, guide, latents: Latents, attribute: str, value: str, direction: np.ndarray) -> Latents:
+    """Latents led to a value of an attribute, the others kept; their number is no part of the program.
 
     Args:
       model: a loaded model.
-      guide: the classifier that leads, `runs.classifier.Labeller`.
-      points: n latents.
+      guide: the classifier that leads, `evaluation.classifier.Labeller`.
+      latents: of n images.
       attribute, value: of those that the guide knows.
       direction: float [D], of the gene, in whitened coordinates.
 
     Returns:
-      Points of n latents; labels stay.
+      Latents of n images, conditioned as before.
     """
     place = guide.names.index(attribute)
     sizes = tuple(len(values) for values in guide.values)
     target = sum(sizes[:place]) + guide.values[place].index(value)
-    there = space(model)
-    lead = _leader(functions(model.game, model.spec).paint, guide.classifier, guide.moved)
+    there = model.space()
+    lead = _leader(model.sampler.decode, guide.classifier, guide.moved)
     weights, eyes = jax.device_put((model.weights, guide.weights), jax.local_devices()[0])
     found = []
-    for start in range(0, len(points.w), BLOCK):
-        rows = np.minimum(np.arange(start, start + BLOCK), len(points.w) - 1)
-        block = points.take(rows)
-        found.append(np.asarray(lead(weights, eyes, there.mean, there.spread, there.whiten, block.w, block.labels,
+    for start in range(0, len(latents.w), BLOCK):
+        block = take(latents, np.minimum(np.arange(start, start + BLOCK), len(latents.w) - 1))
+        found.append(np.asarray(lead(weights, eyes, there.mean, there.spread, there.whiten, block.w, dict(block.given),
                                      place, target, direction)))
-    return Points(np.concatenate(found)[:len(points.w)], points.labels)
+    n = len(latents.w)
+    return moved(np.concatenate(found)[:n], rows_of(latents.given, np.arange(n)))
 
 
 @functools.lru_cache(maxsize=8)
-def _leader(paint: Callable, classifier: Classifier, moved: bool) -> Callable:
-    """A compiled function of weights, the guide's weights, a space, latents [BLOCK,D], their labels, and the goal.
+def _leader(decode: Callable, classifier: Classifier, moved: bool) -> Callable:
+    """A compiled function of weights, the guide's weights, a space, latents [BLOCK,D], their fields, and the target.
 
-    What the classifier sees has no slope towards a value that is far away, so the way begins at the best place along
-    the gene's straight line.
+    The classifier's prediction has no slope towards a value that is far away, so the search begins at the best place
+    along the gene's straight line.
     """
     adam = optax.adam(optax.cosine_decay_schedule(RATE, STEPS, 0.1))
 
     @jax.jit
-    def lead(weights, eyes, mean, spread, whiten, w, labels, place, target, direction):
-        def picture(u):
-            return paint(weights, mean + u @ spread, labels)
+    def lead(weights, eyes, mean, spread, whiten, w, fields, place, target, direction):
+        def image(u):
+            return decode(weights, mean + u @ spread, fields)
 
         def see(images):  # log-probabilities of each attribute's values, a list of [BLOCK,values]
             return [jax.nn.log_softmax(each) for each in classifier.logits(eyes, images)]
 
         start = (w - mean) @ whiten
-        original = picture(start)
+        original = image(start)
         before = look(classifier, eyes, original, moved)
 
         def objective(u, change=lambda images: images):  # float32 [BLOCK]
-            images = picture(u)
+            images = image(u)
             after = see(change(images))
-            wish = -jnp.take(jnp.concatenate(after, axis=-1), target, axis=-1)
+            miss = -jnp.take(jnp.concatenate(after, axis=-1), target, axis=-1)
             drift = jnp.stack([jnp.sum(jnp.exp(p) * (p - q), axis=-1) for p, q in zip(before, after)])  # [K,BLOCK]
             others = jnp.arange(len(before))[:, None] != place
-            return (wish + KEEP * jnp.sum(jnp.where(others, drift, 0), axis=0)
+            return (miss + KEEP * jnp.sum(jnp.where(others, drift, 0), axis=0)
                     + NEAR * jnp.sum(jnp.square(u - start), axis=-1)
                     + PIXELS * jnp.mean(jnp.square(images - original), axis=(1, 2, 3)))
 
@@ -104,7 +106,7 @@ def _leader(paint: Callable, classifier: Classifier, moved: bool) -> Callable:
 
 
 def _disturb(key, moved: bool) -> Callable:
-    """Pictures [n,S,S,C] -> the same with noise, all moved by a few pixels if the classifier has learnt from such ones:
+    """Images [n,S,S,C] -> the same with noise, all moved by a few pixels if the classifier has learned from such ones:
     what convinces it of these convinces others too (expectation over transformations, arXiv 1707.07397)."""
     place, noise = jax.random.split(key)
 

@@ -14,11 +14,12 @@ from imggen_jax import api
 from imggen_jax.editing import genes as genetics
 from imggen_jax.editing import learning, lineages, operations, sources
 from imggen_jax.editing.sources import Found, Open
-from imggen_jax.editing.space import BLOCK, Points, show, show_at
+from imggen_jax.editing.space import moved, rows_of, show
 from imggen_jax.errors import RunError
 from imggen_jax.pictures import grids
 from imggen_jax.provenance import records
 from imggen_jax.provenance.records import Family, Record
+from imggen_jax.sampling import Latents
 
 SHOWN = 128             # CSS pixels: smaller pictures are enlarged in animations, by whole factors
 SLIDER = (-3, -2, -1, 0, 1, 2, 3)
@@ -34,16 +35,16 @@ class Done(NamedTuple):
 
 
 def interpolate(
-    workdir, out, names: Sequence[str], *, frames: int = 24, even: bool = True, label=None, truncation: float = 1.0
+    workdir, out, names: Sequence[str], *, frames: int = 24, even: bool = True, given=None, truncation: float = 1.0
 ) -> Done:
     """Frames 000.png, ..., sheet.png, animation.webp and animation.gif of a way through pictures."""
     run = _open(workdir)
-    points, found = sources.many(run, names, label=label, truncation=truncation)
-    path = operations.interpolate(run.model, points, frames, even=even)
-    given = {"pictures": list(names_of(found)), "frames": frames, "even": even}
-    images, families = _make(run, "interpolate", path, given, found)
+    latents, found = sources.many(run, names, given=given, truncation=truncation)
+    path = operations.interpolate(run.model, latents, frames, even=even)
+    asked = {"pictures": list(names_of(found)), "frames": frames, "even": even}
+    images, families = _make(run, "interpolate", path, asked, found)
     step = operations.steps(images)
-    figures = {"path_length": round(operations.path_length(run.model, points), 4),
+    figures = {"path_length": round(operations.path_length(run.model, latents), 4),
                "largest_over_mean_step": round(float(step.max() / max(step.mean(), 1e-9)), 3)}
     files = _write(out, images, families)
     with _explained(out):
@@ -52,65 +53,65 @@ def interpolate(
 
 
 def vary(
-    workdir, out, name: str, *, num: int = 16, strength: float | str = "subtle", draw: int = 0, label=None,
+    workdir, out, name: str, *, num: int = 16, strength: float | str = "subtle", draw: int = 0, given=None,
     truncation: float = 1.0,
 ) -> Done:
     """Variations 000.png, ... and sheet.png of a picture."""
     run = _open(workdir)
-    points, found = sources.many(run, [name], label=label, truncation=truncation)
-    varied = operations.vary(run.model, points, num, strength=strength, seed=draw, truncation=truncation)
-    given = {"strength": operations.strength_of(strength), "draw": draw, "truncation": truncation}
-    images, families = _make(run, "vary", varied, given, found)
+    latents, found = sources.many(run, [name], given=given, truncation=truncation)
+    varied = operations.vary(run.model, latents, num, strength=strength, seed=draw, truncation=truncation)
+    asked = {"strength": operations.strength_of(strength), "draw": draw, "truncation": truncation}
+    images, families = _make(run, "vary", varied, asked, found)
     return Done(_write(out, images, families), _said(found), {})
 
 
 def breed(
     workdir, out, names: Sequence[str], *, num: int = 16, weights: Sequence[float] | None = None,
-    mutate: float | str = "subtle", crossover: float = 0.0, inherit: Sequence[str] = (), draw: int = 0, label=None,
+    mutate: float | str = "subtle", crossover: float = 0.0, inherit: Sequence[str] = (), draw: int = 0, given=None,
     truncation: float = 1.0,
 ) -> Done:
     """Children 000.png, ... and sheet.png of one to five pictures; `inherit` as "hair_colour=2": of the second one."""
     run = _open(workdir)
-    points, found = sources.many(run, names, label=label, truncation=truncation)
+    latents, found = sources.many(run, names, given=given, truncation=truncation)
     parts = _inherited(workdir, run, inherit, len(names))
-    children = operations.breed(run.model, points, num, weights=weights, mutate=mutate, crossover=crossover,
+    children = operations.breed(run.model, latents, num, weights=weights, mutate=mutate, crossover=crossover,
                                 inherit=parts, seed=draw, truncation=truncation)
-    given = {"weights": None if weights is None else list(weights), "mutate": operations.strength_of(mutate),
+    asked = {"weights": None if weights is None else list(weights), "mutate": operations.strength_of(mutate),
              "crossover": crossover, "inherit": list(inherit), "draw": draw, "truncation": truncation}
-    images, families = _make(run, "breed", children, given, found)
+    images, families = _make(run, "breed", children, asked, found)
     return Done(_write(out, images, families), _said(found), {})
 
 
-def project(workdir, out, name: str, *, label=None, steps: int | None = None) -> Done:
+def project(workdir, out, name: str, *, given=None, steps: int | None = None) -> Done:
     """projection.png, and sheet.png with the picture before it, of a user's own picture; PSNR and distance are told."""
     run = _open(workdir)
-    found = sources.by_pixels(run, Path(name), label=label, steps=steps)
+    found = sources.by_pixels(run, Path(name), given=given, steps=steps)
     files = _write(out, found.projection.images, [found.family], names=["projection"], before=(found.image, None))
     record = found.family.record.arguments
     return Done(files, list(found.said), {"psnr": record["psnr"], "distance": record["distance"]})
 
 
 def edit(
-    workdir, out, name: str, wanted: Sequence[str], *, label=None, truncation: float = 1.0
+    workdir, out, name: str, wanted: Sequence[str], *, given=None, truncation: float = 1.0
 ) -> Done:
     """edited.png, sheet.png with the picture before and after it, and for each gene a strip from -3 to +3."""
     run = _open(workdir)
     amounts = parse_genes(wanted)
     learnt = genetics.load(workdir, run.model)
-    points, found = sources.many(run, [name], label=label, truncation=truncation)
-    after = genetics.edit(run.model, points, amounts, learnt)
+    latents, found = sources.many(run, [name], given=given, truncation=truncation)
+    after = genetics.edit(run.model, latents, amounts, learnt)
     images, families = _make(run, "edit", after, {"genes": list(wanted)}, found)
     before = found[0].family
     files = _write(out, images, families, names=["edited"], before=(_again(run, before, name), before))
     for gene in amounts:
-        strip = [genetics.edit(run.model, points, {gene: float(amount)}, learnt) for amount in SLIDER]
-        strip = Points(np.concatenate([one.w for one in strip]),
-                       None if points.labels is None else np.repeat(points.labels, len(SLIDER)))
+        strip = [genetics.edit(run.model, latents, {gene: float(amount)}, learnt) for amount in SLIDER]
+        strip = moved(np.concatenate([one.w for one in strip]),
+                      rows_of(latents.given, np.zeros(len(SLIDER), int)))
         images, families = _make(run, "edit", strip, {"slider": gene}, found)
         with _explained(out):
             path = Path(out) / f"strip_{''.join(c if c.isalnum() else '_' for c in gene)}.png"
             grids.write_png(path, grids.grid(images, columns=len(SLIDER)),
-                               records.png_info(records.sheet(families, len(SLIDER))))
+                            records.png_info(records.sheet(families, len(SLIDER))))
         files.append(path)
     return Done(files, _said(found), {})
 
@@ -140,7 +141,7 @@ def recall(workdir, out, name: str) -> Done:
             raise RunError(f"{path} is the picture itself; choose another folder")
         grids.write_png(path, image, records.png_info(family))
     stored = sources.stored(Path(name))
-    same = stored.shape[:2] == image.shape[:2] and np.array_equal(sources.colour(stored), sources.colour(image))
+    same = stored.shape[:2] == image.shape[:2] and np.array_equal(sources.color(stored), sources.color(image))
     said = "is the same in every bit" if same else "differs: another machine made it, or it was changed since"
     return Done([path], [f"{name} {said}"], {"same": same})
 
@@ -151,7 +152,7 @@ def lineage(workdir, out, name: str) -> Done:
     family = records.read(name)
     if family is None:
         raise RunError(f"{name} has no metadata of this project; nothing is known of its family")
-    sources.points_of(run, family, name)  # refuses another run's picture, and a sheet
+    sources.latents_of(run, family, name)  # refuses another run's picture, and a sheet
     path = Path(out) / "lineage.html"
     page = lineages.page(family, lambda one: _again(run, one, "an ancestor"), title=Path(name).name)
     with _explained(out):
@@ -245,17 +246,17 @@ def _inherited(workdir, run: Open, words: Sequence[str], parents: int) -> dict[i
 
 
 def _make(
-    run: Open, verb: str, points: Points, arguments: Mapping[str, Any], found: Sequence[Found]
+    run: Open, verb: str, latents: Latents, arguments: Mapping[str, Any], found: Sequence[Found]
 ) -> tuple[np.ndarray, list[Family]]:
     """Pictures of latents, each with its record."""
     parents = [one.family for one in found]
     families = []
-    for row, w in enumerate(points.w):
-        label = None if points.labels is None else int(points.labels[row])
-        record = Record(verb, run.run, run.weights, records.encode_latent(w), label, row % BLOCK,
+    for row, w in enumerate(latents.w):
+        record = Record(verb, run.run, run.weights, records.encode_latent(w),
+                        sources.said_of(run.model, latents, row), int(latents.places[row]),
                         {**arguments, "number": row}, tuple(parent.record.name for parent in parents))
         families.append(records.family(record, parents))
-    return show(run.model, points), families
+    return show(run.model, latents), families
 
 
 def _write(out, images: np.ndarray, families: Sequence[Family], names: Sequence[str] | None = None,
@@ -272,7 +273,7 @@ def _write(out, images: np.ndarray, families: Sequence[Family], names: Sequence[
         out.mkdir(parents=True, exist_ok=True)
         files = [out / "sheet.png", *(out / f"{name}.png" for name in names)]
         grids.write_png(files[0], grids.grid(on_sheet),
-                           None if None in members else records.png_info(records.sheet(members)))
+                        None if None in members else records.png_info(records.sheet(members)))
         for path, image, family in zip(files[1:], images, families, strict=True):
             grids.write_png(path, image, records.png_info(family))
     return files
@@ -290,11 +291,7 @@ def _again(run: Open, family: Family, title: str) -> np.ndarray:
         if columns is not None and not (isinstance(columns, int) and 1 <= columns <= len(images)):
             raise RunError(f"the metadata of {title} is damaged (columns); recall its pictures one by one")
         return grids.grid(images, columns)
-    points = sources.points_of(run, family, title)
-    if record.verb == "generate":
-        return run.model.sample(1, seed=record.arguments["seed"], label=record.label,
-                                truncation=record.arguments["truncation"])[0]
-    return show_at(run.model, points, [record.place])[0]
+    return show(run.model, sources.latents_of(run, family, title))[0]
 
 
 @contextlib.contextmanager

@@ -21,9 +21,10 @@ from PIL import Image, PngImagePlugin
 from imggen_jax.errors import RunError
 
 KEY = "imggen_jax"
-FORMAT = 1
+FORMAT = 2
 MOST_ANCESTORS = 1000    # the nearest are kept
 MOST_BYTES = 1_000_000   # of a chunk's text
+MOST_PLACE = 1 << 16
 MOST_LATENT = 1 << 16    # numbers in a latent
 SHEET = "sheet"          # the verb of a picture whose parents are laid out on it in their order
 TEXT = 200               # characters of any text that is kept or shown
@@ -36,8 +37,8 @@ class Record(NamedTuple):
     run: str                   # the name of the run's folder, to be shown, never opened
     weights: str               # sha256 of the weights, hex
     latent: bytes              # float32, little-endian; b"" for a picture that `generate` made from its seed
-    label: int | None
-    place: int                 # 0 to 15, among the sixteen of the program that made it
+    given: Mapping[str, Any]   # what it is conditioned on: a label as [index, name], a text as it was given
+    place: int                 # in the batch of the program that made it
     arguments: Mapping[str, Any]   # what was asked for: flat, of numbers, texts and lists of them
     parents: tuple[str, ...]   # names of records among the ancestors
 
@@ -88,7 +89,7 @@ def dumps(one: Family) -> str:
 
 def _plain(record: Record) -> dict:
     return {**record._asdict(), "latent": base64.b64encode(record.latent).decode(),
-            "arguments": dict(record.arguments), "parents": list(record.parents)}
+            "given": dict(record.given), "arguments": dict(record.arguments), "parents": list(record.parents)}
 
 
 def sheet(families: Sequence[Family], columns: int | None = None) -> Family:
@@ -97,7 +98,7 @@ def sheet(families: Sequence[Family], columns: int | None = None) -> Family:
     columns: as `pictures.grid` was given them; None where it chose.
     """
     one = families[0].record
-    return family(Record(SHEET, one.run, one.weights, b"", None, 0, {"columns": columns},
+    return family(Record(SHEET, one.run, one.weights, b"", {}, 0, {"columns": columns},
                          tuple(each.record.name for each in families[:MOST_ANCESTORS])), families)
 
 
@@ -160,17 +161,18 @@ def _record(content: Any) -> Record:
     latent = base64.b64decode(_text(content["latent"], MOST_LATENT * 8), validate=True)
     if len(latent) % 4 or len(latent) // 4 > MOST_LATENT or not np.isfinite(np.frombuffer(latent, "<f4")).all():
         raise ValueError("a latent is not an array of finite numbers")
-    label, place, parents = content["label"], content["place"], content["parents"]
-    if not (label is None or _integer(label, 2**31)) or not _integer(place, 16):
-        raise ValueError("a label or place is not a number in its range")
+    place, parents = content["place"], content["parents"]
+    if not _integer(place, MOST_PLACE):
+        raise ValueError("a place is not a number in its range")
     if not isinstance(parents, list) or len(parents) > MOST_ANCESTORS:
         raise ValueError("parents are not a short list")
-    arguments = content["arguments"]
-    if not isinstance(arguments, dict) or len(arguments) > 32:
-        raise ValueError("arguments are not a short mapping")
+    given, arguments = content["given"], content["arguments"]
+    if not all(isinstance(each, dict) and len(each) <= 32 for each in (given, arguments)):
+        raise ValueError("what it is given or its arguments are not a short mapping")
     return Record(
         verb=_text(content["verb"], 40), run=_text(content["run"]), weights=_text(content["weights"], 64),
-        latent=latent, label=label, place=place,
+        latent=latent, place=place,
+        given={_text(key, 40): _value(value) for key, value in given.items()},
         arguments={_text(key, 40): _value(value) for key, value in arguments.items()},
         parents=tuple(_text(parent, 16) for parent in parents))
 

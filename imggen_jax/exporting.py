@@ -1,0 +1,148 @@
+"""Exported models: a folder of safetensors, config and card that loads without orbax, checkpoints or the dataset.
+
+    model.safetensors   the averaged weights, one array a parameter, "generator.synthesis.Dense_0.kernel"
+    model.json          resolved config, fields of the data, steps, sha256 of the weights
+    README.md           the card: what it makes, license of the data, recipe, scores
+    pretrained/NAME/    networks that the model uses, exported alike
+    model.stablehlo     on request: seeds (and labels) to images, for programs without this package
+    SHA256SUMS          of every file, as `sha256sum --check` reads it
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from imggen_jax import sampling
+from imggen_jax import spec as specs
+from imggen_jax.config import check
+from imggen_jax.errors import ConfigError, RunError
+from imggen_jax.game import Generator, Pretrained, PyTree
+from imggen_jax.model import Model
+from imggen_jax.storage import checkpoint, manifest
+from imggen_jax.training.build import build
+from imggen_jax.training.pretrained import network
+
+FORMAT = 1
+WEIGHTS, FACTS, CARD, PROGRAM = "model.safetensors", "model.json", "README.md", "model.stablehlo"
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder is an exported model."""
+    return (folder / FACTS).is_file()
+
+
+def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, card: str, dtype: str = "float32",
+          stablehlo: bool = False) -> None:
+    """Write a model to a folder, which is made.
+
+    Args:
+      model: to be exported.
+      networks: pretrained networks that it uses, by name; those from a run are exported too, those from a weight file
+        are named.
+      folder: must not hold anything yet.
+      card: text of README.md.
+      dtype: of the stored weights, "float32" or "float16"; they are float32 again when loaded.
+      stablehlo: also write the program from seeds to images.
+
+    Raises:
+      RunError: the folder is not empty or cannot be written, or the model has no such program.
+    """
+    program = _program(model) if stablehlo else None
+    own = {name: tree for name, tree in model.weights.items() if name not in networks}
+    leaves = {name: np.asarray(leaf) for name, leaf in checkpoint.flatten(own).items()}
+    stored = {name: leaf.astype(dtype) if leaf.dtype == np.float32 else leaf for name, leaf in leaves.items()}
+    facts = {"format": FORMAT, "config": model.config, "spec": specs.to_json(model.spec), "step": model.step,
+             "model": model.name, "dtype": dtype, "pretrained": {name: one.sha256 for name, one in networks.items()}}
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise RunError(f"{folder} is not empty; choose another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: np.ascontiguousarray(leaf) for name, leaf in stored.items()}, folder / WEIGHTS)
+        (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (folder / CARD).write_text(card, encoding="utf-8")
+        if program is not None:
+            (folder / PROGRAM).write_bytes(program)
+        manifest.write(folder)
+    except OSError as error:
+        raise RunError(f"cannot write to {folder} ({error.strerror or error}); choose another --out") from error
+
+
+def read(folder: Path, name: str | None = None) -> Model:
+    """An exported model.
+
+    Args:
+      folder: as `write` left it.
+      name: of the model, where the game trains several; None for the one that was exported.
+
+    Raises:
+      RunError: a file is missing, changed or of another version.
+    """
+    if damage := manifest.damage(folder):
+        raise RunError(f"the exported model in {folder} is damaged ({damage}); export it again, or put the file back")
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        if facts["format"] != FORMAT:
+            raise ValueError(f"format {facts['format']}; this version reads {FORMAT}")
+        settings, spec = check(facts["config"]), specs.from_json(facts["spec"])
+        networks = {each: _network(folder, each, settings.pretrained[each], sha256)
+                    for each, sha256 in facts["pretrained"].items()}
+        built = build(settings, spec, networks)
+        weights = _weights(folder / WEIGHTS, built.shape.average)
+    except (ConfigError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise RunError(f"the exported model in {folder} is of another version of imggen_jax "
+                       f"({type(error).__name__}: {error})") from error
+    weights |= {each: one.weights for each, one in networks.items()}
+    return Model(facts["config"], spec, facts["step"], weights, built.game, name or facts["model"])
+
+
+def _network(folder: Path, name: str, entry: Mapping, sha256: str) -> Pretrained:
+    inside = folder / "pretrained" / name
+    found = network(read(inside)) if is_export(inside) else None
+    if found is None:
+        from imggen_jax import weights
+
+        found = weights.load(entry["weights"])
+    if found.sha256 != sha256:
+        raise RunError(f"the pretrained network {name!r} of {folder} has changed; put back the old weights")
+    return found
+
+
+def _weights(path: Path, shape: PyTree) -> dict[str, PyTree]:
+    flat, wanted = load_file(path), checkpoint.flatten(shape)
+    if missing := sorted(set(wanted) - set(flat)) or sorted(set(flat) - set(wanted)):
+        raise ValueError(f"{missing[0]} is in one of weights and network only")
+    for name, leaf in wanted.items():
+        if flat[name].shape != leaf.shape:
+            raise ValueError(f"{name} is {flat[name].shape} there, {leaf.shape} here")
+    leaves = [np.asarray(flat[name], leaf.dtype) for name, leaf in wanted.items()]
+    return dict(jax.tree.unflatten(jax.tree.structure(shape), leaves))
+
+
+def _program(model: Model) -> bytes:
+    """The program from seeds uint32 [n] (and labels int32 [n], one argument for each field) to images, for any n."""
+    from jax import export
+
+    generator, spec = model.generator, model.spec
+    assert isinstance(generator, Generator)
+    if other := [name for name in generator.needs if not spec[name].classes]:
+        raise RunError(f"a StableHLO program takes seeds and labels, and this model needs {other[0]!r} too; export it "
+                       "without --stablehlo")
+    sampler = sampling.sampler(generator, spec)
+
+    def sample(seeds, *labels):
+        fields = dict(zip(generator.needs, labels, strict=True))
+        w = sampler.trace_draw(model.weights, seeds, fields, jnp.float32(1))[0]
+        return sampling.to_uint8(sampler.decode(model.weights, w, fields))
+
+    n, = export.symbolic_shape("n")
+    arguments = [jax.ShapeDtypeStruct((n,), jnp.uint32)]
+    arguments += [jax.ShapeDtypeStruct((n,), jnp.int32)] * len(generator.needs)
+    return export.export(jax.jit(sample), platforms=PLATFORMS)(*arguments).serialize()

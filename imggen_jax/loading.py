@@ -1,0 +1,45 @@
+"""Load a model by the folder of a run, an exported folder or the name of a model that ships with the package."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from imggen_jax import exporting, zoo
+from imggen_jax.config import to_dict
+from imggen_jax.errors import RunError
+from imggen_jax.model import Model
+from imggen_jax.training.saved import open_run
+
+
+def load(path: str | os.PathLike, name: str | None = None) -> Model:
+    """A trained model, without what only training needs.
+
+    Of a run, the newest checkpoint; one that is damaged is named on stderr, and the one before it is loaded. Nothing on
+    disk is changed: the run may be training at this moment.
+
+    Args:
+      path: folder of a run or of an exported model, or the name of a model that ships with the package
+        (`imggen_jax.zoo.names()`). An existing folder comes first.
+      name: of the model, where a game trains several; None for "main", or the first.
+
+    Raises:
+      RunError: there is no such model, nothing has been saved yet, or a file of it is damaged.
+    """
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        shipped = zoo.find(str(path))
+        if shipped is None:
+            ships = ", ".join(zoo.names()) or "none"
+            raise RunError(f"{path} is neither a folder nor the name of a shipped model ({ships}){zoo.nearest(str(path))}")
+        folder = shipped
+    model = exporting.read(folder, name) if exporting.is_export(folder) else _of_run(folder, name)
+    if model.name not in model.game.models:
+        raise RunError(f"{path} has no model {name!r}; it has {', '.join(model.game.models)}")
+    return model
+
+
+def _of_run(workdir: Path, name: str | None) -> Model:
+    run = open_run(workdir, weights_only=True)
+    names = run.built.game.models
+    return Model(to_dict(run.config), run.spec, run.step, run.weights, run.built.game,
+                 name or ("main" if "main" in names else next(iter(names))))
