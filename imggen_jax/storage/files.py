@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Callable
@@ -51,3 +52,9 @@ def sync_folder(folder: str | os.PathLike) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def disk_is_full(error: OSError) -> bool:
+    """Whether an error means that the disk, or the user's share of it, is full: the same command works with more room.
+    """
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

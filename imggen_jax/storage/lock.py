@@ -12,9 +12,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
-from imggen_jax.errors import RunError
+from imggen_jax.errors import RunError, SaveError
+from imggen_jax.storage.files import disk_is_full
 
 NAME = ".lock"
 # By this process: fcntl's locks exclude other processes, not the threads of one, and closing any descriptor of a locked
@@ -77,6 +78,7 @@ def hold(workdir: Path) -> Iterator[None]:
 
     Raises:
       RunError: another run holds it, naming its process and host; or the folder cannot be written to.
+      SaveError: the disk is full.
     """
     made = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
     try:
@@ -96,40 +98,49 @@ def _enter(stack: contextlib.ExitStack, workdir: Path) -> None:
         raise RunError(f"{workdir} is in use by {error.holder}; wait for it, stop it, or choose another --workdir"
                        ) from error
     except OSError as error:
-        raise RunError(f"cannot write to the workdir {workdir} ({error.strerror or error}); choose another --workdir"
-                       ) from error
+        message = f"cannot write to the workdir {workdir} ({error.strerror or error});"
+        if disk_is_full(error):
+            raise SaveError(f"{message} make room, then run the same command again") from error
+        raise RunError(f"{message} choose another --workdir") from error
 
 
-def _acquire(path: Path, waiting: Callable[[str], None] | None) -> TextIO:
+def _acquire(path: Path, waiting: Callable[[str], None] | None) -> BinaryIO:
     """Open the file and lock it; it stays unlocked on file systems without locks."""
     while True:
-        file = open(path, "a+", encoding="utf-8")
+        file = open(path, "ab+", buffering=0)
         try:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):  # POSIX allows both
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                if waiting is None:
-                    raise Locked(path, holder) from None
-                waiting(holder)
-                waiting = _silent
-                fcntl.lockf(file, fcntl.LOCK_EX)
-        except OSError as error:
-            print(f"note: {path} cannot be locked ({error.strerror}); make sure that no other process uses it",
-                  file=sys.stderr)
-            return file
+            if not _lock(file, path, waiting):
+                return file
+            # The holder before may have removed the file between the two calls: such a lock excludes nobody.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    file.truncate(0)
+                    file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                    return file
         except BaseException:
             file.close()
             raise
-        # The holder before may have removed the file between the two calls: such a lock excludes nobody.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-                file.flush()
-                return file
         file.close()
+        waiting = waiting and _silent
+
+
+def _lock(file: BinaryIO, path: Path, waiting: Callable[[str], None] | None) -> bool:
+    """False where there are no locks."""
+    try:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # POSIX allows both
+            file.seek(0)
+            holder = file.read(200).decode(errors="replace").strip() or "another process"
+            if waiting is None:
+                raise Locked(path, holder) from None
+            waiting(holder)
+            fcntl.lockf(file, fcntl.LOCK_EX)
+    except OSError as error:
+        print(f"note: {path} cannot be locked ({error.strerror}); make sure that no other process uses it",
+              file=sys.stderr)
+        return False
+    return True
 
 
 def _silent(holder: str) -> None:

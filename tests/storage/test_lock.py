@@ -9,7 +9,7 @@ import threading
 import pytest
 import shell
 
-from imggen_jax.errors import RunError
+from imggen_jax.errors import RunError, SaveError
 from imggen_jax.storage import lock
 
 HOLD = ("import sys; from imggen_jax.storage import lock\n"
@@ -130,4 +130,22 @@ def test_a_lock_that_cannot_be_created_is_an_os_error_and_errors_inside_pass(tmp
     with pytest.raises(OSError, match="inside"), lock.exclusive(tmp_path / "a.lock"):
         raise OSError("inside")
     with lock.exclusive(tmp_path / "a.lock"):
+        pass
+
+
+def test_a_full_disk_is_an_error_of_saving_and_another_one_of_the_folder(tmp_path, monkeypatch):
+    def refuse(number):
+        def fails(*args):
+            raise OSError(number, os.strerror(number))
+        monkeypatch.setattr(lock.socket, "gethostname", fails)  # while the lock file is being written
+
+    refuse(errno.ENOSPC)
+    with pytest.raises(SaveError, match="No space left on device.; make room, then run the same command again"):
+        with lock.hold(tmp_path / "run"):
+            pass
+    refuse(errno.EROFS)
+    with pytest.raises(RunError, match="choose another --workdir"), lock.hold(tmp_path / "run"):
+        pass
+    monkeypatch.undo()
+    with lock.hold(tmp_path / "run"):
         pass
