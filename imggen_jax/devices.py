@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from imggen_jax.storage.cache import cache_folder
 
 AXIS = "data"
 
@@ -37,8 +38,7 @@ def use_compile_cache() -> None:
     JAX's own variables come first; IMGGEN_JAX_CACHE moves the folder.
     """
     if jax.config.jax_compilation_cache_dir is None:
-        home = os.environ.get("IMGGEN_JAX_CACHE") or Path.home() / ".cache" / "imggen_jax"
-        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder("compiled")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

@@ -1,8 +1,8 @@
-"""conv.cc, compiled for this machine by its own C++ compiler and kept in the user's cache folder.
+"""conv.cc, compiled on this machine by its C++ compiler and kept in the user's cache folder.
 
-A binary built here may use every instruction that this CPU has, which one shipped in a wheel may not, and costs about
-five seconds once. Where there is no compiler, or it fails, a line says so and `conv` uses XLA's operations, several
-times slower. IMGGEN_JAX_NATIVE=0 asks for those.
+A binary built here may use every instruction that this CPU has, which one shipped in a wheel may not; the build takes
+about five seconds, once. Where there is no compiler, or it fails, a line says so and `conv` uses XLA's operations,
+several times slower. IMGGEN_JAX_NATIVE=0 selects those.
 """
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ import tempfile
 from pathlib import Path
 
 import jax
+
+from imggen_jax.storage.cache import cache_folder
+from imggen_jax.storage.files import write_atomic
 
 SOURCE = Path(__file__).with_name("conv.cc")
 MAPS = ("output", "input_gradient", "weight_gradient")
@@ -47,28 +50,27 @@ def _library() -> ctypes.CDLL | None:
     if compiler is None:
         logging.warning("no C++ compiler found: %s; install g++ or clang++, or name one in CXX", SLOWER)
         return None
-    home = Path(os.environ.get("IMGGEN_JAX_CACHE") or Path.home() / ".cache" / "imggen_jax") / "native"
-    file = home / f"conv-{_digest()}.so"
+    file = cache_folder("native") / f"conv-{_digest()}.so"
     try:
         if not file.is_file():
             _compile(compiler, file)
         return ctypes.CDLL(str(file))
     except subprocess.CalledProcessError as error:
-        told = (error.stderr or "").strip().splitlines()
-        logging.warning("%s cannot compile %s (%s): %s", compiler, SOURCE.name, told[0] if told else error, SLOWER)
+        lines = (error.stderr or "").strip().splitlines()
+        logging.warning("%s cannot compile %s (%s): %s", compiler, SOURCE.name, lines[0] if lines else error, SLOWER)
     except OSError as error:
         logging.warning("%s cannot be made or loaded (%s): %s", file, error, SLOWER)
     return None
 
 
 def _compile(compiler: str, file: Path) -> None:
-    """Make the file, whole or not at all; two processes that do it at once do not disturb each other."""
+    """Compile the kernels; two processes that do it at once do not disturb each other."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         made = Path(folder) / file.name
         words = [compiler, *FLAGS, "-I", jax.ffi.include_dir(), str(SOURCE), "-o", str(made)]
         subprocess.run(words, check=True, capture_output=True, text=True)
-        os.replace(made, file)
+        write_atomic(file, made.read_bytes())
 
 
 def _compiler() -> str | None:
@@ -77,7 +79,7 @@ def _compiler() -> str | None:
 
 @functools.cache
 def _digest() -> str:
-    """Of all that decides the binary: source, flags, compiler, the headers' version and what the CPU can do."""
+    """A hash of all that decides the binary: source, flags, compiler, the headers' version, the CPU's instructions."""
     info = Path("/proc/cpuinfo")
     features = re.search(r"^(flags|Features)\s*:.*$", info.read_text(), re.M) if info.is_file() else None
     parts = (SOURCE.read_text(), FLAGS, _compiler(), importlib.metadata.version("jaxlib"), platform.machine(),

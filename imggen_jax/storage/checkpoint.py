@@ -5,11 +5,11 @@
     checkpoints/1200/SHA256SUMS   of every file beside it, as `sha256sum --check` reads it
 
 The folder is written under another name and renamed when all of it is on disk, the manifest included. So a kill at any
-moment leaves a checkpoint with its manifest or none, and whatever differs from the manifest was damaged later.
+moment leaves a checkpoint with its manifest or none, and a listed file that differs from the manifest was damaged
+later. Files that the manifest does not list, such as those that file managers leave behind, are ignored.
 
 Every process of a run holds the whole state, on the host as NumPy arrays once it is to be saved. So the first process
-writes it, each reads it, and none waits for another. Nothing is pickled. (Older versions wrote by orbax, whose threads
-outlive a full disk: its checkpoints are read, not written.)
+writes it, each reads it, and none waits for another. Nothing is pickled.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,27 +28,28 @@ import numpy as np
 
 from imggen_jax.errors import RunError, SaveError
 from imggen_jax.game import PyTree
+from imggen_jax.storage.files import sync_folder, write_atomic
 
-SUMS, STATE = "SHA256SUMS", "state.npz"
+SUMS, STATE, META = "SHA256SUMS", "state.npz", "meta.json"
 DAMAGED = "damaged-"  # a checkpoint that was set aside: damaged-1200
 _PARTIAL = ".partial"  # one that is being written: 1200.partial
-_KILLED = re.compile(rf"\d+({re.escape(_PARTIAL)}|\.orbax-checkpoint-tmp.*)")
+_KILLED = re.compile(rf"\d+{re.escape(_PARTIAL)}")
 
 
 class Saver:
     """Writes the checkpoints of a run, one at a time, in the background.
 
-    A checkpoint that cannot be written, as on a full disk, is told and left out: earlier ones stay, the run goes on,
-    and the next one is tried as if nothing had happened. Only `wait` raises, for the last one.
+    A checkpoint that cannot be written, as on a full disk, is reported and skipped: earlier ones stay, the run
+    continues, and the next one is tried as usual. Only `wait` raises, for the last one.
     """
 
     def __init__(self, workdir: Path, *, keep: int, keep_every: int = 0, say: Callable[[str], None] = print):
         """
         Args:
-          workdir: of the run; what killed saves left in it is removed.
+          workdir: the run's folder; what killed saves left in it is removed.
           keep: how many of the last checkpoints stay.
-          keep_every: rounds; a checkpoint whose round is a multiple stays for good. 0 for none.
-          say: is given one line for each checkpoint that cannot be written.
+          keep_every: a checkpoint whose step is a multiple of it stays for good. 0 for none.
+          say: called with one line for each checkpoint that cannot be written.
         """
         self._folder = (workdir / "checkpoints").absolute()
         self._keep, self._keep_every, self._say = keep, keep_every, say
@@ -61,10 +62,10 @@ class Saver:
         self._failure: SaveError | None = None
 
     def save(self, state: PyTree, meta: Mapping) -> None:
-        """Begin to write, once the checkpoint before is done.
+        """Start writing in the background, after waiting for the checkpoint before.
 
         Args:
-          state: a TrainState of NumPy arrays that nobody changes.
+          state: a TrainState of NumPy arrays that must not change until it is written.
           meta: what else belongs to it, JSON.
         """
         self._settle(block=True)
@@ -72,11 +73,11 @@ class Saver:
         self._writing = self._writer.submit(self._write, int(state.step), flatten(state), dict(meta))
 
     def check(self) -> None:
-        """Tell of a failure as soon as there is one; never waits."""
+        """Report a failure if there is one by now; never waits."""
         self._settle(block=False)
 
     def wait(self) -> None:
-        """Until everything is on disk; a process that ends without it loses what is still being written.
+        """Wait until everything is on disk; a process that ends before loses what is still being written.
 
         Raises:
           SaveError: the last checkpoint could not be written.
@@ -86,11 +87,11 @@ class Saver:
             raise self._failure
 
     def settle(self) -> None:
-        """`wait` without raising: a failure is told, as it is by `save`."""
+        """As `wait`, but a failure is reported, as by `save`, and not raised."""
         self._settle(block=True)
 
     def close(self) -> None:
-        """For the end of a run that has told of the failure, or ends by another."""
+        """End the background thread; a failure is reported and not raised."""
         self.settle()
         self._writer.shutdown()
 
@@ -107,19 +108,19 @@ class Saver:
             "folder's permissions, then run the same command again")
         self._failure.__cause__ = error
         self._say(f"warning: a checkpoint cannot be written to {self._folder} ({_reason(error)}); {earlier}. The run "
-                  "goes on, and tries again at the next one")
+                  "continues, and tries again at the next one")
 
     def _write(self, step: int, leaves: Mapping[str, np.ndarray], meta: Mapping) -> None:
-        """In the thread: everything into a partial folder, then its manifest, then its name."""
+        """Run in the thread: write everything into a partial folder, then its manifest, then rename it."""
         partial, final = self._folder / f"{step}{_PARTIAL}", self._folder / str(step)
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             _write_arrays(partial / STATE, leaves)
-            (partial / "meta.json").write_text(json.dumps(meta) + "\n", encoding="utf-8")
+            (partial / META).write_text(json.dumps(meta) + "\n", encoding="utf-8")
             _write_manifest(partial)
             os.rename(partial, final)
-            _sync(self._folder)
+            sync_folder(self._folder)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)  # on a full disk every byte counts
             raise
@@ -129,20 +130,20 @@ class Saver:
 
 
 def steps(workdir: Path) -> list[int]:
-    """Rounds played at each checkpoint of a run, ascending, damaged or not."""
+    """Steps at which a run has checkpoints, ascending, damaged or not."""
     folder = workdir / "checkpoints"
-    found = list(folder.iterdir()) if folder.is_dir() else []
-    return sorted(int(path.name) for path in found if re.fullmatch(r"0|[1-9]\d*", path.name) and path.is_dir())
+    paths = list(folder.iterdir()) if folder.is_dir() else []
+    return sorted(int(path.name) for path in paths if re.fullmatch(r"0|[1-9]\d*", path.name) and path.is_dir())
 
 
 def newest(workdir: Path, *, set_aside: bool, say: Callable[[str], None]) -> int | None:
-    """Rounds played at the newest checkpoint that is not damaged; None where nothing has ever been saved.
+    """Step of the newest checkpoint that is not damaged; None where nothing has ever been saved.
 
     Args:
-      workdir: of the run.
-      set_aside: rename newer ones that are damaged to damaged-<step>; False changes nothing on disk, for looking at a
-        run that may be training at this moment.
-      say: is given a line for each damaged checkpoint, and for one that cannot be checked.
+      workdir: the run's folder.
+      set_aside: rename newer ones that are damaged to damaged-<step>; False changes nothing on disk, for reading a run
+        that may be training at this moment.
+      say: called with one line for each damaged checkpoint.
 
     Raises:
       RunError: there are checkpoints, but all are damaged; none is touched.
@@ -167,8 +168,6 @@ def newest(workdir: Path, *, set_aside: bool, say: Callable[[str], None]) -> int
         if set_aside:
             where = f"moved to {_set_aside(folder / str(step)).name}, "
         say(f"warning: checkpoint {folder / str(step)} is damaged ({reason}): {where}using the one of step {good}")
-    if not (folder / str(good) / SUMS).is_file():
-        say(f"note: checkpoint {folder / str(good)} is of an older version, without {SUMS}: it cannot be checked")
     return good
 
 
@@ -178,36 +177,43 @@ def _refuse_to_start_over(workdir: Path, damaged: Mapping[int, str]) -> None:
         step, reason = next(iter(damaged.items()))
         one, many = f"checkpoint {folder / str(step)} is", f"all {len(damaged)} checkpoints in {folder} are"
         raise RunError(f"{many if len(damaged) > 1 else one} damaged (step {step}: {reason}), so there is nothing to "
-                       f"go on from; put back that file, or delete {folder} to start over")
+                       "continue from; restore that file from a copy, or start over in another --workdir")
     if left := sorted(folder.glob(f"{DAMAGED}*")):
-        raise RunError(f"{folder} holds nothing but the damaged {left[-1].name}; put back a good checkpoint, or delete "
-                       "that folder to start over")
+        raise RunError(f"{folder} holds only the damaged {left[-1].name}; restore a good checkpoint from a copy, or "
+                       "start over in another --workdir")
 
 
 def meta(workdir: Path, step: int) -> dict:
-    """What was saved with the state of a step; {} with a checkpoint of an older version."""
-    path = workdir / "checkpoints" / str(step) / "meta.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """Return what was saved with the state of a step.
+
+    Raises:
+      RunError: it cannot be read.
+    """
+    path = workdir / "checkpoints" / str(step) / META
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({_reason(error)})") from error
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, in a few words that name the file; None for nothing."""
+    """What is wrong with a checkpoint, in a few words that name the file; None for nothing.
+
+    Only files that the manifest lists are judged.
+    """
     try:
-        there = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()} - {SUMS}
-        if not there:
+        if not any(folder.iterdir()):
             return "it is empty"
         if not (folder / SUMS).is_file():
-            # Those of older versions, whose manifest was never written, have their facts elsewhere.
-            old = (folder / "meta" / "metadata").is_file() and (folder / "state").is_dir()
-            return None if old else f"{SUMS} is missing"
+            return f"{SUMS} is missing"
         sums = _read_manifest((folder / SUMS).read_bytes())
         if sums is None:
             return f"{SUMS} cannot be read"
-        for name in sorted(set(sums) | there):
-            if name not in there:
+        if unlisted := [name for name in (META, STATE) if name not in sums]:
+            return f"{SUMS} does not list {unlisted[0]}"
+        for name in sorted(sums):
+            if not (folder / name).is_file():
                 return f"{name} is missing"
-            if name not in sums:
-                return f"{name} is not in {SUMS}"
             if _sha256(folder / name) != sums[name]:
                 return f"{name} differs from its sha256"
     except OSError as error:
@@ -215,35 +221,61 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def restore(workdir: Path, step: int, shape: PyTree) -> PyTree:
-    """The state saved at a step, as NumPy arrays in the structure of `shape`.
+def restore(workdir: Path, step: int, shape: PyTree, *, prefix: str = "") -> PyTree:
+    """Return the state saved at a step, or a part of it, as NumPy arrays.
+
+    Args:
+      workdir: the run's folder.
+      step: of the checkpoint.
+      shape: structure, shapes and dtypes of the result: those of a TrainState, or of the part.
+      prefix: names the part: `restore(workdir, step, shape.average, prefix="average")` reads the averaged weights and
+        nothing else from the disk. "" for the whole state.
 
     Raises:
-      RunError: naming a checkpoint of another shape, or an unchecked one that is damaged.
+      RunError: the checkpoint cannot be read, or holds other arrays than `shape`; it names the first that differs.
     """
-    folder = (workdir / "checkpoints" / str(step)).absolute()
-    wanted = flatten(shape)
+    folder = workdir / "checkpoints" / str(step)
+    dot = f"{prefix}." if prefix else ""
+    expected = {f"{dot}{name}": leaf for name, leaf in flatten(shape).items()}
     try:
-        flat = _read_arrays(folder / STATE) if (folder / STATE).is_file() else _read_orbax(folder, wanted)
-        leaves = [_fitting(name, flat, leaf) for name, leaf in wanted.items()]
-        if more := sorted(set(flat) - set(wanted)):
-            raise ValueError(f"it has {more[0]}, which this run has not")
-    except Exception as error:  # by what differs, of many types
-        raise RunError(f"checkpoint {folder} cannot be restored ({_brief(error)}); it may be of another version of "
-                       "imggen_jax; delete that folder to go on from the one before it") from error
+        with np.load(folder / STATE, allow_pickle=False) as archive:  # whose members are read one by one
+            saved = [name for name in archive.files if name.startswith(dot)]
+            _check_names(folder, saved, expected)
+            leaves = [_fitting(folder, name, archive[name], leaf) for name, leaf in expected.items()]
+    except RunError:
+        raise
+    except Exception as error:  # depending on the damage, of many types
+        raise RunError(f"{folder / STATE} cannot be read ({_brief(error)})") from error
     return jax.tree.unflatten(jax.tree.structure(shape), leaves)
 
 
-def _fitting(name: str, flat: Mapping[str, np.ndarray], leaf) -> np.ndarray:
-    """The array of a leaf, of its shape and type."""
-    if name not in flat:
-        raise ValueError(f"it has no {name}")
-    array = np.asarray(flat[name])
-    if array.dtype.kind == "V":  # bfloat16 and its like, whose names NumPy's format does not know
-        array = array.view(leaf.dtype)
-    if (array.shape, array.dtype) != (tuple(leaf.shape), np.dtype(leaf.dtype)):
-        raise ValueError(f"{name} is {array.dtype} {array.shape} there, {leaf.dtype} {tuple(leaf.shape)} here")
-    return array
+def _check_names(folder: Path, saved: Sequence[str], expected: Mapping[str, PyTree]) -> None:
+    if missing := [name for name in expected if name not in saved]:
+        raise RunError(f"checkpoint {folder} has no array {missing[0]}, which this run has; {_OTHER_VERSION}")
+    if more := sorted(set(saved) - set(expected)):
+        raise RunError(f"checkpoint {folder} has an array {more[0]}, which this run does not have; {_OTHER_VERSION}")
+
+
+# The files agree with their checksums where this is said.
+_OTHER_VERSION = ("it was probably saved by another version of imggen_jax: use the one that run.json in the workdir "
+                  "names")
+
+
+def _fitting(folder: Path, name: str, array: np.ndarray, leaf) -> np.ndarray:
+    """The array of a leaf, of its shape and dtype."""
+    expected = np.dtype(leaf.dtype)
+    if array.dtype.kind == "V" and array.dtype.itemsize == expected.itemsize:
+        array = array.view(expected)  # bfloat16 and its like, whose names NumPy's format does not know
+    if (array.shape, array.dtype) == (tuple(leaf.shape), expected):
+        return array
+    cause = _OTHER_VERSION
+    if array.shape == tuple(leaf.shape) and array.dtype.kind == expected.kind:
+        if jax.config.jax_enable_x64 and expected.itemsize == 8:
+            cause = "JAX_ENABLE_X64 is set here and was not when it was saved: unset it"
+        elif array.dtype.itemsize == 8:
+            cause = "it was saved with JAX_ENABLE_X64=1: set it here too"
+    raise RunError(f"checkpoint {folder} does not fit this run: {name} is {array.dtype} {list(array.shape)} in the "
+                   f"checkpoint and {expected} {list(leaf.shape)} in this run; {cause}")
 
 
 def _write_arrays(path: Path, leaves: Mapping[str, np.ndarray]) -> None:
@@ -251,22 +283,6 @@ def _write_arrays(path: Path, leaves: Mapping[str, np.ndarray]) -> None:
         for name, leaf in leaves.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(leaf), allow_pickle=False)
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
-def _read_orbax(folder: Path, wanted: PyTree) -> Mapping[str, np.ndarray]:
-    import orbax.checkpoint as ocp
-
-    me = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=str(me))
-    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
-    target = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in wanted.items()}
-    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-        return checkpointer.restore(folder / "state", args=ocp.args.StandardRestore(target))
 
 
 def flatten(tree: PyTree) -> dict[str, PyTree]:
@@ -288,14 +304,8 @@ def fingerprint(state: PyTree) -> str:
 
 
 def _write_manifest(folder: Path) -> None:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{_sha256(path, sync=True)}  {path.relative_to(folder)}\n" for path in files]
-    with open(folder / SUMS, "w", encoding="utf-8") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        _sync(path)
+    lines = [f"{_sha256(folder / name, sync=True)}  {name}\n" for name in (META, STATE)]
+    write_atomic(folder / SUMS, "".join(lines), sync=True)
 
 
 def _read_manifest(content: bytes) -> dict[str, str] | None:
@@ -315,15 +325,6 @@ def _sha256(path: Path, sync: bool = False) -> str:
         if sync:
             os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    """A rename is on disk once its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _set_aside(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from imggen_jax.pictures import grids
+from imggen_jax.storage.files import write_atomic
 
 
 def open_log(
@@ -37,9 +38,7 @@ def open_log(
     path = workdir / "metrics.jsonl"
     kept = [line for line in read_metrics(path) if resume_step and line["step"] <= resume_step
             and not (redo and line["step"] == resume_step and "seconds" not in line)]
-    part = path.with_suffix(".part")
-    part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-    os.replace(part, path)
+    write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
     taken = {name: max((line.get(name, 0.0) for line in kept), default=0.0) for name in ("seconds", "cpu_seconds")}
     return Log(workdir, total_images, Appender(path), _event_writer(workdir / "tensorboard", resume_step), taken)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import re
 import shlex
 import statistics
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from imggen_jax.config import flatten
+from imggen_jax.storage.files import write_atomic
 from imggen_jax.training.log import read_metrics
 
 FRAMES = 12                 # most points in time shown of one kind of picture
@@ -115,9 +115,7 @@ def write(workdir: str | Path) -> Path:
         versions=run.get("versions", {}),
         commands=_commands(name, str(workdir), config, data),
     )
-    part = folder / f".report.{os.getpid()}.part"
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, folder / "report.html")
+    write_atomic(folder / "report.html", page)
     return folder / "report.html"
 
 

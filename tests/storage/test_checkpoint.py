@@ -6,11 +6,11 @@ import logging
 import os
 import shutil
 import subprocess
+import zipfile
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 from shell import contents
 
@@ -86,10 +86,9 @@ def test_looking_changes_nothing_and_says_nothing(tmp_path, caplog):
     assert not caplog.records
 
 
-@pytest.mark.parametrize("killed", ["5.partial", "5.orbax-checkpoint-tmp"])  # now, and by older versions
-def test_a_killed_save_does_not_count_and_is_removed(tmp_path, killed):
+def test_a_killed_save_does_not_count_and_is_removed(tmp_path):
     saved(tmp_path, 2)
-    shutil.copytree(tmp_path / "checkpoints" / "2", tmp_path / "checkpoints" / killed)
+    shutil.copytree(tmp_path / "checkpoints" / "2", tmp_path / "checkpoints" / "5.partial")
     assert newest(tmp_path) == (2, [])
     saved(tmp_path, 6)
     assert names(tmp_path) == {"2", "6"}
@@ -132,9 +131,10 @@ def lose(folder):
     return "state.npz is missing"
 
 
-def add(folder):
-    (folder / "more").touch()
-    return "more is not in SHA256SUMS"
+def unlist(folder):
+    path = folder / "SHA256SUMS"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if "state.npz" not in line))
+    return "SHA256SUMS does not list state.npz"
 
 
 def without_manifest(folder):
@@ -148,7 +148,20 @@ def cut_manifest(folder):
     return "SHA256SUMS cannot be read"
 
 
-DAMAGES = [empty, truncate, flip, lose, add, without_manifest, cut_manifest]
+DAMAGES = [empty, truncate, flip, lose, unlist, without_manifest, cut_manifest]
+
+
+def test_files_of_other_programs_are_ignored(tmp_path):
+    saved(tmp_path, 3, 4)
+    for folder in (tmp_path / "checkpoints", tmp_path / "checkpoints" / "4"):
+        for name in (".DS_Store", "._state.npz", "Thumbs.db", "state (copy).npz", "desktop.ini"):
+            (folder / name).write_bytes(b"anything")
+        (folder / ".Spotlight-V100").mkdir()
+        (folder / ".Spotlight-V100" / "store").write_bytes(b"anything")
+    assert newest(tmp_path) == (4, [])
+    assert checkpoint.fingerprint(checkpoint.restore(tmp_path, 4, shape(state()))) == checkpoint.fingerprint(state(4))
+    saved(tmp_path, 5, 6)  # and they do not keep an old checkpoint from being removed
+    assert checkpoint.steps(tmp_path) == [5, 6]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -185,28 +198,15 @@ def test_a_run_never_starts_over_silently(tmp_path, set_aside):
         flip(tmp_path / "checkpoints" / str(step))
     before = contents(tmp_path)
     for _ in range(2):
-        with pytest.raises(RunError, match=r"all 2 checkpoints in .* are damaged \(step 4: .*differs.*start over"):
+        message = r"all 2 checkpoints in .* are damaged \(step 4: .*differs.*start over in another --workdir"
+        with pytest.raises(RunError, match=message) as raised:
             newest(tmp_path, set_aside)
+        assert "delete" not in str(raised.value)
         assert contents(tmp_path) == before
     shutil.rmtree(tmp_path / "checkpoints" / "3")
     (tmp_path / "checkpoints" / "4").rename(tmp_path / "checkpoints" / "damaged-4")
-    with pytest.raises(RunError, match="nothing but the damaged damaged-4; put back"):
+    with pytest.raises(RunError, match="only the damaged damaged-4; restore"):
         newest(tmp_path, set_aside)
-
-
-def test_a_checkpoint_of_an_older_version_is_used_and_it_is_said_that_it_cannot_be_checked(tmp_path):
-    with ocp.CheckpointManager((tmp_path / "checkpoints").absolute()) as manager:  # as versions before manifests did
-        manager.save(4, args=ocp.args.Composite(state=ocp.args.StandardSave(checkpoint.flatten(state(4))),
-                                                meta=ocp.args.JsonSave({"images": 32})))
-    step, said = newest(tmp_path)
-    assert step == 4 and len(said) == 1 and "of an older version, without SHA256SUMS: it cannot be checked" in said[0]
-    assert checkpoint.fingerprint(checkpoint.restore(tmp_path, 4, shape(state()))) == checkpoint.fingerprint(state(4))
-    assert checkpoint.meta(tmp_path, 4) == {}
-    truncate(tmp_path / "checkpoints" / "4")
-    with pytest.raises(RunError, match="checkpoints/4 cannot be restored.*delete that folder"):
-        checkpoint.restore(tmp_path, 4, shape(state()))
-    saved(tmp_path, 5)
-    assert newest(tmp_path) == (5, []) and names(tmp_path) == {"4", "5"}
 
 
 def test_a_checkpoint_that_is_removed_while_it_is_looked_at_is_not_damaged(tmp_path, monkeypatch):
@@ -249,7 +249,7 @@ def test_a_full_disk_is_told_and_earlier_checkpoints_stay_and_later_ones_are_tri
                                             "checkpoint of step 3 is intact. Make room"):
             saver.wait()
     assert len(said) == 2 and names(tmp_path) == {"2", "3"}
-    assert all("(No space left on device); the checkpoint of step 3 is intact. The run goes" in line for line in said)
+    assert all("(No space left on device); the checkpoint of step 3 is intact. The run cont" in line for line in said)
     saver.save(state(6), {})
     saver.wait()
     assert newest(tmp_path) == (6, []) and names(tmp_path) == {"6"}
@@ -267,18 +267,54 @@ def test_a_failure_is_noticed_without_waiting(tmp_path, monkeypatch):
     saver.close()
 
 
-def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
+def test_a_checkpoint_with_other_arrays_is_refused_and_the_first_one_named(tmp_path):
     saved(tmp_path, 3)
     whole = shape(state())
     kernel, bias = (whole.params["vae"][name] for name in ("kernel", "bias"))
-    for weights, said in (
-        ({"kernel": kernel}, "it has params.vae.bias, which this run has not"),
-        ({"kernel": kernel, "bias": bias, "scale": bias}, "it has no params.vae.scale"),
-        ({"kernel": jax.ShapeDtypeStruct((7, 5), np.float32), "bias": bias}, r"float32 \(5, 7\) there, float32 \(7"),
-        ({"kernel": kernel, "bias": jax.ShapeDtypeStruct((3,), np.float16)}, r"\(3,\) there, float16 \(3,\) here"),
+    for weights, message in (
+        ({"kernel": kernel}, "checkpoints/3 has an array params.vae.bias, which this run does not have"),
+        ({"kernel": kernel, "bias": bias, "scale": bias}, "checkpoints/3 has no array params.vae.scale"),
+        ({"kernel": jax.ShapeDtypeStruct((7, 5), np.float32), "bias": bias},
+         r"params.vae.kernel is float32 \[5, 7\] in the checkpoint and float32 \[7, 5\] in this run"),
+        ({"kernel": kernel, "bias": jax.ShapeDtypeStruct((3,), np.float16)},
+         r"params.vae.bias is float32 \[3\] in the checkpoint and float16 \[3\] in this run"),
     ):
-        with pytest.raises(RunError, match=f"checkpoints/3 cannot be restored .*{said}"):
+        with pytest.raises(RunError, match=f"{message}.*another version") as raised:
             checkpoint.restore(tmp_path, 3, whole._replace(params={"vae": weights}))
+        assert "delete" not in str(raised.value)
+
+
+def test_double_precision_is_named_as_the_cause(tmp_path):
+    saved(tmp_path, 3)
+    with jax.enable_x64(True):
+        wide = state()._replace(step=jax.ShapeDtypeStruct((), np.int64))
+        with pytest.raises(RunError, match=r"step is int32 \[\] in the checkpoint and int64 \[\] in this run; "
+                                           "JAX_ENABLE_X64 is set here"):
+            checkpoint.restore(tmp_path, 3, shape(wide))
+    narrow = state()._replace(step=jax.ShapeDtypeStruct((), np.int16))
+    with pytest.raises(RunError, match="another version"):
+        checkpoint.restore(tmp_path, 3, shape(narrow))
+    saver = checkpoint.Saver(tmp_path, keep=2)
+    saver.save(state(4)._replace(opt={"vae": np.zeros(3)}), {})
+    saver.close()
+    with pytest.raises(RunError, match=r"opt.vae is float64 \[3\].*saved with JAX_ENABLE_X64=1: set it here too"):
+        checkpoint.restore(tmp_path, 4, shape(state()._replace(opt={"vae": np.zeros(3, np.float32)})))
+
+
+def test_a_part_is_read_without_the_rest(tmp_path):
+    saved(tmp_path, 3)
+    path = tmp_path / "checkpoints" / "3" / "state.npz"
+    with zipfile.ZipFile(path) as archive:
+        kept = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in kept.items():
+            archive.writestr(name, content if name.startswith("average.") else b"nothing that NumPy can read")
+    average = checkpoint.restore(tmp_path, 3, shape(state()).average, prefix="average")
+    assert checkpoint.fingerprint(average) == checkpoint.fingerprint(state().average)
+    with pytest.raises(RunError, match="has no array averag.vae"):  # no prefix of a name, but a name
+        checkpoint.restore(tmp_path, 3, shape(state()).average, prefix="averag")
+    with pytest.raises(RunError, match="state.npz cannot be read"):
+        checkpoint.restore(tmp_path, 3, shape(state()))
 
 
 def test_nothing_is_unpickled(tmp_path):
@@ -286,8 +322,8 @@ def test_nothing_is_unpickled(tmp_path):
     path = tmp_path / "checkpoints" / "3" / "state.npz"
     with open(path, "wb") as file:
         np.savez(file, step=np.array([print], object))
-    with pytest.raises(RunError, match="checkpoints/3 cannot be restored .*allow_pickle=False"):
-        checkpoint.restore(tmp_path, 3, shape(state()))
+    with pytest.raises(RunError, match="checkpoints/3/state.npz cannot be read .*allow_pickle=False"):
+        checkpoint.restore(tmp_path, 3, {"step": jax.ShapeDtypeStruct((), np.int32)})
     with pytest.raises(ValueError, match="allow_pickle"):
         checkpoint._write_arrays(path, {"step": np.array([print], object)})
 
