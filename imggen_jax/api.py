@@ -55,10 +55,10 @@ def generate(
     latents = loaded.latents(numbers, given, truncation=truncation)
     images = loaded.sampler.show(loaded.weights, latents, loaded.check_options(options))
     weights, run = checkpoint.fingerprint(loaded.weights), Path(model).resolve().name
-    said = {name: value for name, value in dict(given or {}).items()}
     families = [records.Family(records.Record(
-        "generate", run, weights, b"", records.given_of_image(loaded.spec, said, latents.given, row), int(latents.places[row]),
-        {"seed": int(number), "truncation": float(truncation), **options}, ()), {}) for row, number in enumerate(numbers)]
+        "generate", run, weights, b"", records.given_of(loaded.spec, latents.given, row, given),
+        int(latents.places[row]), {"seed": int(number), "truncation": float(truncation), **options}, ()), {})
+        for row, number in enumerate(numbers)]
     try:
         out.mkdir(parents=True, exist_ok=True)
         for number, image, family in zip(numbers, images, families, strict=True):
@@ -81,7 +81,9 @@ def describe(model: str | os.PathLike) -> dict:
             "config": run.config}
 
 
-def export(model: str | os.PathLike, out: str | os.PathLike, *, dtype: str = "float32", stablehlo: bool = False) -> Path:
+def export(
+    model: str | os.PathLike, out: str | os.PathLike, *, dtype: str = "float32", stablehlo: bool = False
+) -> Path:
     """Write a model as a folder of safetensors, config and card, which `load` takes without a checkpoint.
 
     Args:

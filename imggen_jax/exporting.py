@@ -105,7 +105,10 @@ def read(folder: Path, name: str | None = None) -> Model:
 
 def _network(folder: Path, name: str, entry: Mapping, sha256: str) -> Pretrained:
     inside = folder / "pretrained" / name
-    found = network(read(inside)) if is_export(inside) else None
+    found = None
+    if is_export(inside):
+        model = read(inside)
+        found = network(model.part, model.weights)
     if found is None:
         from imggen_jax import weights
 
@@ -139,7 +142,7 @@ def _program(model: Model) -> bytes:
 
     def sample(seeds, *labels):
         fields = dict(zip(generator.needs, labels, strict=True))
-        w = sampler.trace_draw(model.weights, seeds, fields, jnp.float32(1))[0]
+        w = sampler.trace(model.weights, seeds, fields, jnp.float32(1))[0]
         return sampling.to_uint8(sampler.decode(model.weights, w, fields))
 
     n, = export.symbolic_shape("n")

@@ -30,7 +30,8 @@ def load(path: str | os.PathLike, name: str | None = None) -> Model:
         shipped = zoo.find(str(path))
         if shipped is None:
             ships = ", ".join(zoo.names()) or "none"
-            raise RunError(f"{path} is neither a folder nor the name of a shipped model ({ships}){zoo.nearest(str(path))}")
+            raise RunError(f"{path} is neither a folder nor the name of a shipped model ({ships})"
+                           f"{zoo.nearest(str(path))}")
         folder = shipped
     model = exporting.read(folder, name) if exporting.is_export(folder) else _of_run(folder, name)
     if model.name not in model.game.models:

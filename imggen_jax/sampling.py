@@ -54,6 +54,8 @@ class Sampler(NamedTuple):
     encode: Callable | None
     # (weights, key, n, given of one image or {}) -> w float32 [n,D] from the prior; n is static
     prior: Callable
+    # (weights, seeds, fields, truncation) -> (w, fields with labels drawn); to be traced
+    trace: Callable
     # (given) -> the batch size of the programs
     block: Callable
 
@@ -141,7 +143,7 @@ def _make(generator: Generator, spec: Spec) -> Sampler:
         render=functools.partial(_show, compiled(lambda images: images), block, placed, generator.options),
         decode=lambda weights, w, fields, options={}: decode(weights, w, fields, options),
         encode=None if generator.encode is None else jax.jit(encode),
-        prior=prior, block=block)
+        prior=prior, trace=draw, block=block)
 
 
 class _Placed:

@@ -12,15 +12,15 @@ from imggen_jax import devices
 from imggen_jax.config import check
 from imggen_jax.nets import native
 from imggen_jax.nets.conv import slow_convolutions
-from imggen_jax.training.build import build, flops_per_round
+from imggen_jax.training.build import build, flops_per_step
 
-STORED = Path(__file__).with_name("flops.json")  # gigaflops of one round, as XLA counts them
+STORED = Path(__file__).with_name("flops.json")  # gigaflops of one step, as XLA counts them
 games = pytest.mark.parametrize(("name", "variant"), tiny.VARIANTS)
 
 
 def count(path) -> float:
     settings, spec = check(plain(path)), spec_of(plain(path))
-    return flops_per_round(settings, spec, build(settings, spec)) / 1e9
+    return flops_per_step(settings, spec, build(settings, spec)) / 1e9
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -32,8 +32,9 @@ def test_the_arithmetic_of_a_shipped_step_is_what_it_was(path):
 
 
 def lowered(name, variant, platform=None) -> str:
-    built = tiny.build(name, variant, tiny.LABELLED)
-    traced = jax.jit(built.play(None)).trace(built.shape, tiny.pictures(tiny.LABELLED, 2, 8), jax.random.key(0))
+    spec = tiny.richest(name)
+    built = tiny.build(name, variant, spec)
+    traced = jax.jit(built.play(None)).trace(built.shape, tiny.examples(spec, 2, 8), jax.random.key(0), {})
     return (traced.lower(lowering_platforms=(platform,)) if platform else traced.lower()).as_text()
 
 

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from imggen_jax import optim, step
-from imggen_jax.game import Game
+from imggen_jax.game import Game, make_spec
 
 RATE = 0.5
 
@@ -18,22 +18,23 @@ def value_of(params):
 
 
 def toy(*moves, **params):
-    """A game of scalars. A move is (player, function (params, extra, batch, key) -> loss or (loss, extra, scalars))."""
+    """A game of scalars. A move is (player, function): (params, mutable, batch, clock, key) -> the loss, or (the loss,
+    mutable, scalars)."""
     def wrapped(function):
-        def loss(params, extra, batch, key):
-            found = function(params, extra, batch, key)
-            value, extra, scalars = found if isinstance(found, tuple) else (found, extra, {})
-            return value, (extra, scalars)
+        def loss(params, mutable, batch, clock, key):
+            found = function(params, mutable, batch, clock, key)
+            value, mutable, scalars = found if isinstance(found, tuple) else (found, mutable, {})
+            return value, (mutable, scalars)
         return loss
 
-    def init(key, batch):
-        del key, batch
+    def init(key, spec):
+        del key, spec
         return jax.tree.map(jnp.float32, params), {"count": jnp.float32(0)}
 
-    def weights(params, extra):
-        return {**params, "count": extra["count"]}
+    def weights(params, mutable):
+        return {**params, "count": mutable["count"]}
 
-    return Game(init, tuple((who, wrapped(function)) for who, function in moves), weights)
+    return Game(init, tuple((who, wrapped(function)) for who, function in moves), weights, {})
 
 
 def images(*values):
@@ -49,8 +50,9 @@ def build(game, optimizer=None, rate=lambda seen, size: 1.0, prepare=as_it_is):
     """(the state before the first round, function (state, batch, key) -> (state, logs))"""
     movers = {who for who, _ in game.moves}
     optimizers = dict.fromkeys(movers, optimizer or optax.sgd(RATE))
-    state = step.init_state(game, optimizers, jax.random.key(0), images(0))
-    return state, functools.partial(step.train_step, game, optimizers, rate, prepare)
+    state = step.init_state(game, optimizers, jax.random.key(0), make_spec())
+    one = functools.partial(step.train_step, game, optimizers, rate, prepare)
+    return state, lambda state, batch, key, pretrained={}, axis=None: one(state, batch, key, pretrained, axis)
 
 
 def play(game, batches, key=jax.random.key(0), **options):
@@ -67,8 +69,8 @@ def equal(a, b):
 
 
 def test_the_second_player_sees_what_the_first_has_become():
-    game = toy(("a", lambda p, e, b, k: (p["a"] - p["b"]) ** 2), ("b", lambda p, e, b, k: (p["b"] - p["a"]) ** 2 / 2),
-               a=8.0, b=0.0)
+    game = toy(("a", lambda p, e, b, c, k: (p["a"] - p["b"]) ** 2),
+               ("b", lambda p, e, b, c, k: (p["b"] - p["a"]) ** 2 / 2), a=8.0, b=0.0)
     state, logs = play(game, [images(0)])
     # a: 8 - 0.5 * 2 * (8 - 0) = 0, so b is already where a is now. Had b seen a = 8, it would be 4.
     assert value_of(state.params) == {"a": 0, "b": 0}
@@ -77,32 +79,32 @@ def test_the_second_player_sees_what_the_first_has_become():
 
 
 def test_only_the_mover_s_parameters_move_though_the_loss_reads_all():
-    game = toy(("a", lambda p, e, b, k: p["a"] * p["b"] * p["frozen"]), a=1.0, b=3.0, frozen=5.0)
+    game = toy(("a", lambda p, e, b, c, k: p["a"] * p["b"] * p["frozen"]), a=1.0, b=3.0, frozen=5.0)
     state, _ = play(game, [images(0)])
     assert value_of(state.params) == {"a": 1 - RATE * 15, "b": 3, "frozen": 5}
     assert set(state.opt) == {"a"}
 
 
 def test_a_player_may_move_twice_and_may_have_two_losses():
-    game = toy(("a", lambda p, e, b, k: p["a"] ** 2 / 2), ("a", lambda p, e, b, k: 3 * p["a"]), a=8.0)
+    game = toy(("a", lambda p, e, b, c, k: p["a"] ** 2 / 2), ("a", lambda p, e, b, c, k: 3 * p["a"]), a=8.0)
     state, logs = play(game, [images(0)], optimizer=optax.sgd(RATE, momentum=0.5))
     # 8 - 0.5 * 8 = 4; the second update is 3 + 0.5 * 8, by the momentum that the first one left.
     assert value_of(state.params) == {"a": 4 - RATE * (3 + 4)}
     np.testing.assert_array_equal(logs[0]["loss"], [32, 12])
 
 
-def test_extra_goes_from_move_to_move_and_from_round_to_round():
+def test_mutable_goes_from_move_to_move_and_from_step_to_step():
     def then(function):
-        return lambda p, e, b, k: (p["a"], {"count": function(e["count"])}, {"count": e["count"]})
+        return lambda p, e, b, c, k: (p["a"], {"count": function(e["count"])}, {"count": e["count"]})
 
     game = toy(("a", then(lambda n: n + 1)), ("b", then(lambda n: 10 * n)), a=0.0, b=0.0)
     state, logs = play(game, [images(0)] * 2)
-    assert float(state.extra["count"]) == 110
+    assert float(state.mutable["count"]) == 110
     assert [float(log[f"{who}/count"]) for log in logs for who in "ab"] == [0, 1, 10, 11]
 
 
 def test_random_numbers_come_from_the_key_the_step_and_the_move():
-    def noise(p, e, b, k):
+    def noise(p, e, b, c, k):
         return p["a"] * 0, e, {"noise": jax.random.uniform(k), "prepared": b["image"].mean()}
 
     def prepare(batch, key):
@@ -122,7 +124,7 @@ def test_random_numbers_come_from_the_key_the_step_and_the_move():
 
 
 def test_both_moves_of_a_round_see_the_same_prepared_pictures():
-    def look(p, e, b, k):
+    def look(p, e, b, c, k):
         return p["a"] * 0, e, {"image": b["image"].mean()}
 
     game = toy(("a", look), ("b", look), a=0.0, b=0.0)
@@ -131,7 +133,7 @@ def test_both_moves_of_a_round_see_the_same_prepared_pictures():
 
 
 def test_seen_counts_the_images_of_the_rounds_before():
-    game = toy(("a", lambda p, e, b, k: (p["a"], e, {"seen": b["seen"]})), a=0.0)
+    game = toy(("a", lambda p, e, b, c, k: (p["a"], e, {"seen": c.images_seen})), a=0.0)
     _, logs = play(game, [images(0, 0, 0)] * 3)
     assert [float(log["a/seen"]) for log in logs] == [0, 3, 6]
     assert logs[0]["a/seen"].dtype == jnp.float32
@@ -140,7 +142,7 @@ def test_seen_counts_the_images_of_the_rounds_before():
 @pytest.mark.parametrize(("halflife", "rampup"), [(20, 0.0), (20, 0.25), (0, 0.0)])
 def test_the_average_is_that_of_a_reference(halflife, rampup):
     """Weights include the running statistics, and the parameters are those after the round."""
-    game = toy(("a", lambda p, e, b, k: (p["a"] ** 2 / 2, {"count": e["count"] + 1}, {})), a=8.0)
+    game = toy(("a", lambda p, e, b, c, k: (p["a"] ** 2 / 2, {"count": e["count"] + 1}, {})), a=8.0)
     state, _ = play(game, [images(0, 0, 0, 0)] * 6, rate=optim.average_rate(halflife=halflife, rampup=rampup))
     a, average_a, average_count = 8.0, 8.0, 0.0
     for i in range(1, 7):
@@ -152,7 +154,7 @@ def test_the_average_is_that_of_a_reference(halflife, rampup):
 
 
 def test_the_average_starts_as_a_copy_of_the_weights():
-    state, _ = build(toy(("a", lambda p, e, b, k: p["a"]), a=3.0))
+    state, _ = build(toy(("a", lambda p, e, b, c, k: p["a"]), a=3.0))
     assert float(state.average["a"]) == 3
     assert state.average["a"].unsafe_buffer_pointer() != state.params["a"].unsafe_buffer_pointer()
 
@@ -160,7 +162,7 @@ def test_the_average_starts_as_a_copy_of_the_weights():
 def poisoned(position, where):
     """Three moves; a picture of 255 makes the loss or the gradient of one of them infinite or not a number."""
     def move(i):
-        def loss(p, e, b, k):
+        def loss(p, e, b, c, k):
             who, bad = "aba"[i], (b["image"].max() == 255) & (i == position)
             value = (p[who] - 1.0) ** 2 / 2
             if where == "loss":
@@ -181,7 +183,7 @@ def test_what_is_not_finite_is_never_applied(position, where):
     before, _ = one(state, images(0, 0), key)
     after, logs = one(before, images(0, 255), key)
     finite = np.isfinite(np.asarray(logs["loss"])) & np.isfinite(np.asarray(logs["grad_norm"]))
-    assert bool(before.healthy) and not bool(after.healthy)
+    assert bool(before.finite) and not bool(after.finite)
     assert finite.tolist() == [i != position for i in range(3)]
     assert np.isfinite(logs["loss"][position]) == (where == "gradient")
     # The moves before the bad one stand, and nothing else has changed.
@@ -195,7 +197,7 @@ def test_what_is_not_finite_is_never_applied(position, where):
                      getattr(reference, part))
     for who in set("ab") - set("ab"[:position]):
         equal((after.params[who], after.opt[who]), (before.params[who], before.opt[who]))
-    assert float(after.extra["count"]) == 3 + position
+    assert float(after.mutable["count"]) == 3 + position
     equal((after.average, after.step), (before.average, before.step))
     # Nor does a good batch change anything afterwards.
     later, _ = one(after, images(0, 0), key)
@@ -203,7 +205,7 @@ def test_what_is_not_finite_is_never_applied(position, where):
 
 
 def test_a_call_of_k_rounds_is_k_rounds_to_the_bit():
-    def loss(p, e, b, k):
+    def loss(p, e, b, c, k):
         target = b["image"].astype(jnp.float32).mean() / 255 + jax.random.normal(k)
         return (p["a"] - target) ** 2, {"count": 0.9 * e["count"] + p["a"]}, {"target": target}
 
@@ -227,7 +229,7 @@ def test_accumulated_rounds_are_one_round_of_a_large_batch():
         return optim.make(images=64, batch=batch, accumulate=accumulate, optimizer="adam", learning_rate=0.1, warmup=16,
                           decay="linear", final=0.5, clip=0.3)
 
-    game = toy(("a", lambda p, e, b, k: jnp.mean((p["a"] - b["image"] / 255.0) ** 2)), a=1.0)
+    game = toy(("a", lambda p, e, b, c, k: jnp.mean((p["a"] - b["image"] / 255.0) ** 2)), a=1.0)
     rows = np.random.default_rng(0).integers(0, 256, (8, 4))
     small, _ = play(game, [images(*half) for row in rows for half in (row[:2], row[2:])], optimizer=make(2, 2))
     large, _ = play(game, [images(*row) for row in rows], optimizer=make(4, 1))
@@ -237,9 +239,9 @@ def test_accumulated_rounds_are_one_round_of_a_large_batch():
 
 def test_the_average_over_an_axis_is_the_round_of_the_whole_batch():
     """What pmap does, seen through vmap: the mean of gradients, scalars and statistics, and the count of all images."""
-    def loss(p, e, b, k):
+    def loss(p, e, b, c, k):
         x = b["image"].astype(jnp.float32).mean()
-        return (p["a"] - x) ** 2, {"count": x}, {"x": x, "seen": b["seen"]}
+        return (p["a"] - x) ** 2, {"count": x}, {"x": x, "seen": c.images_seen}
 
     game = toy(("a", loss), a=1.0)
     state, one = build(game, rate=optim.average_rate(halflife=4, rampup=0.0))
@@ -255,7 +257,7 @@ def test_the_average_over_an_axis_is_the_round_of_the_whole_batch():
 
 
 def test_under_an_axis_each_device_draws_its_own_numbers():
-    game = toy(("a", lambda p, e, b, k: (p["a"] * 0, {"count": jax.random.uniform(k)}, {})), a=0.0)
+    game = toy(("a", lambda p, e, b, c, k: (p["a"] * 0, {"count": jax.random.uniform(k)}, {})), a=0.0)
     state, one = build(game)
     batch = {"image": jnp.zeros((2, 1, 1, 1, 1), jnp.uint8)}
     after, _ = jax.vmap(functools.partial(one, axis="data"), (None, 0, None), axis_name="data")(
@@ -263,5 +265,14 @@ def test_under_an_axis_each_device_draws_its_own_numbers():
     # The mean of two numbers of their own; one shared number would be its own mean.
     keys = [jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0), i), 0) for i in range(2)]
     drawn = [jax.random.uniform(key) for key in keys]
-    np.testing.assert_allclose(after.extra["count"], [sum(drawn) / 2] * 2, rtol=1e-6)
+    np.testing.assert_allclose(after.mutable["count"], [sum(drawn) / 2] * 2, rtol=1e-6)
     assert drawn[0] != drawn[1]
+
+
+def test_a_pretrained_network_is_read_and_never_changed():
+    game = toy(("a", lambda p, e, b, c, k: p["a"] * p["features"]["scale"]), a=1.0)
+    state, one = build(game)
+    weights = {"features": {"scale": jnp.float32(3)}}
+    after, _ = jax.jit(one)(state, images(0), jax.random.key(0), weights)
+    assert value_of(after.params) == {"a": 1 - RATE * 3}
+    assert set(after.params) == set(after.opt) == {"a"} and set(after.average) == {"a", "count"}

@@ -1,25 +1,40 @@
-"""Every game at the smallest size that still has all of its parts, for the tests that say something about all games."""
+"""Every game at the smallest size that still has all of its parts, for the tests that say something about all games.
+
+Two of them are toys that only tests contain, tests/toys: they prove that a new kind of model costs one file.
+"""
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from imggen_jax import devices
+from imggen_jax import spec as specs
 from imggen_jax.config import check
-from imggen_jax.game import Spec
+from imggen_jax.game import Clock, Field, Spec, make_spec
 from imggen_jax.training import build as building
 
-SPEC = Spec(16, 1, 0)
-LABELLED = Spec(16, 3, 4)
+
+def spec_of(size: int, channels: int, classes: int = 0, **more: Field) -> Spec:
+    """Square images, with a label where there are classes."""
+    label = {"label": Field((), "int32", tuple(f"class {i}" for i in range(classes)))} if classes else {}
+    return make_spec(image=Field((size, size, channels), "uint8"), **label, **more)
+
+
+SPEC = spec_of(16, 1)
+LABELED = spec_of(16, 3, 4)
+WORDS = ("a", "blue", "red", "cat", "dog")
+TRANSLATED = spec_of(16, 3, source=Field((16, 16, 3), "uint8"), mask=Field((16, 16, 1), "uint8"))
+TEXTS = spec_of(16, 3, text=Field((6,), "int32", WORDS))
 
 
 class Tiny(NamedTuple):
     players: tuple[str, ...]  # those that move
     variants: Callable        # spec -> {variant: config.game without its name}
-    spec: Spec = SPEC         # the least that it can be played on
+    specs: tuple[Spec, ...]   # that it is played on, the richest one last
 
 
 def _vae(spec: Spec) -> dict:
@@ -39,9 +54,9 @@ def _gan(spec: Spec) -> dict:
         "discriminator": {"name": "dcgan", "width": 4},
         "loss": "relativistic", "r1": 1.0, "r2": 1.0, "burn_in": 100, "penalty_final": 0.1,
         "gradient_penalty": 0.0, "critic_moves": 1,
-        "augment": ("colour", "translation", "cutout"),
+        "augment": ("color", "translation", "cutout"),
     }
-    stages = {16: 3, 28: 3, 32: 4, 64: 5}[spec.size]
+    stages = {16: 3, 28: 3, 32: 4, 64: 5}[specs.square(spec)[0]]
     r3gan = {"name": "r3gan", "widths": (4,) * stages, "blocks": (1,) * stages, "cardinality": (2,) * stages,
              "expansion": 2}
     plain = {**dcgan, "r1": 0.0, "r2": 0.0, "augment": ()}
@@ -64,22 +79,36 @@ def _classifier(spec: Spec) -> dict:
             "augmented": {"network": network, "augment": ("translation",)}}
 
 
-# One entry for each module of imggen_jax/games; test_contracts fails where one is missing.
-GAMES = {"vae": Tiny(("vae",), _vae), "gan": Tiny(("discriminator", "generator"), _gan),
-         "classifier": Tiny(("classifier",), _classifier, Spec(16, 1, 2))}
-VARIANTS = [(name, variant) for name, tiny in GAMES.items() for variant in tiny.variants(SPEC)]
+def _toy(spec: Spec) -> dict:
+    del spec
+    return {"plain": {}}
 
 
-def config(name: str, variant: str, spec: Spec = SPEC, *, batch: int = 8, flip: bool = True, dtype: str = "float32",
-           engine: str = "jit", count: int = 1, steps_per_call: int = 5, **player) -> dict:
+# One entry for each module of imggen_jax/games, and the toys; test_contracts fails where one is missing.
+GAMES = {"vae": Tiny(("vae",), _vae, (SPEC, LABELED)),
+         "gan": Tiny(("discriminator", "generator"), _gan, (SPEC, LABELED)),
+         "classifier": Tiny(("classifier",), _classifier, (spec_of(16, 1, 2), LABELED)),
+         "toys.translator": Tiny(("translator",), _toy, (TRANSLATED,)),
+         "toys.texts": Tiny(("flow",), _toy, (TEXTS,))}
+VARIANTS = [(name, variant) for name, tiny in GAMES.items() for variant in tiny.variants(tiny.specs[-1])]
+
+
+def richest(name: str) -> Spec:
+    """The spec with the most fields that a game is played on."""
+    return GAMES[name].specs[-1]
+
+
+def config(name: str, variant: str, spec: Spec | None = None, *, batch: int = 8, flip: bool = True,
+           dtype: str = "float32", engine: str = "jit", count: int = 1, steps_per_call: int = 5, **player) -> dict:
     """A whole config of a tiny game; `player` changes every player's optimizer."""
     tiny = GAMES[name]
+    spec = spec or tiny.specs[0]
     adam = {"optimizer": "adam", "learning_rate": 1e-3, "b1": 0.5, "warmup": 0, "decay": "constant", "final": 1.0,
             "clip": 0.0, **player}
     return {
         "seed": 0,
         "data": {"name": "tiny", "folder": "", "split": "train", "test": "", "dir": "", "size": 0,
-                 "label": "label" if spec.classes else "", "flip": flip, "memory": "resident"},
+                 "label": "label" if "label" in spec else "", "flip": flip, "memory": "resident"},
         "init": {"workdir": "", "freeze": ()},
         "game": {"name": name, **tiny.variants(spec)[variant]},
         "players": {who: dict(adam) for who in tiny.players},
@@ -91,19 +120,36 @@ def config(name: str, variant: str, spec: Spec = SPEC, *, batch: int = 8, flip: 
     }
 
 
-def build(name: str, variant: str, spec: Spec = SPEC, **options) -> building.Built:
+def build(name: str, variant: str, spec: Spec | None = None, **options) -> building.Built:
+    spec = spec or GAMES[name].specs[0]
     return building.build(check(config(name, variant, spec, **options)), spec)
 
 
-def pictures(spec: Spec, rounds: int, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Batches of smooth shapes: image uint8 [rounds,batch,S,S,C] and, with classes, label int32 [rounds,batch]."""
+def clock(step: int = 0, images_seen: float = 0.0) -> Clock:
+    return Clock(jnp.int32(step), jnp.float32(images_seen))
+
+
+def examples(spec: Spec, steps: int, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Batches of smooth shapes: the fields of a spec, [steps,batch,...] each. Sources are noisy, masks are halves."""
     rng = np.random.default_rng(seed)
-    label = rng.integers(0, spec.classes or 2, (rounds, batch)).astype(np.int32)
-    phase = rng.uniform(0, 2 * np.pi, (rounds, batch, 1, 1, spec.channels))
-    x, y = np.meshgrid(*[np.linspace(0, 2 * np.pi, spec.size)] * 2)
+    size, channels = specs.square(spec)
+    classes = spec["label"].classes if "label" in spec else 2
+    label = rng.integers(0, classes, (steps, batch)).astype(np.int32)
+    phase = rng.uniform(0, 2 * np.pi, (steps, batch, 1, 1, channels))
+    x, y = np.meshgrid(*[np.linspace(0, 2 * np.pi, size)] * 2)
     waves = np.sin((1 + label[..., None, None, None]) * x[..., None] + phase) * np.cos(y[..., None] + phase)
     image = np.round(127.5 + 127.5 * waves).astype(np.uint8)
-    return {"image": image, **({"label": label} if spec.classes else {})}
+    found = {"image": image}
+    if "label" in spec:
+        found["label"] = label
+    if "source" in spec:
+        found["source"] = np.clip(image.astype(int) + rng.integers(-40, 40, image.shape), 0, 255).astype(np.uint8)
+        found["mask"] = np.broadcast_to(255 * (x > np.pi), (steps, batch, size, size))[..., None].astype(np.uint8)
+    if "text" in spec:
+        length, words = spec["text"].shape[0], len(spec["text"].names)
+        found["text"] = rng.integers(2, 2 + words, (steps, batch, length)).astype(np.int32)
+        found["text"][..., 0] = 2 + label
+    return found
 
 
 def rounds(settings: dict, spec: Spec, calls: int) -> tuple[building.step.TrainState, dict]:
@@ -111,13 +157,13 @@ def rounds(settings: dict, spec: Spec, calls: int) -> tuple[building.step.TrainS
     settings = check(settings)
     built = building.build(settings, spec)
     engine = devices.make(settings.devices.engine, building.check_devices(settings), built.play)
-    state = engine.put_state(jax.jit(built.init)())
+    state, pretrained = engine.put_state(jax.jit(built.init)()), engine.put_state(built.pretrained)
     per_call, mine = settings.devices.steps_per_call, settings.train.batch // jax.process_count()
-    batches = pictures(spec, calls * per_call, settings.train.batch)
+    batches = examples(spec, calls * per_call, settings.train.batch)
     logs = []
     for call in range(calls):
         rows = np.s_[call * per_call:(call + 1) * per_call, jax.process_index() * mine:(jax.process_index() + 1) * mine]
         state, log = engine.run(state, engine.put_batches({k: v[rows] for k, v in batches.items()}),
-                                jax.random.key(settings.seed))
+                                jax.random.key(settings.seed), pretrained)
         logs.append(engine.fetch(log))
     return engine.fetch(state), jax.tree.map(lambda *x: np.concatenate(x), *logs)

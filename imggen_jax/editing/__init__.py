@@ -18,8 +18,8 @@ _HOME = {
     "projection": ("Projection", "project"),
     "genes": ("Genes", "edit"),
 }
-__all__ = ["Genes", "Projection", "breed", "distance", "edit", "fresh", "interpolate", "path_length", "project", "seeds",
-           "show", "steps", "take", "vary"]
+__all__ = ["Genes", "Projection", "breed", "distance", "edit", "fresh", "interpolate", "path_length", "project",
+           "seeds", "show", "steps", "take", "vary"]
 
 
 def __getattr__(name: str):

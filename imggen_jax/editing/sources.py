@@ -75,8 +75,9 @@ def find(run: Open, name: str, *, given: Mapping | None, truncation: float) -> F
 def by_seed(run: Open, seed: int, *, given: Mapping | None, truncation: float) -> Found:
     """The image of a seed, as `generate` makes it."""
     latents = seeds(run.model, [seed], given=given, truncation=truncation)
-    record = Record("seed", run.run, run.weights, records.encode_latent(latents.w[0]), said_of(run.model, latents, 0),
-                    int(latents.places[0]), {"seed": seed, "truncation": truncation}, ())
+    record = Record("seed", run.run, run.weights, records.encode_latent(latents.w[0]),
+                    records.given_of(run.model.spec, latents.given, 0), int(latents.places[0]),
+                    {"seed": seed, "truncation": truncation}, ())
     return Found(latents, Family(record, {}), ())
 
 
@@ -88,19 +89,9 @@ def by_pixels(run: Open, path: Path, *, given: Mapping | None, steps: int | None
     projection = project(run.model, image[None], given=given, steps=steps)
     figures = {"psnr": round(float(projection.psnr[0]), 2), "distance": round(float(projection.distance[0]), 3)}
     record = Record("project", run.run, run.weights, records.encode_latent(projection.latents.w[0]),
-                    said_of(run.model, projection.latents, 0), 0,
+                    records.given_of(run.model.spec, projection.latents.given, 0), 0,
                     {"file": path.name[:records.TEXT], **figures}, ())
     return Found(projection.latents, Family(record, {}), said, projection, image)
-
-
-def said_of(model: Model, latents: Latents, row: int) -> dict:
-    """What an image is conditioned on, as its record keeps it: labels as [index, name]."""
-    kept = {}
-    for name, values in latents.given.items():
-        field = model.spec[name]
-        if field.classes:
-            kept[name] = [int(values[row]), field.names[int(values[row])]]
-    return kept
 
 
 def given_of(model: Model, record: Record, title: str) -> dict:
@@ -111,6 +102,9 @@ def given_of(model: Model, record: Record, title: str) -> dict:
     """
     given = {}
     for name, value in record.given.items():
+        if isinstance(value, str) and name in model.spec and not model.spec[name].classes:
+            given[name] = value
+            continue
         if not (isinstance(value, list) and len(value) == 2 and name in model.spec):
             raise RunError(f"the metadata of {title} is damaged ({name}); to use its pixels alone, project it")
         index = model.label_index(value[0], name)
@@ -144,7 +138,7 @@ def latents_of(run: Open, family: Family, title: str) -> Latents:
             raise RunError(f"the metadata of {title} is damaged ({error}); to use its pixels alone, project it"
                            ) from error
     try:
-        fields = {name: np.array([value], np.int32) for name, value in given.items()}
+        fields = run.model.check_given(given, 1)
         return check(run.model, Latents(record.vector()[None], fields, np.array([record.place])))
     except RunError as error:
         raise RunError(f"the metadata of {title} does not fit this run ({error}); to use its pixels alone, project it"

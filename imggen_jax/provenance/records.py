@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from imggen_jax.errors import RunError
+from imggen_jax.spec import Spec
 
 KEY = "imggen_jax"
 FORMAT = 2
@@ -50,6 +51,26 @@ class Record(NamedTuple):
     def vector(self) -> np.ndarray:
         """The latent: float32 [D]."""
         return np.frombuffer(self.latent, "<f4").astype(np.float32)
+
+
+def given_of(spec: Spec, fields: Mapping[str, np.ndarray], row: int, texts: Mapping | None = None) -> dict[str, Any]:
+    """What an image is conditioned on, as its record keeps it: labels as [index, name], texts as they were given.
+
+    Args:
+      spec: of the model.
+      fields: as its sampler takes them, [n,...] each.
+      row: of the image.
+      texts: field -> the text of all images, or a list of one for each.
+    """
+    kept: dict[str, Any] = {}
+    for name, values in fields.items():
+        field = spec[name]
+        if field.classes:
+            kept[name] = [int(values[row]), field.names[int(values[row])]]
+        elif name in (texts or {}) and not field.is_image:
+            text = texts[name] if isinstance(texts[name], str) else texts[name][row]
+            kept[name] = text[:TEXT]
+    return kept
 
 
 class Family(NamedTuple):

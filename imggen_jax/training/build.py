@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -86,11 +87,27 @@ def make_game(settings: Settings, spec: Spec, pretrained: Mapping[str, Pretraine
     return _games[key]
 
 
+def game_module(name: str) -> types.ModuleType:
+    """The module of a game: one of imggen_jax/games, or any other by its dotted name, such as "my_package.my_game".
+
+    Raises:
+      ConfigError: there is no such module.
+    """
+    path = name if "." in name else f"imggen_jax.games.{name}"
+    known = all(part.isidentifier() for part in path.split("."))
+    try:
+        known = known and importlib.util.find_spec(path) is not None
+    except ModuleNotFoundError:
+        known = False
+    if not known:
+        raise ConfigError(f"unknown config.game.name {name!r}; it is a module of imggen_jax/games, such as 'vae', or "
+                          "the dotted name of one of your own")
+    return importlib.import_module(path)
+
+
 def _game(options: dict, dtype: str, spec: Spec, pretrained: Mapping[str, Pretrained]) -> Game:
     name = options.pop("name")
-    if not name.isidentifier() or importlib.util.find_spec(f"imggen_jax.games.{name}") is None:
-        raise ConfigError(f"unknown config.game.name {name!r}; it is a module of imggen_jax/games, such as 'vae'")
-    make = importlib.import_module(f"imggen_jax.games.{name}").make
+    make = game_module(name).make
     uses = "pretrained" in inspect.signature(make).parameters
     if pretrained and not uses:
         raise ConfigError(f"config.pretrained.{min(pretrained)}: the game {name!r} uses no pretrained networks")

@@ -16,7 +16,6 @@ Optimizers, averages and whatever else is not trained start anew, except for wha
 """
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +28,7 @@ from imggen_jax.errors import RunError
 from imggen_jax.game import PyTree, Spec
 from imggen_jax.step import TrainState
 from imggen_jax.storage import checkpoint
-from imggen_jax.training.build import Built, frozen
+from imggen_jax.training.build import Built, frozen, game_module
 from imggen_jax.training.saved import Saved, open_run
 
 WHOLE, CLASSES, ROWS, NEW = "whole", "by class", "rows of z", "new"
@@ -66,7 +65,7 @@ def open_source(settings: Settings, workdir: Path) -> Saved:
 
 def _inherits(game: str) -> Mapping[str, Mapping[str, str]]:
     """{another game: {names of its parameters: their names in this one}}, of the parts that it may start from."""
-    return getattr(importlib.import_module(f"imggen_jax.games.{game}"), "INHERITS", {})
+    return getattr(game_module(game), "INHERITS", {})
 
 
 def match(settings: Settings, source: Saved, built: Built, spec: Spec) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from imggen_jax import weights
 from imggen_jax.config import Settings
 from imggen_jax.errors import ConfigError, RunError
-from imggen_jax.game import Classifier, Pretrained
+from imggen_jax.game import Classifier, Generator, Pretrained, PyTree
 from imggen_jax.storage import checkpoint
 from imggen_jax.training import saved
 
@@ -35,15 +35,19 @@ def _load(name: str, entry: Mapping) -> Pretrained:
 
 
 def of_run(workdir: Path) -> Pretrained:
-    """The main model of a trained run as a network to be used: a generator's `encode` and `decode`, or a classifier's
-    `features` and `logits`, with the averaged weights."""
-    run = saved.open_run(workdir)
-    model = run.built.game.main
+    """The main model of a trained run as a network to be used."""
+    run = saved.open_run(workdir, weights_only=True)
+    return network(run.built.game.main, run.weights)
+
+
+def network(model: Generator | Classifier, weights: PyTree) -> Pretrained:
+    """A trained model as a network to be used: a generator's `encode` and `decode`, or a classifier's `features` and
+    `logits`, with the averaged weights."""
     if isinstance(model, Classifier):
         apply = {"features": model.features, "logits": model.logits}
     else:
         apply = {"decode": model.decode} | ({"encode": model.encode} if model.encode else {})
-    return Pretrained(run.weights, apply, checkpoint.fingerprint(run.weights))
+    return Pretrained(weights, apply, checkpoint.fingerprint(weights))
 
 
 def facts(networks: Mapping[str, Pretrained]) -> dict:

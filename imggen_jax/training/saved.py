@@ -25,7 +25,7 @@ class Saved(NamedTuple):
     spec: Spec
     built: Built
     step: int          # steps trained
-    state: TrainState  # of NumPy arrays
+    state: TrainState  # of NumPy arrays; of a run opened with `weights_only`, shapes but for the average
 
     @property
     def weights(self) -> PyTree:
@@ -33,8 +33,12 @@ class Saved(NamedTuple):
         return {**self.state.average, **self.built.pretrained}
 
 
-def open_run(workdir: Path) -> Saved:
+def open_run(workdir: Path, *, weights_only: bool = False) -> Saved:
     """The newest checkpoint of a run; nothing in its folder is changed.
+
+    Args:
+      workdir: the run's folder.
+      weights_only: restore what the models read and nothing else.
 
     Raises:
       RunError: there is no run, nothing has been saved yet, or a file of it is damaged.
@@ -53,7 +57,11 @@ def open_run(workdir: Path) -> Saved:
     step = checkpoint.newest(workdir, set_aside=False, say=lambda line: print(line, file=sys.stderr))
     if step is None:
         raise RunError(f"{workdir} has no checkpoint yet; train it first")
-    state = checkpoint.restore(workdir, step, built.shape)
+    if weights_only:
+        average = checkpoint.restore(workdir, step, built.shape.average, prefix="average.")
+        state = built.shape._replace(average=average)
+    else:
+        state = checkpoint.restore(workdir, step, built.shape)
     return Saved(workdir, config, settings, spec, built, step, state)
 
 

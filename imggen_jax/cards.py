@@ -1,0 +1,59 @@
+"""Model cards: what a model makes, the license of its data, its recipe and scores, as Markdown."""
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from imggen_jax.config import flatten
+from imggen_jax.evaluation import store
+from imggen_jax.training.folder import DATA
+from imggen_jax.training.saved import Saved, read_json
+
+
+def of_run(run: Saved) -> str:
+    """The card of a run's model."""
+    facts = read_json(run.workdir / DATA) or {}
+    image = run.spec["image"].shape
+    needs = [name for name in run.spec if name != "image"]
+    return "\n".join([
+        f"# {run.workdir.resolve().name}",
+        "",
+        f"Images of {image[0]}x{image[1]} pixels, {image[2]} channels"
+        + (f", conditioned on {', '.join(needs)}" if needs else "")
+        + f"; trained on {run.step * run.settings.train.batch:,} images.",
+        "",
+        "## Data",
+        "",
+        *_data(facts),
+        "",
+        "## Recipe",
+        "",
+        f"The game `{run.settings.game['name']}` of imggen_jax; the resolved config:",
+        "",
+        "```json",
+        json.dumps(flatten(run.config), indent=1),
+        "```",
+        "",
+        "## Scores",
+        "",
+        *_scores(run.workdir),
+        "",
+    ])
+
+
+def _data(facts: Mapping) -> list[str]:
+    lines = [f"Dataset `{facts.get('name')}`, split `{facts.get('split')}`, {facts.get('examples', 0):,} examples, "
+             f"fingerprint `{str(facts.get('fingerprint'))[:16]}`."]
+    licenses = (facts.get("card") or {}).get("licenses") or {}
+    if licenses:
+        lines += ["", "| license | images |", "| --- | --- |",
+                  *(f"| {name} | {number} |" for name, number in sorted(licenses.items()))]
+    else:
+        lines.append("No license of the data is recorded; see the dataset's own page.")
+    return lines
+
+
+def _scores(workdir: Path) -> list[str]:
+    lines = store.latest(workdir)
+    return lines or ["None were computed; `imggen evaluate` does."]
