@@ -213,7 +213,7 @@ def test_a_call_of_k_rounds_is_k_rounds_to_the_bit():
         halflife=5, rampup=0.1))
     batches = [images(i, 2 * i) for i in range(6)]
     stacked, key = jax.tree.map(lambda *x: jnp.stack(x), *batches), jax.random.key(3)
-    together, logs = jax.jit(functools.partial(step.play, one))(state, stacked, key)
+    together, logs = jax.jit(functools.partial(step.play, one))(state, stacked, key, {})
     single, each = jax.jit(one), []
     alone = state
     for batch in batches:
