@@ -1,8 +1,8 @@
 """Where a picture came from, written into its PNG file: enough to make it again, and to draw its family tree.
 
-A text chunk named "imggen_jax" holds JSON: the record of the picture and those of its ancestors, each named by the hash
-of what it says. A latent stands there as its float32 bytes. All of it is data from a file that anybody may have edited:
-it is checked field by field, never executed, and no path is ever taken from it.
+A text chunk named "imggen_jax" holds JSON: the record of the picture and those of its ancestors, each named by a hash
+of its content. A latent is stored as its float32 bytes. All of it is data from a file that anybody may have edited: it
+is checked field by field, never executed, and no path is ever taken from it.
 """
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ FORMAT = 2
 MOST_ANCESTORS = 1000    # the nearest are kept
 MOST_BYTES = 1_000_000   # of a chunk's text
 MOST_PLACE = 1 << 16
+# A sheet names all its pictures, or it could not be made again. Nothing descends from it, so its size is paid once.
+MOST_ON_SHEET = 10_000
+MOST_SHEET_BYTES = 8_000_000
 MOST_LATENT = 1 << 16    # numbers in a latent
 SHEET = "sheet"          # the verb of a picture whose parents are laid out on it in their order
 TEXT = 200               # characters of any text that is kept or shown
 
 
 class Record(NamedTuple):
-    """What one picture says of itself; every field is checked when it is read."""
+    """The record of one picture; every field is checked when it is read."""
 
     verb: str                  # that made it
-    run: str                   # the name of the run's folder, to be shown, never opened
+    run: str                   # the name of the run's folder, for display, never opened
     weights: str               # sha256 of the weights, hex
     latent: bytes              # float32, little-endian; b"" for a picture that `generate` made from its seed
     given: Mapping[str, Any]   # what it is conditioned on: a label as [index, name], a text as it was given
@@ -45,7 +48,7 @@ class Record(NamedTuple):
 
     @property
     def name(self) -> str:
-        """A hash of all that it says, 16 hex digits."""
+        """A hash of all fields, 16 hex digits."""
         return hashlib.sha256(json.dumps(_plain(self), sort_keys=True).encode()).hexdigest()[:16]
 
     def vector(self) -> np.ndarray:
@@ -87,23 +90,25 @@ def encode_latent(vector: np.ndarray) -> bytes:
 
 def family(record: Record, parents: Sequence[Family]) -> Family:
     """The family of a new picture; of very many ancestors the nearest stay."""
+    most = max(MOST_ANCESTORS, len(parents)) if record.verb == SHEET else MOST_ANCESTORS
     kept: dict[str, Record] = {}
     known = {name: one for parent in parents for name, one in parent.ancestors.items()}
     known |= {parent.record.name: parent.record for parent in parents}
     generation = list(dict.fromkeys(parent.record.name for parent in parents))
-    while generation and len(kept) < MOST_ANCESTORS:
-        generation = [name for name in generation if name in known and name not in kept][:MOST_ANCESTORS - len(kept)]
+    while generation and len(kept) < most:
+        generation = [name for name in generation if name in known and name not in kept][:most - len(kept)]
         kept |= {name: known[name] for name in generation}
         generation = list(dict.fromkeys(parent for name in generation for parent in known[name].parents))
     return Family(record, kept)
 
 
 def dumps(one: Family) -> str:
-    """As the JSON text of the chunk; what would make it too long to be read again is left out, the farthest first."""
+    """The JSON text of the chunk; what would make it too long to be read again is left out, the farthest first."""
+    limit = MOST_SHEET_BYTES if one.record.verb == SHEET else MOST_BYTES
     ancestors = {name: _plain(record) for name, record in one.ancestors.items()}
     while True:
         text = json.dumps({"format": FORMAT, "picture": _plain(one.record), "ancestors": ancestors})
-        if len(text) <= MOST_BYTES or not ancestors:
+        if len(text) <= limit or not ancestors:
             return text
         ancestors = dict(list(ancestors.items())[:len(ancestors) // 2])
 
@@ -114,13 +119,17 @@ def _plain(record: Record) -> dict:
 
 
 def sheet(families: Sequence[Family], columns: int | None = None) -> Family:
-    """What a grid of pictures says: its parents are the pictures on it, in their order.
+    """The family of a grid of pictures: its parents are the pictures on it, in their order.
 
-    columns: as `pictures.grid` was given them; None where it chose.
+    Args:
+      families: of the pictures. With more than MOST_ON_SHEET, the sheet names none of them and cannot be made again.
+      columns: of the grid, as passed to `grids.grid`.
     """
     one = families[0].record
+    if len(families) > MOST_ON_SHEET:
+        families = ()
     return family(Record(SHEET, one.run, one.weights, b"", {}, 0, {"columns": columns},
-                         tuple(each.record.name for each in families[:MOST_ANCESTORS])), families)
+                         tuple(each.record.name for each in families)), families)
 
 
 def png_info(one: Family) -> PngImagePlugin.PngInfo:
@@ -131,10 +140,10 @@ def png_info(one: Family) -> PngImagePlugin.PngInfo:
 
 
 def read(path: str | Path) -> Family | None:
-    """What a picture says of where it came from; None where it says nothing.
+    """Read the family from a picture's file; None where there is none.
 
     Raises:
-      RunError: it is no picture, or what it says is damaged.
+      RunError: it is no picture, or its metadata is damaged.
     """
     try:
         with Image.open(path) as picture:
@@ -156,36 +165,40 @@ def loads(text: str, title: str) -> Family:
       RunError: it is not as `dumps` writes it.
     """
     try:
-        if len(text) > MOST_BYTES:
+        if len(text) > MOST_SHEET_BYTES:
             raise ValueError("too long")
         content = json.loads(text)
         if content["format"] != FORMAT:
             raise ValueError("another format")
-        record = _record(content["picture"])
-        ancestors = {_text(name): _record(each) for name, each in _bounded(content["ancestors"]).items()}
+        sheet = content["picture"]["verb"] == SHEET
+        if len(text) > MOST_BYTES and not sheet:
+            raise ValueError("too long")
+        most = MOST_ON_SHEET if sheet else MOST_ANCESTORS
+        record = _record(content["picture"], most)
+        ancestors = {_text(name): _record(each) for name, each in _bounded(content["ancestors"], most).items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
         raise RunError(f"the metadata of {title} is damaged or of another version of imggen_jax "
                        f"({type(error).__name__}: {str(error)[:80]}); to use its pixels alone, project it") from error
-    # An ancestor is who its name says, or it is nobody.
+    # An ancestor whose content does not match its name was edited.
     return Family(record, {name: each for name, each in ancestors.items() if each.name == name})
 
 
-def _bounded(ancestors: Any) -> dict:
-    if not isinstance(ancestors, dict) or len(ancestors) > MOST_ANCESTORS:
-        raise ValueError("ancestors are not as they should be")
+def _bounded(ancestors: Any, most: int) -> dict:
+    if not isinstance(ancestors, dict) or len(ancestors) > most:
+        raise ValueError("ancestors are not a mapping, or too many")
     return ancestors
 
 
-def _record(content: Any) -> Record:
+def _record(content: Any, most_parents: int = MOST_ANCESTORS) -> Record:
     if not isinstance(content, dict) or set(content) != set(Record._fields):
-        raise ValueError("a record has other fields than it should have")
+        raise ValueError("a record has other fields than those of this version")
     latent = base64.b64decode(_text(content["latent"], MOST_LATENT * 8), validate=True)
     if len(latent) % 4 or len(latent) // 4 > MOST_LATENT or not np.isfinite(np.frombuffer(latent, "<f4")).all():
         raise ValueError("a latent is not an array of finite numbers")
     place, parents = content["place"], content["parents"]
     if not _integer(place, MOST_PLACE):
         raise ValueError("a place is not a number in its range")
-    if not isinstance(parents, list) or len(parents) > MOST_ANCESTORS:
+    if not isinstance(parents, list) or len(parents) > most_parents:
         raise ValueError("parents are not a short list")
     given, arguments = content["given"], content["arguments"]
     if not all(isinstance(each, dict) and len(each) <= 32 for each in (given, arguments)):

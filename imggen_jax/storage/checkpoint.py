@@ -60,9 +60,10 @@ class Saver:
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future | None = None
         self._failure: SaveError | None = None
+        self._written: int | None = None  # the last step on disk
 
     def save(self, state: PyTree, meta: Mapping) -> None:
-        """Start writing in the background, after waiting for the checkpoint before.
+        """Start writing in the background, after waiting for the checkpoint before. A step is written once.
 
         Args:
           state: a TrainState of NumPy arrays that must not change until it is written.
@@ -70,6 +71,8 @@ class Saver:
         """
         self._settle(block=True)
         self._failure = None
+        if int(state.step) == self._written:  # a signal may have it saved from another thread, and then from this one
+            return
         self._writing = self._writer.submit(self._write, int(state.step), flatten(state), dict(meta))
 
     def check(self) -> None:
@@ -121,6 +124,7 @@ class Saver:
             _write_manifest(partial)
             os.rename(partial, final)
             sync_folder(self._folder)
+            self._written = step
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)  # on a full disk every byte counts
             raise

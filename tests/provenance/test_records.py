@@ -1,4 +1,4 @@
-"""What pictures say of themselves, and that nobody who edits it gets more than an error or a text."""
+"""Records in pictures, and that an edited one gives an error or a text and nothing else."""
 import json
 
 import numpy as np
@@ -33,7 +33,7 @@ def test_a_picture_carries_its_family_to_the_bit(tmp_path):
         assert np.array_equal(np.asarray(picture), image)
 
 
-def test_a_picture_without_a_word_says_nothing(tmp_path):
+def test_a_picture_without_metadata_has_no_family(tmp_path):
     grids.write_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
     assert records.read(tmp_path / "a.png") is None
 
@@ -68,6 +68,10 @@ HOSTILE = {
     "ancestors are a list": json.dumps({**content(), "ancestors": [1]}),
     "an ancestor is a text": json.dumps({**content(), "ancestors": {"a": "b"}}),
     "too long": json.dumps({**content(), "ancestors": {"x": "y" * records.MOST_BYTES}}),
+    "too long for a sheet": json.dumps({**content(verb="sheet"), "ancestors": {"x": "y" * records.MOST_SHEET_BYTES}}),
+    "too many parents": json.dumps(content(parents=["a"] * (records.MOST_ANCESTORS + 1))),
+    "too many pictures": json.dumps(content(verb="sheet", parents=["a"] * (records.MOST_ON_SHEET + 1))),
+    "the picture is a list": json.dumps({"format": 1, "picture": [], "ancestors": {}}),
     "latent is a number": json.dumps(content(latent=3)),
     "latent is no base64": json.dumps(content(latent="!!!!")),
     "latent is cut": json.dumps(content(latent="AAAA")),
@@ -94,7 +98,7 @@ def test_edited_metadata_is_refused_in_one_line_that_names_the_picture(case):
     assert "\n" not in str(error.value) and len(str(error.value)) < 300
 
 
-def test_an_ancestor_that_is_not_who_its_name_says_is_nobody():
+def test_an_edited_ancestor_is_dropped():
     plain = content()
     (name,) = plain["ancestors"]
     plain["ancestors"][name]["verb"] = "stolen"
@@ -107,6 +111,17 @@ def test_a_sheet_names_its_pictures_in_order():
     assert sheet.record.parents == tuple(one.record.name for one in members)
     assert sheet.ancestors == {one.record.name: one.record for one in members}
     assert records.loads(records.dumps(sheet), "sheet.png") == sheet
+
+
+def test_a_sheet_of_very_many_pictures_names_all_or_none_of_them(tmp_path):
+    eldest = member("seed", seed=-1)
+    members = [member("vary", [eldest], number=k) for k in range(1_100)]
+    grids.write_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8), records.png_info(records.sheet(members)))
+    found = records.read(tmp_path / "a.png")
+    assert found.record.parents == tuple(one.record.name for one in members)
+    assert {**found.ancestors, **{one.record.name: one.record for one in members}} == found.ancestors
+    too_many = records.sheet(members[:1] * (records.MOST_ON_SHEET + 1))
+    assert records.loads(records.dumps(too_many), "a.png").record.parents == ()
 
 
 def test_records_are_equal_by_what_they_say():

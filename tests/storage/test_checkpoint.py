@@ -256,6 +256,15 @@ def test_a_full_disk_is_told_and_earlier_checkpoints_stay_and_later_ones_are_tri
     assert len(said) == 2
 
 
+def test_a_step_is_written_once(tmp_path):
+    saver = checkpoint.Saver(tmp_path, keep=2, say=pytest.fail)
+    for images in (1, 2):  # as from another thread and from this one, after a signal
+        saver.save(state(4), {"images": images})
+    saver.wait()
+    saver.close()
+    assert newest(tmp_path) == (4, []) and checkpoint.meta(tmp_path, 4) == {"images": 1}
+
+
 def test_a_failure_is_noticed_without_waiting(tmp_path, monkeypatch):
     said = []
     saver = checkpoint.Saver(tmp_path, keep=1, say=said.append)
