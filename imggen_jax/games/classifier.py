@@ -15,7 +15,7 @@ from imggen_jax import losses
 from imggen_jax.game import Classifier, Game, Spec
 
 
-def make(spec: Spec, *, dtype: str, network: Mapping, augment: Sequence[str]) -> Game:
+def make(spec: Spec, *, dtype: str, network: Mapping, augment: Sequence[str] = ()) -> Game:
     """The game of a lone player, "classifier", who minimises the cross-entropy of every label, summed over labels.
 
     One label (`spec.classes` a number, batch["label"] int32 [B]) or several (a tuple, int32 [B,K]), each with an answer

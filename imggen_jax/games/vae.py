@@ -20,14 +20,14 @@ def make(
     spec: Spec,
     *,
     dtype: str,
-    latent: int,
     network: Mapping,
-    likelihood: str,
-    mixtures: int,
-    beta: float,
-    free_bits: float,
-    warmup: int,
-    importance_samples: int,
+    latent: int = 64,
+    likelihood: str = "gaussian",
+    mixtures: int = 5,
+    beta: float = 1.0,
+    free_bits: float = 0.0,
+    warmup: int = 0,
+    importance_samples: int = 1,
 ) -> Game:
     """The game of a lone player, "vae", who maximises E log p(x|z) - beta KL(q(z|x) || p(z)) with p(z) = N(0, I).
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import math
@@ -19,7 +20,7 @@ from ml_collections import ConfigDict
 
 from imggen_jax import data, devices
 from imggen_jax.augment import to_float
-from imggen_jax.config import Settings, check, differences, to_dict
+from imggen_jax.config import Settings, check, differences, resolve
 from imggen_jax.errors import ConfigError, Diverged, Interrupted, RunError, SaveError
 from imggen_jax.game import PyTree, Spec
 from imggen_jax.metrics import spaces
@@ -244,7 +245,7 @@ def ingested(settings: Settings) -> Settings:
         left_out = sum(made.card["quarantined"].values())
         print(f"{wanted.folder}: {made.card['pictures']:,} pictures, {left_out:,} files left out; see "
               f"{made.folder / 'ingest.html'}", file=sys.stderr, flush=True)
-    return settings._replace(data=wanted._replace(name=made.name, dir=made.dir))
+    return dataclasses.replace(settings, data=dataclasses.replace(wanted, name=made.name, dir=made.dir))
 
 
 def _load_data(
@@ -288,7 +289,7 @@ def _write_facts(workdir, config, settings, spec, train_set, built, chosen, star
             "versions": {"imggen_jax": __version__, "jax": jax.__version__}, "seed": settings.seed,
         },
         # The last one: a folder with a config is a run.
-        "config.json": to_dict(config),
+        "config.json": resolve(config),
     }
     try:
         workdir.mkdir(parents=True, exist_ok=True)
