@@ -2,7 +2,7 @@
 
 Makes: 32x32 faces from the built-in dataset. Expected: sharp, varied faces.
 Hardware and time: two CPU cores, 25 minutes.
-Run: python -m imggen_jax.main --config configs/avatars_gan.py
+Run: imggen train --config avatars_gan
 """
 
 

@@ -2,7 +2,7 @@
 
 Makes: 32x32 faces from the built-in dataset. Expected: recognisable, varied faces, a little soft.
 Hardware and time: two CPU cores, 15 minutes.
-Run: python -m imggen_jax.main --config configs/avatars_vae.py
+Run: imggen train --config avatars_vae
 """
 
 

@@ -2,7 +2,7 @@
 
 Makes: 32x32 faces from the built-in dataset. Expected: sharp, varied faces that edit and project as well as a VAE's.
 Hardware and time: two CPU cores, 15 minutes, after 20 minutes of configs/avatars_vae.py, which has to be run first.
-Run: python -m imggen_jax.main --config configs/avatars_vae_gan.py
+Run: imggen train --config avatars_vae_gan
 """
 
 

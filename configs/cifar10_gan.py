@@ -4,8 +4,8 @@ Makes: 32x32 photographs of ten classes. Expected: the paper reports an FID of 1
 adaptive augmentation and scheduled penalties; this config has not been run to its end, see experiments/first_runs for
 its small sister.
 Hardware and time: one modern GPU or TPU chip, many hours.
-Run: python -m imggen_jax.main --config configs/cifar10_gan.py
-Data: cifar10, prepared once: python -m imggen_jax.main prepare --name cifar10
+Run: imggen train --config cifar10_gan
+Data: cifar10, prepared once: imggen prepare --name cifar10
 """
 
 

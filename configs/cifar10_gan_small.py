@@ -2,12 +2,11 @@
 
 Makes: 32x32 photographs of ten classes. Expected: colours and layouts of the classes, objects only roughly.
 Hardware and time: two CPU cores, 15 minutes.
-Run: python -m imggen_jax.main --config configs/cifar10_gan_small.py
-Data: cifar10, prepared once: python -m imggen_jax.main prepare --name cifar10
+Run: imggen train --config cifar10_gan_small
+Data: cifar10, prepared once: imggen prepare --name cifar10
 """
-from imggen_jax.configs.cifar10_gan import get_config as parent
-
 from imggen_jax.config import merge
+from imggen_jax.configs.cifar10_gan import get_config as parent
 
 
 def get_config() -> dict:

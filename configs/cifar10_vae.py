@@ -2,8 +2,8 @@
 
 Makes: 32x32 photographs. Expected: blurred, as those of a VAE are; test/bits_per_dim has not been measured yet.
 Hardware and time: two CPU cores, two hours by estimate (80 images/s on one core of an AMD EPYC).
-Run: python -m imggen_jax.main --config configs/cifar10_vae.py
-Data: cifar10, prepared once: python -m imggen_jax.main prepare --name cifar10
+Run: imggen train --config cifar10_vae
+Data: cifar10, prepared once: imggen prepare --name cifar10
 """
 
 

@@ -4,9 +4,8 @@ Makes: 32x32 faces from the built-in dataset. Expected: recognisable, varied fac
 Hardware and time: two CPU cores, 4 minutes.
 Run: make demo
 """
-from imggen_jax.configs.avatars_vae import get_config as parent
-
 from imggen_jax.config import merge
+from imggen_jax.configs.avatars_vae import get_config as parent
 
 
 def get_config() -> dict:

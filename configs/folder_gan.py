@@ -3,11 +3,10 @@
 Makes: 64x64 pictures like those in a folder, a zip or a tar; --config.data.size=32 makes smaller ones, four times as
 fast. Expected: the colours and layouts of the folder; objects need thousands of pictures and a longer run.
 Hardware and time: two CPU cores, about 45 minutes by estimate (11 at 32x32, where 300 images/s were measured).
-Run: python -m imggen_jax.main --config configs/folder_gan.py --config.data.folder=PATH
+Run: imggen train --config folder_gan --config.data.folder=PATH
 """
-from imggen_jax.configs.avatars_gan import get_config as parent
-
 from imggen_jax.config import merge
+from imggen_jax.configs.avatars_gan import get_config as parent
 
 
 def get_config() -> dict:

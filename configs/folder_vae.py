@@ -3,11 +3,10 @@
 Makes: 64x64 pictures like those in a folder, a zip or a tar; --config.data.size=32 makes smaller ones, four times as
 fast. Expected: the colours and layouts of the folder, soft; test/elbo is of the tenth of the pictures held out.
 Hardware and time: two CPU cores, 16 minutes (211 images/s).
-Run: python -m imggen_jax.main --config configs/folder_vae.py --config.data.folder=PATH
+Run: imggen train --config folder_vae --config.data.folder=PATH
 """
-from imggen_jax.configs.avatars_vae import get_config as parent
-
 from imggen_jax.config import merge
+from imggen_jax.configs.avatars_vae import get_config as parent
 
 
 def get_config() -> dict:

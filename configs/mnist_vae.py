@@ -2,7 +2,7 @@
 
 Makes: 28x28 digits. Expected: test ELBO of -91 nats per image.
 Hardware and time: two CPU cores, 10 minutes.
-Run: python -m imggen_jax.main --config configs/mnist_vae.py
+Run: imggen train --config mnist_vae
 """
 
 

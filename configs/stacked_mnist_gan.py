@@ -2,7 +2,7 @@
 
 Makes: 32x32 stacked digits. Expected: all 1,000 modes, see experiments/stacked_mnist.
 Hardware and time: two CPU cores, 30 minutes.
-Run: python -m imggen_jax.main --config configs/stacked_mnist_gan.py
+Run: imggen train --config stacked_mnist_gan
 """
 
 

@@ -70,7 +70,7 @@ def test_it_says_what_it_makes_and_how_it_is_run(path):
                             text.replace(" Expected:", "\nExpected:"), re.MULTILINE))
     assert {"Makes", "Expected", "Hardware and time", "Run"} <= set(lines)
     assert re.search(r"minute|hour|day", lines["Hardware and time"])
-    assert f"python -m imggen_jax.main --config configs/{path.name}" in lines["Run"] or lines["Run"] == "make demo"
+    assert f"imggen train --config {path.stem}" in lines["Run"] or lines["Run"] == "make demo"
 
 
 @shipped
