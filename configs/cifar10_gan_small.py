@@ -2,26 +2,22 @@
 
 Makes: 32x32 photographs of ten classes. Expected: colours and layouts of the classes, objects only roughly.
 Hardware and time: two CPU cores, 15 minutes.
-Run: python -m imggen_jax.main --config configs/cifar10_gan_small.py
-Data: cifar10, prepared once: python -m imggen_jax.main prepare --name cifar10
+Run: imggen train --config cifar10_gan_small
+Data: cifar10, prepared once: imggen prepare --name cifar10
 """
-from ml_collections import ConfigDict
+from imggen_jax.config import merge
+from imggen_jax.configs.cifar10_gan import get_config as parent
 
-from configs.cifar10_gan import get_config as parent
 
-
-def get_config() -> ConfigDict:
-    config = parent()
-    config.game.generator = {"name": "dcgan", "width": 48, "norm": "batch"}
-    config.game.discriminator = {"name": "dcgan", "width": 48}
-    config.game.augment = ()
-    config.game.r1 = config.game.r2 = 0.2
-    config.train.images = 160_000
-    config.train.batch = 64
-    config.train.dtype = "float32"
-    for player in config.players.values():
-        player.learning_rate = 5e-4
-    config.ema.halflife = 10_000
-    config.score.every, config.score.num = 50_000, 2_000
-    config.log.every, config.log.show, config.log.save, config.log.keep_every = 5_000, 25_000, 25_000, 0
+def get_config() -> dict:
+    config = merge(parent(), {
+        "game": {"augment": (), "r1": 0.2, "r2": 0.2},
+        "players": {player: {"learning_rate": 5e-4} for player in ("generator", "discriminator")},
+        "train": {"images": 160_000, "batch": 64, "dtype": "float32"},
+        "ema": {"halflife": 10_000},
+        "log": {"every": 5_000, "show": 25_000, "save": 25_000, "keep_every": 0},
+        "score": {"every": 50_000, "num": 2_000},
+    })
+    config["game"]["generator"] = {"name": "dcgan", "width": 48, "norm": "batch"}
+    config["game"]["discriminator"] = {"name": "dcgan", "width": 48}
     return config

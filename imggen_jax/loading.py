@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 from imggen_jax import exporting, zoo
-from imggen_jax.config import to_dict
 from imggen_jax.errors import RunError
 from imggen_jax.model import Model
 from imggen_jax.training.saved import open_run
@@ -42,5 +41,5 @@ def load(path: str | os.PathLike, name: str | None = None) -> Model:
 def _of_run(workdir: Path, name: str | None) -> Model:
     run = open_run(workdir, weights_only=True)
     names = run.built.game.models
-    return Model(to_dict(run.config), run.spec, run.step, run.weights, run.built.game,
+    return Model(run.config, run.spec, run.step, run.weights, run.built.game,
                  name or ("main" if "main" in names else next(iter(names))))

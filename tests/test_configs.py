@@ -2,8 +2,9 @@
 import ast
 import copy
 import functools
-import inspect
 import re
+import runpy
+import shutil
 from pathlib import Path
 
 import jax
@@ -12,8 +13,8 @@ import tiny
 
 import imggen_jax
 from imggen_jax import config as configs
-from imggen_jax import optim
-from imggen_jax.config import check, differences, flatten, read, to_dict
+from imggen_jax.config import changes, check, differences, flatten, merge, read, resolve, schema, to_dict
+from imggen_jax.config.values import defaults
 from imggen_jax.errors import ConfigError
 from imggen_jax.game import Spec
 from imggen_jax.training.build import build, parameter_counts
@@ -69,7 +70,7 @@ def test_it_says_what_it_makes_and_how_it_is_run(path):
                             text.replace(" Expected:", "\nExpected:"), re.MULTILINE))
     assert {"Makes", "Expected", "Hardware and time", "Run"} <= set(lines)
     assert re.search(r"minute|hour|day", lines["Hardware and time"])
-    assert f"python -m imggen_jax.main --config configs/{path.name}" in lines["Run"] or lines["Run"] == "make demo"
+    assert f"imggen train --config {path.stem}" in lines["Run"] or lines["Run"] == "make demo"
 
 
 @shipped
@@ -96,30 +97,72 @@ def test_every_interval_is_shorter_than_the_run(path):
 
 
 @shipped
-def test_a_missing_key_is_named(path):
-    config = plain(path)
-    required = set(inspect.signature(optim.make).parameters)
-    for where in [*flatten(config), *(name[:-1] for name in sections_of(config) if name)]:
-        key = where.split(".")[-1]
-        # What an optax optimizer takes beside those is its own affair, with its own defaults.
-        if where.count(".") == 2 and where.startswith("players.") and key not in required:
-            continue
-        with pytest.raises(ConfigError, match=rf"\b{key}\b"):
-            build(check(changed(config, where, remove=True)), spec_of(config))
+def test_it_states_only_what_it_changes(path):
+    stated = flatten(to_dict(runpy.run_path(str(path))["get_config"]()))
+    default = flatten({name: defaults(kind) for name, kind in configs.SECTIONS.items()})
+    parents = "import get_config as parent" in path.read_text()
+    same = {key for key, value in stated.items() if key in default and default[key] == value and not parents}
+    assert same <= {"train.images"}  # every config says how long it takes
+    assert len(path.read_text().split('"""')[2].strip().splitlines()) <= 25
+
+
+@shipped
+def test_resolving_changes_nothing_that_is_stated_and_adds_every_default(path):
+    stated, full = flatten(to_dict(runpy.run_path(str(path))["get_config"]())), flatten(plain(path))
+    assert {key: full[key] for key in stated} == stated
+    assert set(flatten({name: defaults(kind) for name, kind in configs.SECTIONS.items()})) <= set(full)
+    assert resolve(full_config := plain(path)) == full_config
+    players = {name.split(".")[1] for name in full if name.startswith("players.")}
+    for player in players:
+        assert {f"players.{player}.{key}" for key in (*defaults(configs.Player), "b1", "b2", "eps")} <= set(full)
+    assert ("game.beta" in full) == (full["game.name"] == "vae") and "game.latent" in full
 
 
 @shipped
 def test_a_key_that_nobody_reads_is_named(path):
     config = plain(path)
     for section in sections_of(config):
-        with pytest.raises(ConfigError, match=r"\bdepht\b"):
-            build(check(changed(config, f"{section}depht", 3)), spec_of(config))
+        if section != "pretrained.":
+            with pytest.raises(ConfigError, match=r"\bdepht\b"):
+                build(check(changed(config, f"{section}depht", 3)), spec_of(config))
+
+
+def test_the_nearest_key_of_the_section_is_suggested():
+    config = tiny.config("vae", "gaussian")
+    for where, message in (("train.bathc", "config.train.bathc; did you mean batch?"),
+                           ("trian", "config.trian; did you mean train?"),
+                           ("game.latnet", "config.game.latnet; did you mean latent?"),
+                           ("players.vae.lerning_rate", "config.players.vae.lerning_rate; did you mean learning_rate?"),
+                           ("players.vae.esp", "config.players.vae.esp; did you mean eps?")):
+        with pytest.raises(ConfigError, match=re.escape(f"unknown key {message}")):
+            check(changed(config, where, 3))
+
+
+def test_a_key_without_a_default_is_required():
+    for where in ("game.name", "game.network"):
+        with pytest.raises(ConfigError, match=f"config.{where} is missing"):
+            check(changed(tiny.config("vae", "gaussian"), where, remove=True))
+    config = tiny.config("vae", "gaussian")
+    for where in ("seed", "data", "train.batch", "game.beta", "players.vae.clip", "score"):
+        check(changed(config, where, remove=True))
+    assert check(changed(config, "train", remove=True)).train == configs.Train()
+
+
+def test_every_key_of_the_schema_has_a_docstring():
+    for kind in (*configs.SECTIONS.values(), configs.Player):
+        body = next(node for node in ast.parse(Path(schema.__file__).read_text()).body
+                    if isinstance(node, ast.ClassDef) and node.name == kind.__name__).body
+        for position, node in enumerate(body):
+            if isinstance(node, ast.AnnAssign):
+                after = body[position + 1] if position + 1 < len(body) else None
+                assert isinstance(after, ast.Expr) and isinstance(after.value.value, str), (kind, node.target.id)
+        assert kind.__doc__
 
 
 def test_values_of_a_wrong_type_are_named():
     config = tiny.config("vae", "gaussian")
     for section, kind in configs.SECTIONS.items():
-        for field in kind._fields:
+        for field in defaults(kind):
             for wrong in (None, [1], {"a": 1}):
                 with pytest.raises(ConfigError, match=rf"config\.{section}\.{field} must be of type"):
                     check(changed(config, f"{section}.{field}", wrong))
@@ -145,12 +188,12 @@ def test_values_of_a_wrong_type_are_named():
     ("train.dtype", b"float32", "config.train.dtype is of type bytes .* a config holds numbers, strings"),
     ("init.freeze", ("vae.*", b"x"), "config.init.freeze is of type tuple .* a config holds numbers, strings"),
     ("seed", -1, "config.seed is -1"),
-    ("train.dtype", "float64", "unknown config.train.dtype 'float64'; choose float32 or bfloat16"),
+    ("train.dtype", "float64", "unknown config.train.dtype 'float64'; choose one of 'float32', 'bfloat16'"),
     ("init.freeze", "vae.encoder.*", "config.init.freeze must be of type list, not str"),
     ("init.freeze", ("vae.encodr.*",), "config.init.freeze: 'vae.encodr.\\*' is no parameter; write such as "
                                        "vae.decoder.Block_0.Dense_0.\\*, of the layers vae.decoder.Block_0"),
     ("init.freeze", ("vae.encoder.*", "*"), "config.init.freeze leaves no parameter of any player to be trained"),
-    ("data.memory", "disk", "unknown config.data.memory 'disk'; choose one of auto, resident, stream"),
+    ("data.memory", "disk", "unknown config.data.memory 'disk'; choose one of 'auto', 'resident', 'stream'"),
     ("game.name", "vea", "unknown config.game.name 'vea'"),
     ("data.folder", "here", "config.data.name is 'tiny' and config.data.folder is 'here'; set one of them"),
     ("seed", 2**32, "config.seed is 4294967296; it must be from 0 to 4294967295"),
@@ -162,10 +205,22 @@ def test_values_of_a_wrong_type_are_named():
     ("game.beta", True, "config.game.beta must be of type float, not bool"),
     ("game.network", 3, "config.game.network must be of type section, not int"),
     ("game.network.hidden", "x", "config.game"),
-    ("players.vae.optimizer", "adma", "config.players.vae: optax has no optimizer 'adma'"),
-    ("players.vae.decay", "exp", "config.players.vae: unknown decay 'exp'"),
+    ("players.vae.optimizer", "adma", "config.players.vae.optimizer: optax has no optimizer 'adma'"),
+    ("players.vae.decay", "exp", "unknown config.players.vae.decay 'exp'; choose one of 'constant', 'cosine'"),
+    ("players.vae.learning_rate", -1e-3, "config.players.vae.learning_rate is -0.001; it must be at least 0"),
+    ("players.vae.clip", -1, "config.players.vae.clip is -1.0; it must be at least 0"),
+    ("data.pairs", "sides", "unknown config.data.pairs 'sides'; choose one of '', 'side-by-side'"),
+    ("data.text", "bytes", "config.data.text is 'bytes'; write such as 'bytes:128'"),
+    ("data.text", "words:0", "config.data.text is 'words:0'"),
+    ("data.crop", -1, "config.data.crop is -1; it must be at least 0"),
+    ("data.fields", ("source", 3), "config.data.fields must be of type list of str; 3 is not one"),
+    ("pretrained", {"features": "inception"}, "config.pretrained.features must be of type section, not str"),
+    ("pretrained", {"features": {}}, "config.pretrained.features must have one of two keys"),
+    ("pretrained", {"features": {"weights": "a", "workdir": "b"}}, "config.pretrained.features must have one of two"),
+    ("pretrained", {"features": {"wieghts": "a"}}, "config.pretrained.features.wieghts; did you mean weights"),
     ("players.vae.learning_rate", "x", "config.players.vae.learning_rate must be of type float, not str"),
     ("players.vae.b1", "x", "config.players.vae"),
+    ("players.vae.eps", float("nan"), "config.players.vae.eps is nan; it must be a finite number"),
     ("players.other", {}, "config.players has .*'other'"),
 ])
 def test_a_value_that_cannot_be_is_one_clear_line(where, value, message):
@@ -207,17 +262,20 @@ def reads(tree: ast.AST) -> set[str]:
     return found
 
 
+UNREAD = {"data.text", "data.crop", "data.fields", "data.pairs"}  # declared ahead of the datasets that read them
+
+
 def test_every_key_of_every_section_is_read():
-    readers = [path for path in ROOT.rglob("*.py") if path.name != "config.py"]
+    readers = [path for path in ROOT.rglob("*.py") if path.parent.name not in ("config", "configs")]
     found = set().union(*(reads(ast.parse(path.read_text())) for path in readers))
     for section, kind in configs.SECTIONS.items():
-        assert {f"{section}.{key}" for key in kind._fields} <= found
+        assert {f"{section}.{key}" for key in defaults(kind)} <= found | UNREAD
 
 
 def test_the_reader_sees_what_is_read_and_no_more():
     text = ("a, wanted = settings.train.batch, settings.log\nwanted.keep\n"
             "{n: getattr(wanted, n) for n in ('every', 'show')}\nsettings.data.size\nother.dir\n")
-    every = {f"{section}.{key}" for section, kind in configs.SECTIONS.items() for key in kind._fields}
+    every = {f"{section}.{key}" for section, kind in configs.SECTIONS.items() for key in defaults(kind)}
     assert reads(ast.parse(text)) & every == {"train.batch", "log.keep", "log.every", "log.show", "data.size"}
 
 
@@ -232,18 +290,38 @@ def test_every_argument_of_a_game_and_of_the_optimizer_is_read():
 
 
 def test_overrides_are_read_as_the_type_of_their_key():
-    path = str(ROOT.parent / "configs" / "demo.py")
-    config = read(path, ["--config.train.batch=32", "--config.data.name=mnist", "--config.data.flip=true",
-                         "--config.ema.rampup=0.25", "--config.game.latent=7", "--config.players.vae.clip=1"])
+    config = read("demo", ["--config.train.batch=32", "--config.data.name=mnist", "--config.data.flip=true",
+                           "--config.ema.rampup=0.25", "--config.game.latent=7", "--config.players.vae.clip=1"])
     found = config.train.batch, config.data.name, config.data.flip, config.ema.rampup, config.game.latent
     assert found == (32, "mnist", True, 0.25, 7) and config.players.vae.clip == 1.0
     untouched = {"train.batch", "data.name", "data.flip", "ema.rampup", "game.latent", "players.vae.clip"}
-    before = flatten(plain(Path(path)))
+    before = flatten(to_dict(read("demo")))
     assert {key for key, value in flatten(to_dict(config)).items() if value != before[key]} <= untouched
 
 
+def test_keys_that_the_file_does_not_name_can_be_overridden(tmp_path):
+    path = tmp_path / "short.py"
+    path.write_text("def get_config():\n"
+                    "    return {'game': {'name': 'vae', 'network': {'name': 'vae'}}, 'players': {'vae': {}}}\n")
+    config = read(str(path), ["--config.train.batch=32", "--config.init.freeze=a", "--config.init.freeze=b",
+                              "--config.game.beta=2", "--config.game.network.name=dcgan", "--config.data.text=words:8",
+                              "--config.players.vae.eps=1e-6", "--config.pretrained.features.weights=inception"])
+    assert config.train.batch == 32 and config.init.freeze == ("a", "b") and config.data.text == "words:8"
+    assert config.game.beta == 2.0 and config.game.network.name == "dcgan" and config.players.vae.eps == 1e-6
+    assert check(config).pretrained == {"features": {"weights": "inception"}}
+    # An option whose default is None, and those of another optimizer or game than the file's.
+    config = read(str(path), ["--config.players.vae.optimizer=sgd", "--config.players.vae.momentum=0.9"])
+    assert check(config).players["vae"]["momentum"] == 0.9 and "b1" not in config.players.vae
+    assert read(str(path), ["--config.game.name=gan"]).game.critic_moves == 1
+
+
 @pytest.mark.parametrize(("word", "message"), [
-    ("--config.train.bathc=32", "bathc"),
+    ("--config.train.bathc=32", r"unknown key config\.train\.bathc; did you mean batch\?"),
+    ("--config.trian.batch=32", r"unknown key config\.trian; did you mean train\?"),
+    ("--config.game.latnet=32", r"unknown key config\.game\.latnet; did you mean latent\?"),
+    ("--config.players.vea.clip=1", r"unknown key config\.players\.vea; did you mean vae\?"),
+    ("--config.players.vae.clp=1", r"unknown key config\.players\.vae\.clp; did you mean clip\?"),
+    ("--config.train.batch.size=1", "config.train.batch is a value, not a section"),
     ("--config.train.batch=many", "batch"),
     ("--config.train.batch=1.5", "batch"),
     ("--config.data.flip=perhaps", "flip"),
@@ -252,39 +330,83 @@ def test_overrides_are_read_as_the_type_of_their_key():
 ])
 def test_a_wrong_override_is_one_line_that_names_it(word, message):
     with pytest.raises(ConfigError, match=message) as error:
-        read(str(ROOT.parent / "configs" / "demo.py"), [word])
+        read("demo", [word])
     assert "\n" not in str(error.value)
 
 
 def test_a_config_file_that_is_missing_or_broken_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="config file 'nowhere.py' not found"):
+    with pytest.raises(ConfigError, match="config file 'nowhere.py' not found; shipped configs are avatars_gan, "):
         read("nowhere.py")
+    with pytest.raises(ConfigError, match="config file 'avatar_vae' not found; did you mean avatars_vae?"):
+        read("avatar_vae")
     broken = tmp_path / "broken.py"
-    for text in ("def get_config(:\n", "raise RuntimeError('no')\n", "x = 1\n", "import nothing_of_this_name\n"):
+    for text in ("def get_config(:\n", "raise RuntimeError('no')\n", "x = 1\n", "import nothing_of_this_name\n",
+                 "def get_config():\n    return 3\n", "def get_config():\n    raise SystemError\n"):
         broken.write_text(text)
         with pytest.raises(ConfigError, match="broken.py") as error:
             read(str(broken))
         assert "\n" not in str(error.value)
 
 
-def test_a_variant_imports_its_parent_from_any_folder(monkeypatch, tmp_path):
+def test_a_shipped_config_is_found_by_its_name_from_any_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert read(str(ROOT.parent / "configs" / "cifar10_gan_small.py")).game.loss == "relativistic"
+    assert list(configs.shipped()) == [path.stem for path in SHIPPED]
+    assert read("cifar10_gan_small").game.generator.name == "dcgan"
+    # A file of that name comes first.
+    Path("demo").write_text("def get_config():\n    return {'seed': 5}\n")
+    assert read("demo").seed == 5
 
 
-def test_differences_lists_what_would_be_computed_otherwise():
+def test_a_copied_config_still_finds_its_parent(tmp_path):
+    copy = shutil.copy(ROOT.parent / "configs" / "cifar10_gan_small.py", tmp_path / "mine.py")
+    assert to_dict(read(str(copy))) == to_dict(read("cifar10_gan_small"))
+    child = tmp_path / "child.py"
+    child.write_text("import mine\n\n\ndef get_config():\n    return mine.get_config()\n")
+    assert to_dict(read(str(child))) == to_dict(read("cifar10_gan_small"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.py").write_text("def get_config():\n    return {'seed': 5}\n")
+    assert read(shutil.copy(child, tmp_path / "other" / "child.py")).seed == 5
+    child.write_text("from configs.parent import get_config\n")
+    with pytest.raises(ConfigError, match="child.py imports 'configs.*import a shipped config as imggen_jax.configs"):
+        read(str(child))
+
+
+def test_merge_replaces_values_section_by_section_and_changes_neither():
+    base, change = {"a": 1, "b": {"c": 2, "d": (3,)}}, {"b": {"d": (4,), "e": {"f": 5}}, "a": {"g": 6}}
+    kept = copy.deepcopy([base, change])
+    assert merge(base, change) == {"a": {"g": 6}, "b": {"c": 2, "d": (4,), "e": {"f": 5}}}
+    assert [base, change] == kept
+
+
+def test_differences_lists_what_a_run_must_not_change_and_changes_what_it_may():
     old = tiny.config("vae", "gaussian")
-    assert differences(old, copy.deepcopy(old)) == []
-    # How long, where, how often, on what and where the data lie may change.
+    assert differences(old, copy.deepcopy(old)) == changes(old, copy.deepcopy(old)) == []
     new = copy.deepcopy(old)
     new["train"]["images"], new["log"]["save"], new["devices"]["count"], new["data"]["dir"] = 1, 2, 3, "elsewhere"
-    new["data"]["memory"] = "stream"
-    new["data"]["folder"] = "there"
+    new["data"]["memory"], new["data"]["folder"], new["score"]["num"] = "stream", "there", 50
+    new["players"]["vae"] |= {"learning_rate": 1e-4, "warmup": 8, "decay": "linear", "final": 0.5, "clip": 2.0}
     assert differences(old, new) == []
+    assert changes(old, new) == [
+        "data.dir: '' before, 'elsewhere' now", "data.folder: '' before, 'there' now",
+        "data.memory: 'resident' before, 'stream' now", "devices.count: 1 before, 3 now",
+        "log.save: 100 before, 2 now", "players.vae.clip: 0.0 before, 2.0 now",
+        "players.vae.decay: 'constant' before, 'linear' now", "players.vae.final: 1.0 before, 0.5 now",
+        "players.vae.learning_rate: 0.001 before, 0.0001 now", "players.vae.warmup: 0 before, 8 now",
+        "score.num: 20 before, 50 now", "train.images: 100000 before, 1 now",
+    ]
+    allowed = changes(old, new)
     new["train"]["batch"], new["game"]["network"]["widths"], new["seed"] = 16, (4, 8), 1
     del new["players"]["vae"]["b1"]
     new["game"]["more"] = "x"
     assert differences(old, new) == [
-        "game.more: 'not set' there, 'x' here", "game.network.widths: [4, 4] there, [4, 8] here",
-        "players.vae.b1: 0.5 there, 'not set' here", "seed: 0 there, 1 here", "train.batch: 8 there, 16 here",
+        "game.more: 'not set' before, 'x' now", "game.network.widths: [4, 4] before, [4, 8] now",
+        "players.vae.b1: 0.5 before, 0.9 now", "seed: 0 before, 1 now", "train.batch: 8 before, 16 now",
     ]
+    assert changes(old, new) == allowed
+
+
+def test_a_run_of_before_a_key_was_declared_has_its_default():
+    old = to_dict(read("demo"))
+    new = copy.deepcopy(old)
+    del old["pretrained"], old["data"]["crop"], old["players"]["vae"]["eps"]
+    assert differences(old, new) == changes(old, new) == []

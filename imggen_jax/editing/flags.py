@@ -2,8 +2,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from imggen_jax import flags
+
+if TYPE_CHECKING:
+    from imggen_jax.editing.verbs import Done
 
 
 class Verb(NamedTuple):
@@ -15,14 +21,14 @@ class Verb(NamedTuple):
     run: Callable[[argparse.Namespace], list[str]]       # lines to print
 
 
-def _common(parser: argparse.ArgumentParser, out: bool = True) -> None:
-    parser.add_argument("--workdir", required=True, metavar="W", help="folder of a trained run")
+def _common(parser: argparse.ArgumentParser, out: bool = True, one: bool = False) -> None:
+    flags.add_model(parser, what="to edit with")
     if out:
-        parser.add_argument("--out", required=True, metavar="D", help="folder to write to; made if needed")
+        flags.add_out(parser, one=one)
 
 
 def _condition(parser: argparse.ArgumentParser, truncation: bool = True) -> None:
-    parser.add_argument("--label", metavar="L", help="number or name of a class, for class-conditional runs")
+    flags.add_label(parser)
     if truncation:
         parser.add_argument("--truncation", type=float, default=1.0, metavar="T",
                             help="factor on the latents of seeds; below 1: fewer failures, less variety (default: 1)")
@@ -31,7 +37,8 @@ def _condition(parser: argparse.ArgumentParser, truncation: bool = True) -> None
 def _picture(parser: argparse.ArgumentParser) -> None:
     one = parser.add_mutually_exclusive_group(required=True)
     one.add_argument("--seed", type=int, metavar="S", help="seed of the picture, as for generate")
-    one.add_argument("--image", metavar="F", help="a picture's file: one made with this run, or your own")
+    one.add_argument("--image", type=flags.path, metavar="F",
+                     help="a picture's file: one made with this model, or your own")
 
 
 def _draw(parser: argparse.ArgumentParser, num: int = 16) -> None:
@@ -49,16 +56,20 @@ def _file(path: str) -> str:
     return f"./{path}" if path.isdecimal() else path
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _report(done) -> list[str]:
+def _make(out: str, file: str | None, make: Callable[[str], Done], inputs: Sequence[str] = ()) -> list[str]:
+    """Lines about what `make` wrote to a folder, or about the one file that `out` names."""
     from imggen_jax.editing import verbs
 
+    with flags.folder(out, file, inputs=inputs) as folder:
+        done = make(folder)
+    files = done.files if folder == out else [out]
     figures = [verbs.figures_line(done.figures)] if done.figures else []
-    more = f" and {len(done.files) - 1} more" if len(done.files) > 1 else ""
-    return [*done.said, *figures, f"{done.files[0]}{more}"]
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return [*done.said, *figures, f"{files[0]}{more}"]
+
+
+def _inputs(args: argparse.Namespace) -> list[str]:
+    return [] if args.image is None else [args.image]
 
 
 # ------------------------------------------------------------------------------------------------------------ the verbs
@@ -78,10 +89,12 @@ def _interpolate_flags(parser):
 def _interpolate(args):
     from imggen_jax.editing import verbs
 
-    names = _split(args.seeds) if args.images is None else [_file(name) for name in _split(args.images)]
+    names = (flags.commas(args.seeds, "--seeds") if args.images is None else
+             [_file(name) for name in flags.commas(args.images, "--images")])
     _no_files(args.seeds, names)
-    return _report(verbs.interpolate(args.workdir, args.out, names, frames=args.frames, even=args.even == "picture",
-                                     label=args.label, truncation=args.truncation))
+    return _make(args.out, None, lambda out: verbs.interpolate(
+        args.model, out, names, frames=args.frames, even=args.even == "picture", label=args.label,
+        truncation=args.truncation))
 
 
 def _no_files(seeds: str | None, names: list[str]) -> None:
@@ -103,8 +116,9 @@ def _vary_flags(parser):
 def _vary(args):
     from imggen_jax.editing import verbs
 
-    return _report(verbs.vary(args.workdir, args.out, _name(args), num=args.num, strength=args.strength,
-                              draw=args.draw, label=args.label, truncation=args.truncation))
+    return _make(args.out, "000.png" if args.num == 1 else None, lambda out: verbs.vary(
+        args.model, out, _name(args), num=args.num, strength=args.strength, draw=args.draw, label=args.label,
+        truncation=args.truncation), _inputs(args))
 
 
 def _breed_flags(parser):
@@ -125,17 +139,19 @@ def _breed(args):
     from imggen_jax.errors import RunError
 
     try:
-        weights = None if args.weights is None else [float(word) for word in _split(args.weights)]
+        weights = None if args.weights is None else [
+            float(word) for word in flags.commas(args.weights, "--weights")]
     except ValueError:
         raise RunError(f"weights {args.weights!r} are not numbers; as in --weights 0.7,0.3") from None
-    return _report(verbs.breed(args.workdir, args.out, _split(args.parents), num=args.num, weights=weights,
-                               mutate=args.mutate, crossover=args.crossover, inherit=args.inherit, draw=args.draw,
-                               label=args.label, truncation=args.truncation))
+    parents = flags.commas(args.parents, "--parents")
+    return _make(args.out, "000.png" if args.num == 1 else None, lambda out: verbs.breed(
+        args.model, out, parents, num=args.num, weights=weights, mutate=args.mutate, crossover=args.crossover,
+        inherit=args.inherit, draw=args.draw, label=args.label, truncation=args.truncation), parents)
 
 
 def _project_flags(parser):
-    _common(parser)
-    parser.add_argument("--image", required=True, metavar="F", help="your picture's file")
+    _common(parser, one=True)
+    parser.add_argument("--image", required=True, type=flags.path, metavar="F", help="your picture's file")
     parser.add_argument("--steps", type=int, metavar="N",
                         help="of the optimiser (default: 300, or 0 where the model has an encoder)")
     _condition(parser, truncation=False)
@@ -144,12 +160,13 @@ def _project_flags(parser):
 def _project(args):
     from imggen_jax.editing import verbs
 
-    return _report(verbs.project(args.workdir, args.out, args.image, label=args.label, steps=args.steps))
+    return _make(args.out, "projection.png", lambda out: verbs.project(
+        args.model, out, args.image, label=args.label, steps=args.steps), _inputs(args))
 
 
 def _genes_flags(parser):
     _common(parser, out=False)
-    parser.add_argument("--learn", action="store_true", help="learn them first, and keep them in W/genes.npz")
+    parser.add_argument("--learn", action="store_true", help="learn them first, and keep them in M/genes.npz")
     parser.add_argument("--method", choices=("labels", "sefa", "pca"), default="labels",
                         help="from the dataset's labels, or without any (default: labels)")
     parser.add_argument("--labels", metavar="A,B", help="the dataset's labels to learn (default: all)")
@@ -162,13 +179,13 @@ def _genes_flags(parser):
 def _genes(args):
     from imggen_jax.editing import verbs
 
-    options = dict(method=args.method, labels=None if args.labels is None else _split(args.labels),
+    options = dict(method=args.method, labels=None if args.labels is None else flags.commas(args.labels, "--labels"),
                    samples=args.samples, faces=args.faces) if args.learn else {}
-    return verbs.genes(args.workdir, learn=args.learn, **options)[1]
+    return verbs.genes(args.model, learn=args.learn, **options)[1]
 
 
 def _edit_flags(parser):
-    _common(parser)
+    _common(parser, one=True)
     _picture(parser)
     parser.add_argument("--gene", action="append", required=True, metavar="G[:X]",
                         help="a gene, and how far to go: -3 to +3 as a rule; without X, to its goal; may be repeated")
@@ -178,65 +195,75 @@ def _edit_flags(parser):
 def _edit(args):
     from imggen_jax.editing import verbs
 
-    return _report(verbs.edit(args.workdir, args.out, _name(args), args.gene, label=args.label,
-                              truncation=args.truncation))
+    return _make(args.out, "edited.png", lambda out: verbs.edit(
+        args.model, out, _name(args), args.gene, label=args.label, truncation=args.truncation), _inputs(args))
 
 
-def _told_flags(parser):
-    parser.add_argument("picture", metavar="PICTURE", help="a PNG file that this project has written")
-    _common(parser)
+def _recall_flags(parser):
+    _recorded(parser)
+    _common(parser, one=True)
+
+
+def _recorded(parser):
+    parser.add_argument("picture", type=flags.path, metavar="PICTURE", help="a PNG file that this project has written")
 
 
 def _recall(args):
     from imggen_jax.editing import verbs
 
-    return _report(verbs.recall(args.workdir, args.out, args.picture))
+    return _make(args.out, f"{Path(args.picture).stem}.png", lambda out: verbs.recall(args.model, out, args.picture),
+                 [args.picture])
+
+
+def _lineage_flags(parser):
+    _recorded(parser)
+    _common(parser)
 
 
 def _lineage(args):
     from imggen_jax.editing import verbs
 
-    return _report(verbs.lineage(args.workdir, args.out, args.picture))
+    return _make(args.out, "lineage.html", lambda out: verbs.lineage(args.model, out, args.picture))
 
 
 def _examples(text: str, *lines: str) -> str:
-    return text + "\n\nexamples:\n" + "\n".join(f"  python -m imggen_jax.main {line}" for line in lines) + "\n"
+    return text + "\n\nexamples:\n" + "\n".join(f"  imggen {line}" for line in lines) + "\n"
 
 
 VERBS = {
     "interpolate": Verb("a smooth way between pictures, as frames and animations", _examples(
         "Writes OUT/000.png, ..., sheet.png, animation.webp and animation.gif; tells the perceptual path length.",
-        "interpolate --workdir runs/avatars_gan --seeds 1,2,3 --frames 36 --out way",
-        "interpolate --workdir runs/avatars_vae --images mine.png,yours.png --out way"),
+        "interpolate --model runs/avatars_gan --seeds 1,2,3 --frames 36 --out way",
+        "interpolate --model runs/avatars_vae --images mine.png,yours.png --out way"),
         _interpolate_flags, _interpolate),
     "vary": Verb("variations of a picture", _examples(
         "Writes OUT/000.png, ... and sheet.png. Variation k is the same whatever N.",
-        "vary --workdir runs/avatars_gan --seed 7 --strength 0.4 --num 64 --out variations",
-        "vary --workdir runs/avatars_gan --image face.png --strength strong --out variations"), _vary_flags, _vary),
+        "vary --model runs/avatars_gan --seed 7 --strength 0.4 --num 64 --out variations",
+        "vary --model runs/avatars_gan --image face.png --strength strong --out variations"), _vary_flags, _vary),
     "breed": Verb("children of one to five pictures", _examples(
         "Writes OUT/000.png, ... and sheet.png: a mixture of the parents, each child mutated in its own way. With one "
         "parent,\nits children are like it.",
-        "breed --workdir runs/avatars_gan --parents 1,2,face.png --weights 2,1,1 --mutate 0.3 --out children",
-        "breed --workdir runs/avatars_vae --parents 1,2 --crossover 0.5 --inherit hair_colour=2 --out children"),
+        "breed --model runs/avatars_gan --parents 1,2,face.png --weights 2,1,1 --mutate 0.3 --out children",
+        "breed --model runs/avatars_vae --parents 1,2 --crossover 0.5 --inherit hair_colour=2 --out children"),
         _breed_flags, _breed),
     "project": Verb("find your own picture in a model", _examples(
         "Writes OUT/projection.png, which is the model's picture nearest to yours, and sheet.png with both. Tells the "
         "PSNR in dB\nand the distance from the prior, of which 1 is typical.",
-        "project --workdir runs/avatars_gan --image face.png --out found"), _project_flags, _project),
-    "genes": Verb("list a run's genes, or learn them", _examples(
+        "project --model runs/avatars_gan --image face.png --out found"), _project_flags, _project),
+    "genes": Verb("list a model's genes, or learn them", _examples(
         "Prints each gene with how often it reaches its goal and what it changes besides, as measured on random "
         "pictures by a\nclassifier that was trained on real ones.",
-        "genes --workdir runs/avatars_vae --learn", "genes --workdir runs/avatars_vae",
-        "genes --workdir runs/my_run --learn --method sefa          # without labels"), _genes_flags, _genes),
+        "genes --model runs/avatars_vae --learn", "genes --model runs/avatars_vae",
+        "genes --model runs/my_run --learn --method sefa          # without labels"), _genes_flags, _genes),
     "edit": Verb("move a picture along genes", _examples(
         "Writes OUT/edited.png, sheet.png (before, after) and for each gene a strip from -3 to +3.",
-        "edit --workdir runs/avatars_vae --seed 3 --gene expression=smiling --gene hair_colour=blue --out edited",
-        "edit --workdir runs/avatars_vae --image face.png --gene expression=smiling:+1.5 --out edited"),
+        "edit --model runs/avatars_vae --seed 3 --gene expression=smiling --gene hair_colour=blue --out edited",
+        "edit --model runs/avatars_vae --image face.png --gene expression=smiling:+1.5 --out edited"),
         _edit_flags, _edit),
     "recall": Verb("make a picture again, from its metadata", _examples(
         "Writes OUT/<the picture's name>.png and tells whether it is the same in every bit.",
-        "recall variations/003.png --workdir runs/avatars_gan --out again"), _told_flags, _recall),
+        "recall variations/003.png --model runs/avatars_gan --out again"), _recall_flags, _recall),
     "lineage": Verb("the family tree of a picture", _examples(
         "Writes OUT/lineage.html, one page with all ancestors of a picture that vary, breed or edit have made.",
-        "lineage children/003.png --workdir runs/avatars_gan --out tree"), _told_flags, _lineage),
+        "lineage children/003.png --model runs/avatars_gan --out tree"), _lineage_flags, _lineage),
 }

@@ -16,7 +16,7 @@ from imggen_jax import spec as specs
 from imggen_jax.game import Classifier, Game, Spec
 
 
-def make(spec: Spec, *, network: Mapping, dtype: str = "float32", augment: Sequence[str] = ()) -> Game:
+def make(spec: Spec, *, dtype: str, network: Mapping, augment: Sequence[str] = ()) -> Game:
     """The game of a lone player, "classifier", which minimizes the cross-entropy summed over all label fields.
 
     Args:

@@ -21,9 +21,9 @@ LOSSES = ("non_saturating", "hinge", "wasserstein", "relativistic")
 def make(
     spec: Spec,
     *,
+    dtype: str,
     generator: Mapping,
     discriminator: Mapping,
-    dtype: str = "float32",
     latent: int = 64,
     mapping: int = 0,
     loss: str = "relativistic",

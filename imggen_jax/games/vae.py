@@ -20,8 +20,8 @@ STEP = 1 / 127.5  # distance between two neighbours of the 256 values in [-1, 1]
 def make(
     spec: Spec,
     *,
+    dtype: str,
     network: Mapping,
-    dtype: str = "float32",
     latent: int = 64,
     likelihood: str = "gaussian",
     mixtures: int = 5,

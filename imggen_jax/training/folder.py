@@ -10,7 +10,7 @@ import jax
 
 from imggen_jax import data, devices
 from imggen_jax import spec as specs
-from imggen_jax.config import Settings, differences, to_dict
+from imggen_jax.config import Settings, differences, resolve
 from imggen_jax.errors import RunError
 from imggen_jax.training import pretrained
 from imggen_jax.training.build import Built, parameter_counts
@@ -83,7 +83,7 @@ def write_facts(workdir: Path, config: Mapping, settings: Settings, train_set: d
             "versions": {"imggen_jax": __version__, "jax": jax.__version__}, "seed": settings.seed,
         },
         # The last one: a folder with a config is a run.
-        CONFIG: to_dict(config),
+        CONFIG: resolve(config),
     }
     try:
         workdir.mkdir(parents=True, exist_ok=True)

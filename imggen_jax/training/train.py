@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -157,7 +158,7 @@ def ingested(settings: Settings, networks: Mapping[str, Pretrained] | None = Non
         left_out = sum(made.card["quarantined"].values())
         print(f"{wanted.folder}: {made.card['pictures']:,} pictures, {left_out:,} files left out; see "
               f"{made.folder / 'ingest.html'}", file=sys.stderr, flush=True)
-    return settings._replace(data=wanted._replace(name=made.name, dir=made.dir))
+    return dataclasses.replace(settings, data=dataclasses.replace(wanted, name=made.name, dir=made.dir))
 
 
 def _begin(workdir: Path, parts: Parts, steps: int, scorer: Scorer | None) -> tuple[loop.Loop, PyTree]:

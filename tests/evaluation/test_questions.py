@@ -1,4 +1,5 @@
 """Further questions to a run, asked of models whose answers are known."""
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -136,7 +137,7 @@ def test_usefulness_is_the_accuracy_of_a_classifier_of_generated_pictures(monkey
                             "final": 1.0, "clip": 0.0}}
     monkeypatch.setattr(classifier, "RECIPE", recipe)
     monkeypatch.setattr(questions, "_labeller", lambda wanted: SimpleNamespace(accuracy={"shade": 0.75}, sha256="abc"))
-    settings = SimpleNamespace(data=SETTINGS.data._replace(label="shade"))
+    settings = SimpleNamespace(data=dataclasses.replace(SETTINGS.data, label="shade"))
 
     def shaded(labels):
         shades = np.array([20, 120, 230], np.uint8)[labels]

@@ -1,0 +1,155 @@
+"""The parser of the command line, and the flags that several verbs share. Nothing heavy is imported."""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from imggen_jax.errors import RunError
+
+OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+
+
+def program() -> str:
+    """How this command was started: "imggen", or "python -m imggen_jax.main"."""
+    return "imggen" if Path(sys.argv[0]).stem == "imggen" else "python -m imggen_jax.main"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, with errors of one line and a suggestion for a misspelled flag."""
+
+    def __init__(self, verb: str | None, description: str, epilog: str | None = None):
+        examples = re.sub(r"^  imggen ", f"  {program()} ", description, flags=re.MULTILINE)
+        super().__init__(prog=f"{program()} {verb}" if verb else program(), description=examples, epilog=epilog,
+                         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with exit code 2."""
+        self.exit(2, f"error: {' '.join(message.split())}; see {self.prog} --help\n")
+
+    def parse_args(self, args=None, namespace=None):
+        """As argparse's, with a suggestion for a misspelled flag."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self.refuse(rest[0])
+        return found
+
+    def refuse(self, word: str) -> NoReturn:
+        """An error for a word that no flag takes."""
+        name = word.partition("=")[0]
+        near = difflib.get_close_matches(name, [one for one in self._option_string_actions if len(one) > 2], 1)
+        self.error(f"unknown argument {name!r}{f', did you mean {near[0]}?' if near else ''}")
+
+
+def path(text: str) -> str:
+    """The type of a flag that takes a path: not empty, with ~ for the home folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty; write . for the current folder")
+    return os.path.expanduser(text)
+
+
+def label(text: str) -> int | str:
+    """The type of a flag that takes a class: #2 is an index, anything else a name."""
+    return int(text[1:]) if re.fullmatch(r"#\d{1,9}", text) else text
+
+
+def add_model(parser: argparse.ArgumentParser, *, required: bool = True, what: str = "to make pictures with") -> None:
+    """--model, whose other name is --workdir; in args.model."""
+    parser.add_argument("--model", "--workdir", dest="model", required=required, type=path, metavar="M",
+                        help=f"model {what}: the folder of a run, an exported folder, or the name of a zoo model")
+
+
+def add_out(parser: argparse.ArgumentParser, *, one: bool = False) -> None:
+    """--out."""
+    file = "; or a .png file for the one picture alone" if one else ""
+    parser.add_argument("--out", required=True, type=path, metavar="D",
+                        help=f"folder to write to; made if needed{file}")
+
+
+def add_label(parser: argparse.ArgumentParser) -> None:
+    """--label."""
+    parser.add_argument("--label", type=label, metavar="L",
+                        help="name of a class, or its index as --label=#2, for class-conditional models")
+
+
+def pairs(words: Sequence[str], flag: str) -> dict[str, str]:
+    """["a=b", ...] as a dictionary.
+
+    Raises:
+      RunError: a word of another form, or a name that is given twice.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (equals and name.isidentifier()):
+            raise RunError(f"{flag} {word!r} is not of the form NAME=VALUE")
+        if name in found:
+            raise RunError(f"{flag} {name} is given twice")
+        found[name] = value
+    return found
+
+
+def numbers(words: Sequence[str], flag: str) -> dict[str, float]:
+    """["steps=32", ...] as a dictionary of numbers; whole ones are integers.
+
+    Raises:
+      RunError: a value that is not a number, or a word of another form.
+    """
+    found = {}
+    for name, value in pairs(words, flag).items():
+        try:
+            found[name] = int(value) if re.fullmatch(r"[+-]?\d+", value) else float(value)
+        except ValueError:
+            raise RunError(f"{flag} {name}={value}: {value!r} is not a number") from None
+    return found
+
+
+def commas(text: str, flag: str) -> list[str]:
+    """"a,b" as a list, without empty parts.
+
+    Raises:
+      RunError: nothing is left.
+    """
+    if not (parts := [part.strip() for part in text.split(",") if part.strip()]):
+        raise RunError(f"{flag} {text!r} names nothing; give at least one, separated by commas")
+    return parts
+
+
+@contextlib.contextmanager
+def folder(out: str, file: str | None, *, inputs: Sequence[str] = ()) -> Iterator[str]:
+    """The folder to write to for --out: `out` itself, or a temporary one from which one file becomes `out`.
+
+    Args:
+      out: a folder, or a file with the suffix of `file`.
+      file: name in the folder of what alone is wanted if `out` is a file; None where there are several.
+      inputs: files that must not be overwritten.
+
+    Raises:
+      RunError: `out` is a file and cannot be written, overwrites an input, or several pictures are made.
+    """
+    target, suffix = Path(out), Path(file or ".png").suffix or ".png"
+    kind = target.suffix.lower()
+    if target.is_dir() or kind not in {suffix, ".png", *OTHER_FORMATS}:
+        yield out
+        return
+    if kind != suffix:
+        raise RunError(f"--out {out} ends in {kind}; give a folder, or a file that ends in {suffix}")
+    if file is None:
+        raise RunError(f"--out {out} is a file, and several pictures are made; give a folder")
+    if target.exists() and any(Path(one).exists() and target.samefile(one) for one in inputs):
+        raise RunError(f"--out {out} is the picture itself; choose another file")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(dir=target.parent, prefix=".imggen_")
+    except OSError as error:
+        raise RunError(f"cannot write to {target.parent} ({error.strerror or error}); choose another --out") from error
+    with temporary as place:
+        yield place
+        os.replace(Path(place) / file, target)
