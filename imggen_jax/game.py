@@ -7,12 +7,13 @@ game may also train something that makes no pictures: a `Classifier`, say, which
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import jax
+if TYPE_CHECKING:  # and no further: reading data, and the processes that decode pictures, do not wait for JAX
+    import jax
 
-Array = jax.Array
-Key = jax.Array
+Array: TypeAlias = "jax.Array"
+Key: TypeAlias = "jax.Array"
 PyTree = Any
 Params = Mapping[str, PyTree]   # player's name -> its parameters, float32
 Extra = Mapping[str, PyTree]    # what changes without being trained: running statistics, an image pool, ...
@@ -26,6 +27,21 @@ Batch = Mapping[str, Array]
 
 # (params, extra, batch, key) -> (the mean loss over the batch, (the new extra, scalars to log))
 Loss = Callable[[Params, Extra, Batch, Key], tuple[Array, tuple[Extra, Scalars]]]
+
+
+class Field(NamedTuple):
+    """One field of an example, without the batch axis."""
+
+    shape: tuple[int | None, ...]  # image (H,W,C), label (), text (T,), mask (H,W,1); None: any size
+    dtype: str                     # "uint8", "int32", "float32"
+    names: tuple[str, ...] = ()    # of a label's values; of a text field: the words of its vocabulary, () for bytes
+
+
+def make_spec(**fields: Field) -> Mapping[str, Field]:
+    """The fields of an example, sorted by name; hashable."""
+    from flax.core import FrozenDict
+
+    return FrozenDict({name: fields[name] for name in sorted(fields)})
 
 
 class Spec(NamedTuple):
