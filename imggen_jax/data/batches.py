@@ -1,8 +1,8 @@
-"""Batches as a function of (seed, step), made ahead of the step that takes them.
+"""Batches as a function of (seed, step), made ahead of the step that uses them.
 
-Whether a dataset is in memory or on disk, step k of seed s asks for the same examples and gets the same bytes. So there
-is no iterator, and no place in the data to be saved: any step is reached at once, on any number of processes, each of
-which reads its own rows and no others.
+Whether a dataset is in memory or on disk, step k of seed s gets the same examples and the same bytes. So there is no
+iterator, and no position in the data to save: any step is reached at once, on any number of processes, each of which
+reads its own rows and no others.
 """
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+
+from imggen_jax.data.dataset import Dataset
 
 
 def batch_indices(n: int, *, seed: int, step: int, batch: int) -> np.ndarray:
@@ -26,23 +28,25 @@ def batch_indices(n: int, *, seed: int, step: int, batch: int) -> np.ndarray:
     epochs, places = np.divmod(np.arange(step * batch, (step + 1) * batch, dtype=np.int64), n)
     parts = []
     for epoch in np.unique(epochs):
-        with _one_at_a_time:  # or threads at the start of an epoch would each sort it
-            permutation = _permutation(n, seed, int(epoch))
-        parts.append(permutation[places[epochs == epoch]])
+        parts.append(permutation(n, seed, int(epoch))[places[epochs == epoch]])
     return np.concatenate(parts).astype(np.int64)
 
 
-def gather(dataset: Any, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """Examples of a `Dataset` or `Streamed`, int [B] -> {"image": uint8 [B,S,S,C], "label": int32 [B]}.
+def read_batch(dataset: Dataset, *, seed: int, step: int, batch: int, rows: slice = slice(None)) -> dict:
+    """The batch of step `step`: the fields of the dataset's spec, NumPy arrays [B, *shape].
 
-    Without "label" where the dataset has none. Raises DataError for a streamed picture that cannot be read.
+    Which examples it holds and where their pictures are cropped is a function of (seed, step) and the row, whether the
+    dataset is in memory or streamed, and however many processes read it.
+
+    batch: examples in a batch of all processes. rows: those of this process; all by default.
+
+    Raises DataError for an example that cannot be read.
     """
-    images, labels = dataset.read(np.asarray(indices))
-    return {"image": images} if labels is None else {"image": images, "label": labels}
-
-
-def read_batch(dataset, *, seed: int, step: int, batch: int, rows: slice = slice(None)) -> dict[str, np.ndarray]:
-    return dataset.read(batch_indices(dataset.length, seed=seed, step=step, batch=batch)[rows])
+    indices = batch_indices(dataset.length, seed=seed, step=step, batch=batch)[rows]
+    if not dataset.random:
+        return dataset.read(indices)
+    bits = np.random.PCG64(np.random.SeedSequence([seed, step, _CROPS])).random_raw(batch)
+    return dataset.read(indices, bits[rows])
 
 
 def ahead(make: Callable[[int], Any], start: int, stop: int, *, threads: int, buffer: int) -> Iterator[Any]:
@@ -62,13 +66,20 @@ def ahead(make: Callable[[int], Any], start: int, stop: int, *, threads: int, bu
         made.close()
 
 
+def permutation(n: int, seed: int, epoch: int) -> np.ndarray:
+    """int [n], of the smallest dtype: 0 ... n - 1 in an order drawn from (seed, epoch)."""
+    with _one_at_a_time:  # or threads at the start of an epoch would each sort it
+        return _permutation(n, seed, epoch)
+
+
+_CROPS = 1  # tells the random bits of crops from other streams of the same seed
 _one_at_a_time = threading.Lock()
 
 
 @functools.lru_cache(maxsize=4)
 def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
-    """int [n], of the smallest dtype. Sorts raw bits, which never change between NumPy releases (NEP 19)."""
+    # Sorts raw bits, which never change between NumPy releases (NEP 19).
     raw = np.random.PCG64(np.random.SeedSequence([seed, epoch])).random_raw(n)
-    permutation = np.argsort(raw, kind="stable").astype(np.min_scalar_type(-n))
-    permutation.flags.writeable = False
-    return permutation
+    order = np.argsort(raw, kind="stable").astype(np.min_scalar_type(-n))
+    order.flags.writeable = False
+    return order

@@ -1,15 +1,17 @@
-"""From a checked source to the pixels of its pictures: decoded, made square and of one size."""
+"""From encoded pictures to pixels: decoded and, where a side is given, made square and resized to it."""
 from __future__ import annotations
 
-import hashlib
 import io
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from imggen_jax.data import records
 from imggen_jax.data import resize as resizing
-from imggen_jax.data import sources
+from imggen_jax.data.columns import Column
+from imggen_jax.data.records import Wanted
 from imggen_jax.data.sources import Source
 from imggen_jax.errors import DataError
 
@@ -18,39 +20,40 @@ PIXELS_WORTH_THREADS = 128 * 128
 
 _EIGHT_BIT = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
 
-Arrays = tuple[np.ndarray, np.ndarray | None]  # images uint8 [N,S,S,C], labels int32 [N]
 
-
-class Pictures(NamedTuple):
-    """One split, and what its pictures come out as."""
+class Request(NamedTuple):
+    """What is read of a split."""
 
     source: Source
-    shape: tuple[int, int, int, int]  # N,S,S,C
-    crop: bool                        # to their central squares, resized; else they must be of this size already
-    fingerprint: str                  # sha256 hex over what decides the pixels: source, version, split, size, resizing
+    columns: Mapping[str, Column]  # field -> feature
+    side: int                      # that pictures are resized to; 0 to keep them as they are
+
+    @property
+    def images(self) -> dict[str, Column]:
+        """The fields that are pictures."""
+        return {field: column for field, column in self.columns.items() if column.kind == "image"}
+
+    @property
+    def wanted(self) -> list[Wanted]:
+        """What to read of a record, in the order of the columns."""
+        return [Wanted(column.feature, column.kind, len(column.names)) for column in self.columns.values()]
 
 
-def open_pictures(*, name: str, split: str, dir: str, size: int, label: str) -> Pictures:
-    """Finds a dataset and does all checks that need no decoding; arguments as `data.load`. Raises DataError."""
-    check_size(size)
-    source = sources.open_source(name=name, split=split, dir=dir, label=label)
-    side = size or _own_side(source)
-    return Pictures(source, (source.examples, side, side, source.channels), size > 0,
-                    sha256(source.identity, side, resizing.RECIPE))
+def cells(request: Request, index: int, row: Sequence) -> dict[str, np.ndarray | int | str]:
+    """A record's features -> fields: pictures uint8 [H,W,C], labels int, texts str. Raises DataError."""
+    values, found = {}, {}
+    for (field, column), value in zip(request.columns.items(), row):
+        if column.kind == "image":
+            found[field] = decode(request.source, column, index, value)
+            values[field] = pixels(request, found[field])
+        else:
+            values[field] = value.decode("utf-8", "replace") if column.kind == "text" else value
+    if len(found) > 1:
+        scales(request.source.title, {field: (each.height, each.width) for field, each in found.items()}, index)
+    return values
 
 
-def check_size(size: int) -> None:
-    """Raises DataError for a side that cannot be."""
-    if size < 0:
-        raise DataError(f"data size {size} is negative; give the side in pixels, or 0 to keep the pictures' own")
-
-
-def sha256(*parts: object) -> str:
-    """sha256 hex over the `repr` of the parts."""
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def decode(source: Source, index: int, data: bytes) -> Image.Image:
+def decode(source: Source, column: Column, index: int, data: bytes) -> Image.Image:
     """An encoded picture -> mode L (one channel) or RGB, transparency over white, of an animation the first frame.
 
     Raises DataError naming the example.
@@ -62,35 +65,59 @@ def decode(source: Source, index: int, data: bytes) -> Image.Image:
         if picture.has_transparency_data:
             picture = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        mode = "L" if source.channels == 1 else "RGB"
+        mode = "L" if column.channels == 1 else "RGB"
         if picture.mode != mode:
             picture = picture.convert(mode)
         picture.load()
     except Exception as error:  # for broken files Pillow raises OSError, SyntaxError, struct.error, EOFError and others
-        raise sources.broken(source, index, error) from error
-    declared = source.shape
+        raise records.broken(source, index, error) from error
+    declared = column.shape
     if (declared[0] or picture.height, declared[1] or picture.width) != (picture.height, picture.width):
-        raise sources.broken(source, index, ValueError(
+        raise records.broken(source, index, ValueError(
             f"it is {picture.width}x{picture.height} and the dataset says {declared[1]}x{declared[0]}"))
     return picture
 
 
-def fit(pictures: Pictures, index: int, picture: Image.Image) -> np.ndarray:
-    """A decoded picture -> uint8 [S,S,C]. Raises DataError where pictures are kept as they are and differ in size."""
-    side = pictures.shape[1]
-    if not pictures.crop and picture.size != (side, side):
-        raise DataError(f"pictures of {pictures.source.title} differ in size: example {index} is {picture.width}x"
-                        f"{picture.height}, others {side}x{side}; set data.size, to which they are resized")
-    return resizing.as_array(resizing.square(picture, side))
+def size_of(source: Source, index: int, data: bytes) -> tuple[int, int]:
+    """Height and width of an encoded picture, from its header alone. Raises DataError naming the example."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.height, picture.width
+    except Exception as error:  # as in `decode`
+        raise records.broken(source, index, error) from error
 
 
-def _own_side(source: Source) -> int:
-    """The side of the dataset's pictures, which are to be kept as they are; raises DataError if not square."""
-    height, width = source.shape
-    if height is None or width is None:
-        data, _ = next(sources.examples(source))[0]
-        width, height = decode(source, 0, data).size
-    if height != width:
-        raise DataError(f"pictures of {source.title} are {width}x{height}, not square; set data.size, to which their "
-                        "central squares are resized")
-    return height
+def pixels_of(request: Request, row: Sequence) -> int:
+    """How many pixels the pictures of a record have to be decoded or made, the largest of them."""
+    sizes = [size_of(request.source, 0, value) for column, value in zip(request.columns.values(), row)
+             if column.kind == "image"]
+    return max([request.side ** 2, *(height * width for height, width in sizes)])
+
+
+def pixels(request: Request, picture: Image.Image) -> np.ndarray:
+    """A decoded picture -> uint8 [S,S,C], or [H,W,C] where pictures are kept as they are."""
+    return resizing.as_array(resizing.square(picture, request.side) if request.side else picture)
+
+
+def stack(title: str, indices: np.ndarray, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures uint8 [H,W,C] of the examples `indices` -> [B,H,W,C]. Raises DataError where they differ in size."""
+    for index, picture in zip(indices, pictures):
+        if picture.shape != pictures[0].shape:
+            raise DataError(f"pictures of {title} differ in size: example {index} is {picture.shape[1]}x"
+                            f"{picture.shape[0]}, example {indices[0]} {pictures[0].shape[1]}x{pictures[0].shape[0]}; "
+                            "read them one by one, or set data.size or data.crop")
+    return np.stack(pictures)
+
+
+def scales(title: str, sizes: Mapping[str, tuple[int, int]], index: int) -> dict[str, int]:
+    """How many times larger each picture of an example is than the smallest: {field: a whole number}.
+
+    sizes: height and width of each. Raises DataError where one is not a whole multiple of the smallest.
+    """
+    least = min(sizes.values())
+    found = {field: height // least[0] for field, (height, _) in sizes.items()}
+    if any(size != (least[0] * found[field], least[1] * found[field]) for field, size in sizes.items()):
+        told = ", ".join(f"{field} {width}x{height}" for field, (height, width) in sorted(sizes.items()))
+        raise DataError(f"the pictures of example {index} of {title} do not match: {told}; aligned pictures have one "
+                        "size, or one is a whole multiple of the other")
+    return found

@@ -1,126 +1,239 @@
-"""How a dataset is had: what it will be, and whether it is kept in memory or read from disk as it is needed."""
+"""Open a dataset, in memory or streamed from disk."""
 from __future__ import annotations
 
 import sys
-from typing import NamedTuple
+import threading
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from imggen_jax.data import decoding, resident, sources, stacked_mnist, streamed
+from imggen_jax.data import (
+    columns,
+    combine,
+    cropping,
+    decoding,
+    records,
+    resident,
+    scanning,
+    sources,
+    stacked_mnist,
+    streamed,
+)
+from imggen_jax.data import resize as resizing
+from imggen_jax.data import text as captions
+from imggen_jax.data.dataset import Dataset, sha256
+from imggen_jax.data.decoding import Request
 from imggen_jax.errors import DataError
+from imggen_jax.spec import Field, Spec, make_spec
 
 MEMORY = ("auto", "resident", "stream")
 
 
-class Facts(NamedTuple):
-    """What is known of a dataset before any picture is decoded."""
+def open_dataset(
+    *, name: str, split: str, dir: str = "", size: int = 0, label: str = "", memory: str = "auto", text: str = "",
+    crop: int = 0, fields: Sequence[str] = (), cache: str | None = "",
+) -> Dataset:
+    """Open a split of a dataset. No picture is decoded yet, and all that can be checked without is checked.
 
-    size: int      # side in pixels
-    channels: int  # 1 or 3
-    classes: int   # 0 without labels
+    Args:
+      name: "name[/config][:version]" of a folder prepared by TFDS in `dir`; "avatars/64x64" or "avatars/32x32", which
+        are drawn on the first use; or "stacked_mnist", which is made from mnist.
+      split: a split expression, such as "train", "train[:90%]" or "(train+test)[95%:]".
+      dir: TFDS data_dir; "" for TFDS's own ($TFDS_DATA_DIR, or ~/tensorflow_datasets).
+      size: side in pixels that pictures are resized to, after they are cropped to their central squares; 0 to keep
+        them as they are. Pictures of one example are treated alike.
+      label: a class label, which is read as the field "label"; "" for none.
+      memory: "resident" to decode everything at the first read and keep it, "stream" to decode what a batch needs when
+        it needs it, "auto" to stream, and say so on stderr, only what would take more than half of the free memory.
+        The values, their order and the fingerprint are the same.
+      text: "bytes:LENGTH" or "words:LENGTH" to read captions as the field "text", int32 [LENGTH]; "" for none.
+      crop: side in pixels of the part of a picture that is read: a random one by `read_batch`, else the central one.
+        Where an example has pictures of several scales, it is the side of the field "image". 0 for whole pictures.
+      fields: image features and class labels to read, each a field of its name, instead of "image" alone. "A|B" stands
+        for the field "image", a picture of two side by side, which are read as the fields A (left) and B (right).
+      cache: folder for decoded pictures; "" for $IMGGEN_JAX_CACHE or ~/.cache/imggen_jax/data; None for no cache.
 
+    Returns:
+      A dataset whose pictures are uint8 [H,W,C], with C 1 or 3, labels int32 [] and text int32 [T].
 
-def peek(*, name: str, split: str, dir: str, size: int, label: str, memory: str = "resident") -> Facts:
-    """What `open_dataset` with the same arguments will give; raises its DataErrors, but not for broken pictures.
-
-    Takes a second or two, unless it is avatars' first use: they are drawn then.
+    Raises:
+      DataError: no such dataset, split or feature, an argument out of range, pictures that do not fit in memory where
+        they must, or are smaller than `crop`, or do not match each other.
     """
-    _check_mode(memory)
-    title, shape, classes = _peek(name=name, split=split, dir=dir, size=size, label=label)
-    if memory == "resident":
-        resident.check_memory(title, shape)
-    return Facts(shape[1], shape[3], classes)
+    _check(memory=memory, size=size, crop=crop, fields=fields)
+    options = dict(name=name, dir=dir, label=label, memory=memory, text=text, cache=cache)
+    if sources.parse_name(name).name == sources.STACKED_MNIST:
+        dataset = stacked_mnist.open_stacked(open_dataset, split=split, size=size, fields=fields, **options)
+        return cropping.cropped(dataset, crop) if crop else dataset
+    pairs = [field for field in fields if "|" in field]
+    if pairs:
+        if len(pairs) > 1 or "image" in fields:
+            raise DataError(f"fields {tuple(fields)!r} use the picture more than once; write one pair, such as "
+                            "('source|image',)")
+        others = [field for field in fields if field not in pairs]
+        return _side_by_side(pairs[0].split("|"), size, crop, open_dataset(
+            split=split, size=0, fields=("image", *others), **options))
+    return _open(split=split, size=size, crop=crop, fields=fields, **options)
 
 
-def old_open(
-    *, name: str, split: str, dir: str, size: int, label: str, memory: str
-) -> resident.Dataset | streamed.Streamed:
-    """A dataset to `gather` from: the same examples and fingerprint, wherever they lie.
+def class_labels(*, name: str, split: str = "train", dir: str = "") -> dict[str, tuple[str, ...]]:
+    """The class labels of a dataset: {feature: the names of its values}, in the order of the names.
 
-    memory: "resident" to decode it once and keep it, "stream" to read and decode pictures as they are needed, "auto" to
-            stream, and say so on stderr, only what would take more than half of the free memory
-    The other arguments are those of `load`. Raises DataError.
+    Left out are those with a single value, and one called "label" that only repeats another.
+
+    Raises DataError: no such dataset or split, or no class label with two values or more.
     """
-    _check_mode(memory)
-    asked = dict(name=name, split=split, dir=dir, size=size, label=label)
-    if memory == "auto":
-        title, shape, _ = _peek(**asked)
-        memory = "resident" if resident.fits(shape) else "stream"
-        if memory == "stream":
-            print(f"{title} {resident.too_large(shape)}: its pictures are read and decoded as they are needed "
-                  "(data.memory)", file=sys.stderr, flush=True)
-    return streamed.stream(**asked) if memory == "stream" else resident.load(**asked)
+    if sources.parse_name(name).name == sources.STACKED_MNIST:
+        return dict(stacked_mnist.DIGITS)
+    source = sources.open_source(name=name, split=split, dir=dir, check=lambda title, features: None)
+    labels = columns.class_labels(source.features)
+    known = {key: names for key, names in labels.items() if len(names) > 1}
+    if not known:
+        single = "".join(f"; its {key} has the value {names[0]!r} only" for key, names in labels.items())
+        raise DataError(f"dataset {name!r} has no class labels with two values or more{single}; name one that has")
+    twins = [key for key, names in known.items() if key != "label" and names == known.get("label")]
+    if twins:
+        rows = [records.Wanted(key, "label", len(known[key])) for key in ("label", *twins)]
+        values = np.array([row for chunk in records.all_rows(source, rows) for row in chunk])
+        if any(np.array_equal(values[:, 0], values[:, k]) for k in range(1, len(rows))):
+            del known["label"]
+    return known
 
 
-class Dataset(NamedTuple):
-    spec: object
-    length: int
-    read: object
-    fingerprint: str
-    threads: int
-    title: str
+def square_side(dataset: Dataset, field: str = "image") -> int:
+    """The side in pixels of pictures that are square and of one size; raises DataError where they are not."""
+    height, width, _ = dataset.spec[field].shape
+    remedy = "set data.size, to which their central squares are resized, or data.crop, for random crops"
+    if height is None or width is None:
+        raise DataError(f"pictures of {dataset.title} differ in size; {remedy}")
+    if height != width:
+        raise DataError(f"pictures of {dataset.title} are {width}x{height}, not square; {remedy}")
+    return height
 
 
-def open_dataset(*, name, split, dir, size, label, memory="auto", text="", crop=0, fields=()):
-    import functools
-
-    from imggen_jax.data.attributes import load_attributes
-    from imggen_jax.spec import Field, make_spec
-
-    asked = dict(name=name, split=split, dir=dir, size=size, label=label)
-    facts = peek(memory=memory, **asked)
-
-    @functools.cache
-    def opened():
-        return old_open(memory=memory, **asked)
-
-    more = {}
-    names = {}
-    if label:
-        title, shape, classes = _peek(**asked)
-        from imggen_jax.data import sources as src
-        if src.parse_name(name).name == "stacked_mnist":
-            names["label"] = stacked_mnist.LABEL_NAMES
-        else:
-            names["label"] = src.open_source(name=name, split=split, dir=dir, label=label).label_names
-    title, shape, classes = _peek(**asked)
-    if fields:
-        found = load_attributes(name=name, split=split, dir=dir, names=fields)
-        for k, (one, values) in enumerate(zip(found.names, found.values)):
-            names[one], more[one] = values, found.labels[:, k]
-    spec = {key: Field((), "int32", tuple(value)) for key, value in names.items()}
-    spec["image"] = Field((facts.size, facts.size, facts.channels), "uint8")
-
-    def read(indices):
-        images, labels = opened().read(np.asarray(indices))
-        out = {"image": images}
-        if labels is not None:
-            out["label"] = labels
-        return out | {key: value[indices] for key, value in more.items()}
-
-    class D(Dataset):
-        @property
-        def fingerprint(self):
-            return opened().fingerprint
-
-        @property
-        def threads(self):
-            return opened().threads
-
-    return D(make_spec(**spec), shape[0], read, "", 1, title)
-
-
-def _check_mode(memory: str) -> None:
+def _check(*, memory: str, size: int, crop: int, fields: Sequence[str]) -> None:
     if memory not in MEMORY:
         raise DataError(f"unknown data.memory {memory!r}; choose one of {', '.join(MEMORY)}")
+    for key, value, what in (("size", size, "keep the pictures' own"), ("crop", crop, "read whole pictures")):
+        if value < 0:
+            raise DataError(f"data {key} {value} is negative; give the side in pixels, or 0 to {what}")
+    if size and crop > size:
+        raise DataError(f"data.crop {crop} is larger than data.size {size}, to which pictures are resized; set it to "
+                        f"at most {size}")
+    if isinstance(fields, str) or len(set(fields)) < len(fields):
+        raise DataError(f"fields {fields!r} must be a tuple of different names")
 
 
-def _peek(*, name: str, split: str, dir: str, size: int, label: str) -> tuple[str, tuple[int, int, int, int], int]:
-    """What to call a dataset, its shape [N,S,S,C] and its number of classes; raises DataError."""
-    if sources.parse_name(name).name == sources.STACKED_MNIST:
-        part = stacked_mnist.part(name=name, split=split, size=size, label=label)
-        with stacked_mnist.explained():
-            decoding.open_pictures(name="mnist", split=part.base, dir=dir, size=28, label="label")
-        return f"stacked_mnist, split {split!r}", part.shape, stacked_mnist.CLASSES if label else 0
-    pictures = decoding.open_pictures(name=name, split=split, dir=dir, size=size, label=label)
-    return pictures.source.title, pictures.shape, len(pictures.source.label_names)
+def _open(*, name: str, split: str, dir: str, size: int, label: str, memory: str, text: str, crop: int,
+          fields: Sequence[str], cache: str | None) -> Dataset:
+    wanted = captions.parse_text(text)
+
+    def choose(title: str, features: Mapping) -> dict[str, columns.Column]:
+        return columns.choose(title, features, label=label, text=wanted is not None, fields=fields)
+
+    source = sources.open_source(name=name, split=split, dir=dir, check=choose)
+    request = Request(source, choose(source.title, source.features), size)
+    (first,) = records.open_rows(source, request.wanted)([0])  # damage shows before anything long starts
+    sizes = scanning.picture_sizes(request, cache)
+    scales = _scales(sizes)
+    if crop:
+        _check_crop(source.title, sizes, scales, crop)
+    spec = _spec(request, sizes, wanted, cache)
+    encode = _encoder(source, spec["text"], wanted) if wanted else lambda texts: np.empty((len(texts), 0), np.int32)
+    bytes = resident.needed(request, sizes, wanted.length if wanted else 0)
+    if _in_memory(memory, request, sizes, bytes):
+        read, threads = resident.reader(request, sizes, encode, cache, bytes), 1
+    else:
+        read = streamed.reader(request, spec, encode)
+        threads = streamed.threads(decoding.pixels_of(request, first)) if request.images else 1
+    dataset = Dataset(spec, source.examples, read, _fingerprints(request, sizes, spec, cache), threads, source.title)
+    return cropping.cropped(dataset, crop, scales) if crop else dataset
+
+
+def _side_by_side(names: Sequence[str], size: int, crop: int, dataset: Dataset) -> Dataset:
+    made = combine.side_by_side(dataset, fields=tuple(names))
+    made = combine.resized(made, size) if size else made
+    return cropping.cropped(made, crop) if crop else made
+
+
+def _in_memory(memory: str, request: Request, sizes: resident.Sizes, bytes: int) -> bool:
+    """Whether a split is kept in memory; raises DataError where it must be and does not fit."""
+    if memory == "stream" or bytes <= resident.available():
+        return memory != "stream"
+    if memory == "resident":
+        raise DataError(f"{resident.too_large(request, sizes, bytes)}; set data.memory to 'stream', or take a smaller "
+                        "data.size or a part such as train[:10%]")
+    print(f"{resident.too_large(request, sizes, bytes)}: its pictures are read and decoded as they are needed "
+          "(data.memory)", file=sys.stderr, flush=True)
+    return False
+
+
+def _scales(sizes: resident.Sizes) -> dict[str, int]:
+    """How many times larger the pictures of each field are than the smallest; alike in all examples."""
+    return decoding.scales("", {field: tuple(each[0].tolist()) for field, each in sizes.items()}, 0) if sizes else {}
+
+
+def _check_crop(title: str, sizes: resident.Sizes, scales: Mapping[str, int], crop: int) -> None:
+    sides = cropping.sides(title, crop, scales)
+    for field, each in sizes.items():
+        small = np.flatnonzero(each.min(axis=1) < sides[field])
+        if len(small):
+            height, width = each[small[0]]
+            raise DataError(f"{len(small)} pictures of {title} are smaller than the crop of {sides[field]}x"
+                            f"{sides[field]}, example {small[0]} is {width}x{height}; set data.crop to at most "
+                            f"{each.min() * crop // sides[field]}")
+
+
+def _spec(request: Request, sizes: resident.Sizes, wanted: captions.Wanted | None, cache: str | None) -> Spec:
+    spec = {}
+    for field, column in request.columns.items():
+        if column.kind == "image":
+            shape = tuple(sizes[field][0].tolist()) if len(sizes[field]) == 1 else (None, None)
+            spec[field] = Field((*shape, column.channels), "uint8")
+        elif column.kind == "label":
+            spec[field] = Field((), "int32", column.names)
+        else:
+            words = scanning.vocabulary(request.source, column, cache) if wanted.kind == "words" else ()
+            spec[field] = captions.text_field(wanted, words)
+    return make_spec(**spec)
+
+
+def _encoder(source: sources.Source, field: Field, wanted: captions.Wanted) -> Callable[[list[str]], np.ndarray]:
+    """list of captions -> int32 [n,T]; says once on stderr that captions are cut, where some are."""
+    tokenizer, lock, told = captions.tokenizer_of(field), threading.Lock(), []
+
+    def encode(texts: list[str]) -> np.ndarray:
+        tokens, cut = tokenizer.encode(texts)
+        if cut and not told:
+            with lock:
+                if not told:
+                    told.append(True)
+                    number = "all" if len(texts) == source.examples else "the first"
+                    print(f"{source.title}: {cut:,} of {number} {len(texts):,} captions are longer than "
+                          f"{wanted.length} {wanted.kind}; their ends are cut off (data.text)", file=sys.stderr,
+                          flush=True)
+        return tokens
+
+    return encode
+
+
+def _fingerprints(request: Request, sizes: resident.Sizes, spec: Spec, cache: str | None) -> dict[str, str]:
+    """For each field a sha256 hex over what decides its values and their order.
+
+    A stock dataset is what its version says. An ingested folder is its contents: the same pictures are the same,
+    whatever the folder was called, what else lay in it, and what else is known of them.
+    """
+    source = request.source
+    if (source.folder / "card.json").is_file():
+        identities = scanning.contents(request, cache)
+    else:
+        identities = {field: sha256(source.identity, column.feature) for field, column in request.columns.items()}
+    marks = {}
+    for field, column in request.columns.items():
+        more: tuple = ()
+        if column.kind == "image":  # the same whether pictures are resized to their own size or kept
+            more = (column.channels, sizes[field].tolist() if len(sizes[field]) == 1 else None, resizing.RECIPE)
+        elif column.kind == "text":
+            more = (captions.identity(spec[field]),)
+        marks[field] = sha256(identities[field], column.kind, *more)
+    return marks

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from imggen_jax.data import sources
-from imggen_jax.errors import DataError
+from imggen_jax.errors import DataError, brief
 
 _PATIENCE = 5.0  # seconds that the hosts of a download have to answer
 
@@ -35,7 +35,7 @@ def prepare(name: str, dir: str) -> Path:
         print(f"{name} is already prepared: {folder}")
         return folder
     if wanted.name == sources.AVATARS:
-        return sources.draw_avatars(wanted, root, split="train", label="")
+        return sources.draw_avatars(wanted, root)
     import tensorflow_datasets as tfds
 
     _check_known(name, wanted, tfds)
@@ -45,13 +45,13 @@ def prepare(name: str, dir: str) -> Path:
     try:
         builder = tfds.builder(name, data_dir=root)
     except Exception as error:  # unknown configs and versions, and missing packages, each by another type
-        raise DataError(f"dataset {name!r} cannot be prepared: {sources.brief(error)}") from error
+        raise DataError(f"dataset {name!r} cannot be prepared: {brief(error)}") from error
     _check_network(name, builder, root, tfds)
     try:
         builder.download_and_prepare(file_format="array_record",
                                      download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     except Exception as error:  # no disk space, a broken download, files to be fetched by hand: each by another type
-        raise DataError(f"preparing {name!r} in {root} failed: {sources.brief(error)}") from error
+        raise DataError(f"preparing {name!r} in {root} failed: {brief(error)}") from error
     print(f"{name} is prepared: {builder.data_dir}")
     return Path(builder.data_dir)
 

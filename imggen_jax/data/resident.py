@@ -1,187 +1,195 @@
-"""Datasets that fit in memory: decoded once and kept as uint8.
+"""Datasets that fit in memory: decoded once, at the first read, and kept as they come out.
 
-Decoding is what costs (6 s for MNIST, 10 s for CIFAR-10 on two busy cores), so the decoded arrays are kept in a
-cache folder and a second start takes them from there in half a second.
+Decoding is what takes time (6 s for MNIST, 10 s for CIFAR-10 on two busy cores), so the decoded arrays are kept in a
+cache folder too, and a second start takes them from there in half a second.
 """
 from __future__ import annotations
 
-import logging
+import functools
 import math
 import os
-import re
-import zipfile
+import threading
+import weakref
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tqdm
 
-from imggen_jax.data import decoding, sources, stacked_mnist
+from imggen_jax.data import cache, decoding, memory, records
 from imggen_jax.data import resize as resizing
-from imggen_jax.data.decoding import Arrays, Pictures, sha256
-from imggen_jax.data.sources import Source
-from imggen_jax.errors import DataError
+from imggen_jax.data.columns import Column
+from imggen_jax.data.decoding import Request
+
+Sizes = Mapping[str, np.ndarray]   # field -> height and width of its pictures, int32 [N,2], or [1,2] if all are equal
 
 
-class Dataset(NamedTuple):
-    """A dataset in memory."""
+class Pixels(NamedTuple):
+    """Pictures of many sizes, one after the other."""
 
-    images: np.ndarray            # uint8 [N,S,S,C], C 1 or 3, read-only
-    labels: np.ndarray | None     # int32 [N] in [0, classes), read-only
-    classes: int                  # 0 without labels
-    label_names: tuple[str, ...]  # one a class
-    fingerprint: str              # sha256 hex over what decides the pixels: source, version, split, size, resizing
+    flat: np.ndarray    # uint8
+    starts: np.ndarray  # int64 [N], of each picture
+    shapes: np.ndarray  # int32 [N,3]: H,W,C
 
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """N,S,S,C"""
-        return self.images.shape
-
-    @property
-    def threads(self) -> int:
-        """That read faster than one; copying does not."""
-        return 1
-
-    def read(self, indices: np.ndarray) -> Arrays:
-        """int [B] -> images uint8 [B,S,S,C] and labels int32 [B] or None."""
-        return self.images[indices], None if self.labels is None else self.labels[indices]
+    def __getitem__(self, index: int) -> np.ndarray:
+        """uint8 [H,W,C]"""
+        start, shape = self.starts[index], self.shapes[index]
+        return self.flat[start:start + math.prod(shape.tolist())].reshape(shape)
 
 
-def load(*, name: str, split: str, dir: str, size: int, label: str, cache: str | None = "") -> Dataset:
-    """Loads a dataset into memory: from the cache if it was decoded before, else decoding it.
+def reader(request: Request, sizes: Sizes, encode: Callable, kept: str | None, size: int) -> Callable:
+    """`Dataset.read` of a split in memory; nothing is decoded before its first call.
 
-    name:  "name[/config][:version]" of a folder prepared by TFDS in `dir`, "avatars/64x64" or "avatars/32x32", which
-           are drawn on the first use, or "stacked_mnist", which is made from mnist
-    split: TFDS split expression, such as "train" or "train[:90%]"
-    dir:   TFDS data_dir; "" for TFDS's own ($TFDS_DATA_DIR, or ~/tensorflow_datasets)
-    size:  side of the pictures in pixels; 0 to keep them as they are, which needs square pictures of one size
-    label: feature of type ClassLabel, or "" for none
-    cache: folder for decoded pictures; "" for $IMGGEN_JAX_CACHE or ~/.cache/imggen_jax/data; None for no cache
-
-    Raises DataError, before anything is decoded wherever that is possible.
+    sizes: as `scanning.picture_sizes` returns them. encode: list of captions -> int32 [n,T]. kept: as `cache.folder`.
+    size: what it takes, as `needed`.
     """
-    if sources.parse_name(name).name == sources.STACKED_MNIST:
-        return _load_stacked_mnist(name=name, split=split, dir=dir, size=size, label=label, cache=cache)
-    pictures = decoding.open_pictures(name=name, split=split, dir=dir, size=size, label=label)
-    check_memory(pictures.source.title, pictures.shape)
-    file = _cache_file(pictures.source, pictures.fingerprint, cache)
-    kept = _read_cache(file, pictures.shape, bool(label))
-    if kept is None:
-        kept = _decode_all(pictures)
-        _write_cache(file, *kept)
-    return _dataset(*kept, pictures.source.label_names, pictures.fingerprint)
+    held = _Held(functools.partial(_load, request, sizes, encode, kept), size)
+
+    def read(indices: np.ndarray) -> dict[str, np.ndarray]:
+        return {field: _take(request.source.title, values, indices) for field, values in held.get().items()}
+
+    return read
 
 
-def check_memory(title: str, shape: tuple[int, ...]) -> None:
-    """Raises DataError where decoded pictures uint8 `shape` are more than half of the free memory."""
-    if not fits(shape):
-        raise DataError(f"{title} {too_large(shape)}; set data.memory to 'stream', or take a smaller data.size or a "
-                        "part such as train[:10%]")
+def needed(request: Request, sizes: Sizes, tokens: int) -> int:
+    """Bytes that the split takes in memory. tokens: of each caption."""
+    number = request.source.examples
+    pictures = sum(int(each.prod(axis=1, dtype=np.int64).sum()) * (number // len(each)) * column.channels
+                   for column, each in ((request.columns[field], each) for field, each in sizes.items()))
+    labels = sum(column.kind == "label" for column in request.columns.values())
+    return pictures + 4 * number * (labels + tokens)
 
 
-def fits(shape: tuple[int, ...]) -> bool:
-    """Whether decoded pictures uint8 `shape` take at most half of the free memory."""
-    return math.prod(shape) <= _free_memory() // 2
+def available() -> int:
+    """Bytes that datasets may take: half of the free memory, less what opened datasets will take once they are read."""
+    return (memory.free_memory() - sum(each.bytes for each in _waiting)) // 2
 
 
-def too_large(shape: tuple[int, ...]) -> str:
-    """Says of pictures that do not fit why."""
-    return (f"decoded to {shape[1]}x{shape[2]} takes {math.prod(shape) / 2**30:.1f} GiB, more than half of the "
-            f"{_free_memory() / 2**30:.1f} GiB of free memory")
+def too_large(request: Request, sizes: Sizes, size: int) -> str:
+    """Says why a split that takes `size` bytes does not fit."""
+    fixed = {field: each[0] for field, each in sizes.items() if len(each) == 1}
+    shapes = ", ".join(sorted({f"{width}x{height}" for height, width in fixed.values()}))
+    decoded = f" to {shapes}" if shapes and len(fixed) == len(sizes) else ""
+    return (f"{request.source.title} decoded{decoded} takes {size / 2**30:.1f} GiB, more than half of the "
+            f"{max(0, available()) * 2 / 2**30:.1f} GiB of free memory")
 
 
-def _dataset(images: np.ndarray, labels: np.ndarray | None, names: tuple[str, ...], fingerprint: str) -> Dataset:
-    for array in (images, labels):
-        if array is not None:
-            array.flags.writeable = False
-    return Dataset(images, labels, len(names), names, fingerprint)
+class _Held:
+    """The columns of a split, read under a lock when they are first asked for."""
+
+    def __init__(self, load: Callable, size: int):
+        self.load, self.bytes = load, size
+        self.lock, self.columns = threading.Lock(), None
+        _waiting.add(self)
+
+    def get(self) -> dict[str, np.ndarray | Pixels]:
+        if self.columns is None:
+            with self.lock:
+                if self.columns is None:
+                    self.columns = self.load()
+                    _waiting.discard(self)
+        return self.columns
 
 
-def _load_stacked_mnist(*, name: str, split: str, dir: str, size: int, label: str, cache: str | None) -> Dataset:
-    part = stacked_mnist.part(name=name, split=split, size=size, label=label)
-    check_memory(f"stacked_mnist, split {split!r}", part.shape)
-    with stacked_mnist.explained():
-        digits = load(name="mnist", split=part.base, dir=dir, size=28, label="label", cache=cache)
-    chosen = stacked_mnist.choose(len(digits.images), stacked_mnist.EXAMPLES[part.base], split=part.base)
-    images, labels = stacked_mnist.stack(digits.images, digits.labels, chosen[part.start:part.stop])
-    if part.shape[1] != stacked_mnist.SIZE:
-        images = resizing.resize(images, part.shape[1])
-    fingerprint = part.fingerprint(digits.fingerprint)
-    if not label:
-        return _dataset(images, None, (), fingerprint)
-    return _dataset(images, labels, stacked_mnist.LABEL_NAMES, fingerprint)
+_waiting: weakref.WeakSet[_Held] = weakref.WeakSet()
 
 
-def _decode_all(pictures: Pictures) -> Arrays:
-    """Decodes, crops and resizes the whole split."""
-    source, images = pictures.source, np.empty(pictures.shape, np.uint8)
-    labels = np.empty(len(images), np.int32)
+def _take(title: str, values: np.ndarray | Pixels, indices: np.ndarray) -> np.ndarray:
+    if isinstance(values, np.ndarray):
+        return values[indices]
+    return decoding.stack(title, indices, [values[index] for index in indices])
 
-    def put(index: int, data: bytes, label: int) -> int:
-        picture = decoding.decode(source, index, data)
-        images[index], labels[index] = decoding.fit(pictures, index, picture), label
-        return picture.width * picture.height
 
-    start, large = 0, False
-    progress = tqdm.tqdm(total=len(images), desc=f"decoding {source.title}", unit=" images", delay=2, mininterval=1,
+def _load(request: Request, sizes: Sizes, encode: Callable, kept: str | None) -> dict[str, np.ndarray | Pixels]:
+    """All columns: from the cache where they are there, else read and decoded."""
+    number, aligned = request.source.examples, sorted(column.feature for column in request.images.values())
+    files = {field: _file(request, column, aligned, kept) for field, column in request.columns.items()}
+    right = {field: functools.partial(_right, column, number, sizes.get(field))
+             for field, column in request.columns.items()}
+    found = {field: cache.read(file, right[field]) for field, file in files.items()}
+    missing = {field: request.columns[field] for field, arrays in found.items() if arrays is None}
+    if missing:
+        for field, arrays in _read_all(request._replace(columns=missing), sizes).items():
+            cache.write(files[field], arrays)
+            found[field] = arrays
+    columns = {field: _held(request.columns[field], arrays, sizes.get(field), encode)
+               for field, arrays in found.items()}
+    for values in columns.values():
+        (values if isinstance(values, np.ndarray) else values.flat).flags.writeable = False
+    return columns
+
+
+def _file(request: Request, column: Column, aligned: list[str], kept: str | None):
+    """Pictures are stored once, whatever else is read of examples; those of several features are checked together."""
+    if column.kind != "image":
+        return cache.file_of(request.source, kept, column.kind, column.feature)
+    return cache.file_of(request.source, kept, column, request.side, resizing.RECIPE, aligned[1:] and aligned)
+
+
+def _right(column: Column, number: int, sizes: np.ndarray | None, arrays: cache.Arrays) -> bool:
+    if column.kind == "image":
+        wanted = number * math.prod(sizes[0].tolist()) if len(sizes) == 1 else sizes.prod(axis=1, dtype=np.int64).sum()
+        return arrays["pixels"].dtype == np.uint8 and arrays["pixels"].shape == (wanted * column.channels,)
+    if column.kind == "label":
+        return arrays["labels"].dtype == np.int32 and arrays["labels"].shape == (number,)
+    return arrays["lengths"].shape == (number,) and arrays["bytes"].shape == (arrays["lengths"].sum(),)
+
+
+def _held(column: Column, arrays: cache.Arrays, sizes: np.ndarray | None, encode: Callable) -> np.ndarray | Pixels:
+    """Stored arrays -> what is read from: pictures uint8 [N,H,W,C] or Pixels, labels int32 [N], text int32 [N,T]."""
+    if column.kind == "image":
+        return _pixels(arrays["pixels"], sizes, column.channels)
+    if column.kind == "label":
+        return arrays["labels"]
+    stops = np.cumsum(arrays["lengths"]).tolist()
+    data = arrays["bytes"].tobytes()
+    return encode([data[start:stop].decode("utf-8", "replace") for start, stop in zip([0, *stops], stops)])
+
+
+def _pixels(flat: np.ndarray, sizes: np.ndarray, channels: int) -> np.ndarray | Pixels:
+    if len(sizes) == 1:
+        return flat.reshape(-1, *sizes[0].tolist(), channels)
+    shapes = np.concatenate([sizes, np.full((len(sizes), 1), channels, np.int32)], axis=1)
+    lengths = shapes.prod(axis=1, dtype=np.int64)
+    return Pixels(flat, np.cumsum(lengths) - lengths, shapes)
+
+
+def _read_all(request: Request, sizes: Sizes) -> dict[str, cache.Arrays]:
+    """Reads, decodes and resizes the whole split; the arrays to store, by field."""
+    source = request.source
+    number = source.examples
+    flats = {field: np.empty(needed(request._replace(columns={field: column}), {field: sizes[field]}, 0), np.uint8)
+             for field, column in request.images.items()}
+    pictures = {field: _pixels(flat, sizes[field], request.columns[field].channels) for field, flat in flats.items()}
+    labels = {field: np.empty(number, np.int32) for field, column in request.columns.items() if column.kind == "label"}
+    texts = {field: [b""] * number for field, column in request.columns.items() if column.kind == "text"}
+
+    def put(index: int, row: tuple) -> None:
+        for field, value in decoding.cells(request, index, row).items():
+            if field in pictures:
+                pictures[field][index][...] = value
+            elif field in labels:
+                labels[field][index] = value
+            else:
+                texts[field][index] = value.encode("utf-8", "replace")
+
+    _for_all(request, put)
+    return ({field: {"pixels": flat} for field, flat in flats.items()}
+            | {field: {"labels": values} for field, values in labels.items()}
+            | {field: {"bytes": np.frombuffer(b"".join(values), np.uint8), "lengths": np.array([*map(len, values)])}
+               for field, values in texts.items()})
+
+
+def _for_all(request: Request, put: Callable[[int, tuple], None]) -> None:
+    """Calls put(index, row) for every example, in threads where its pictures are large."""
+    source, start, large = request.source, 0, False
+    progress = tqdm.tqdm(total=source.examples, desc=f"decoding {source.title}", unit=" images", delay=2, mininterval=1,
                          leave=False, disable=None)
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress:
-        for chunk in sources.examples(source):
-            numbered = range(start, start + len(chunk)), *zip(*chunk)
-            pixels = list((pool.map if large else map)(put, *numbered))
-            large = pixels[0] >= decoding.PIXELS_WORTH_THREADS
+        for chunk in records.all_rows(source, request.wanted):
+            if start == 0 and request.images:
+                large = decoding.pixels_of(request, chunk[0]) >= decoding.PIXELS_WORTH_THREADS
+            list((pool.map if large else map)(put, range(start, start + len(chunk)), chunk))
             start += len(chunk)
             progress.update(len(chunk))
-    return images, labels if source.label else None
-
-
-def _free_memory() -> int:
-    """Bytes of memory that can be had: what Linux calls available, elsewhere all there is."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        found = re.search(r"MemAvailable:\s*(\d+) kB", meminfo.read_text())
-        if found:
-            return int(found.group(1)) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _cache_file(source: Source, fingerprint: str, cache: str | None) -> Path | None:
-    """Where the decoded arrays are kept; another file as soon as a shard is written anew."""
-    if cache is None:
-        return None
-    folder = Path(cache or os.environ.get("IMGGEN_JAX_CACHE") or "~/.cache/imggen_jax/data").expanduser()
-    stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in source.files if file.is_file()]
-    return folder / f"{source.builder.info.name}-{sha256(fingerprint, source.label, stamps)[:32]}.npz"
-
-
-def _read_cache(file: Path | None, shape: tuple[int, ...], labelled: bool) -> Arrays | None:
-    """The kept (images, labels), or None if there are none or they are damaged (a zip file has checksums)."""
-    if file is None or not file.is_file():
-        return None
-    try:
-        with np.load(file) as kept:
-            images, labels = kept["images"], kept["labels"] if labelled else None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        logging.warning("decoding again: the kept %s is damaged (%s)", file, error)
-        return None
-    right = images.shape == shape and images.dtype == np.uint8
-    right &= not labelled or (labels.shape == shape[:1] and labels.dtype == np.int32)
-    return (images, labels) if right else None
-
-
-def _write_cache(file: Path | None, images: np.ndarray, labels: np.ndarray | None) -> None:
-    """Keeps the arrays for the next start; the file appears whole or not at all."""
-    if file is None:
-        return
-    partial = file.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(partial, "wb") as out:
-                np.savez(out, images=images, **({} if labels is None else {"labels": labels}))
-            os.replace(partial, file)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        logging.warning("cannot keep decoded pictures in %s (%s); they are decoded again next time", file.parent, error)

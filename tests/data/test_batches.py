@@ -45,14 +45,23 @@ def test_impossible_batches_are_refused(change):
         data.batch_indices(**dict(n=5, seed=0, step=0, batch=2) | change)
 
 
-def test_gather(tiny):
-    dataset = data.load(name="tiny", split="train", dir=str(tiny), size=0, label="label", cache=None)
-    batch = data.gather(dataset, np.array([5, 0, 5]))
-    assert batch["image"].shape == (3, 8, 8, 3) and batch["image"].dtype == np.uint8
-    assert batch["label"].dtype == np.int32 and np.array_equal(batch["label"], dataset.labels[[5, 0, 5]])
-    assert np.array_equal(batch["image"], dataset.images[[5, 0, 5]])
-    bare = data.load(name="tiny", split="train", dir=str(tiny), size=0, label="", cache=None)
-    assert set(data.gather(bare, np.array([0]))) == {"image"}
+def test_a_batch_holds_the_fields_of_the_spec(tiny):
+    for label in ("", "label"):
+        dataset = data.open_dataset(name="tiny", split="train", dir=str(tiny), label=label, cache=None)
+        batch = data.read_batch(dataset, seed=3, step=2, batch=8)
+        wanted = dataset.read(data.batch_indices(300, seed=3, step=2, batch=8))
+        assert sorted(batch) == list(dataset.spec) == sorted(["image", "label"] if label else ["image"])
+        assert batch["image"].shape == (8, 8, 8, 3) and batch["image"].dtype == np.uint8
+        assert all(np.array_equal(batch[field], wanted[field]) for field in wanted)
+
+
+def test_each_process_reads_its_rows(tiny):
+    for crop in (0, 5):
+        dataset = data.open_dataset(name="tiny", split="train", dir=str(tiny), crop=crop, cache=None)
+        whole = data.read_batch(dataset, seed=0, step=4, batch=12)["image"]
+        parts = [data.read_batch(dataset, seed=0, step=4, batch=12, rows=slice(start, start + 4))["image"]
+                 for start in (0, 4, 8)]
+        assert np.array_equal(whole, np.concatenate(parts))
 
 
 def test_threads_share_the_permutation_of_an_epoch():

@@ -65,8 +65,8 @@ def test_a_dataset_is_prepared_and_then_left_alone(tmp_path, with_tensorflow, ca
     folder = data.prepare("own_pictures", str(tmp_path))
     assert folder == tmp_path / "own_pictures/1.2.3"
     assert [path.name for path in folder.glob("*.array_record*")] == ["own_pictures-train.array_record-00000-of-00001"]
-    dataset = data.load(name="own_pictures", split="train", dir=str(tmp_path), size=0, label="", cache=None)
-    assert sorted(dataset.images[:, 0, 0, 0].tolist()) == [0, 1, 2, 3, 4]
+    dataset = data.open_dataset(name="own_pictures", split="train", dir=str(tmp_path), cache=None)
+    assert sorted(dataset.read(np.arange(5))["image"][:, 0, 0, 0].tolist()) == [0, 1, 2, 3, 4]
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     capsys.readouterr()
     assert data.prepare("own_pictures", str(tmp_path)) == folder

@@ -11,11 +11,14 @@ import pytest
 import tensorflow_datasets as tfds
 
 from imggen_jax import data
-from imggen_jax.data import sources
+from imggen_jax.data import records, sources
 
 
 def load(root, **change):
-    return data.load(**dict(name="tiny", split="train", dir=str(root), size=0, label="label", cache=None) | change)
+    """All examples of a dataset in memory."""
+    asked = dict(name="tiny", split="train", dir=str(root), label="label", memory="resident", cache=None) | change
+    dataset = data.open_dataset(**asked)
+    return dataset.read(np.arange(dataset.length))
 
 
 @pytest.mark.parametrize("text, name", [("mnist", ("mnist", None, None)), ("avatars/32x32", ("avatars", "32x32", None)),
@@ -41,18 +44,20 @@ def test_the_data_dir_is_the_one_of_tfds(monkeypatch, tmp_path):
 
 def test_every_example_comes_once_with_its_label(tiny):
     dataset = load(tiny)
-    value = dataset.images[:, 0, 0, 0]
-    assert dataset.images.shape == (300, 8, 8, 3) and dataset.label_names == ("even", "odd") and dataset.classes == 2
+    value = dataset["image"][:, 0, 0, 0]
+    assert dataset["image"].shape == (300, 8, 8, 3)
     assert sorted(value.tolist()) == sorted(i % 256 for i in range(300))
-    assert np.array_equal(value % 2, dataset.labels)
+    assert np.array_equal(value % 2, dataset["label"])
 
 
 def test_parts_of_splits(tiny):
     whole, test = load(tiny), load(tiny, split="test")
-    assert np.array_equal(load(tiny, split="train[10:25]").images, whole.images[10:25])
-    assert np.array_equal(load(tiny, split="train[-10%:]").images, whole.images[270:])
+    assert np.array_equal(load(tiny, split="train[10:25]")["image"], whole["image"][10:25])
+    assert np.array_equal(load(tiny, split="train[-10%:]")["image"], whole["image"][270:])
     both = load(tiny, split="train[290:]+test")
-    assert np.array_equal(both.images, np.concatenate([whole.images[290:], test.images]))
+    assert np.array_equal(both["image"], np.concatenate([whole["image"][290:], test["image"]]))
+    part = load(tiny, split="(train[290:]+test)[5:][:50%]")
+    assert np.array_equal(part["image"], both["image"][5:13])
 
 
 @pytest.mark.parametrize("change, message", [
@@ -72,7 +77,13 @@ def test_parts_of_splits(tiny):
     (dict(name="avatars/32x32", label="hat"), "label 'hat'.*glasses"),
     (dict(name="avatars/32x32", split="valid"), r"no split 'valid'.*train \(20000\)"),
     (dict(dir="gs://bucket/tfds"), "not a local folder"),
-    (dict(size=-1), "negative"),
+    (dict(size=-1), "data size -1 is negative"),
+    (dict(crop=-1), "data crop -1 is negative"),
+    (dict(size=4, crop=5), "data.crop 5 is larger than data.size 4"),
+    (dict(fields="image"), "must be a tuple"),
+    (dict(fields=("image", "source")), "label 'source' of tiny:1.0.0 is not there"),
+    (dict(text="words"), "needs a length"),
+    (dict(text="words:8"), "tiny:1.0.0 has no captions: no text feature named text or caption.* image, label"),
 ])
 def test_mistakes_are_named(tiny, change, message):
     with pytest.raises(data.DataError, match=message) as caught:
@@ -86,18 +97,18 @@ def test_the_newest_version_is_taken_unless_one_is_named(make, png, tmp_path):
         make(tmp_path, {"train": [(png(np.full((8, 8, 3), value, np.uint8)), 0)]}, version=version)
     (tmp_path / "tiny/11.0.0.incompleteABC").mkdir()
     (tmp_path / "tiny/12.0.0").mkdir()
-    assert load(tmp_path).images[0, 0, 0, 0] == 3
-    assert load(tmp_path, name="tiny:9.0.0").images[0, 0, 0, 0] == 2
+    assert load(tmp_path)["image"][0, 0, 0, 0] == 3
+    assert load(tmp_path, name="tiny:9.0.0")["image"][0, 0, 0, 0] == 2
 
 
 def test_one_config_is_found_and_several_must_be_named(make, png, tmp_path):
     one = [(png(np.full((8, 8, 3), 5, np.uint8)), 1)]
     make(tmp_path, {"train": one}, config="small")
-    assert load(tmp_path).images[0, 0, 0, 0] == 5
+    assert load(tmp_path)["image"][0, 0, 0, 0] == 5
     make(tmp_path, {"train": one}, config="large")
     with pytest.raises(data.DataError, match="several configs; name one: tiny/large, tiny/small"):
         load(tmp_path)
-    assert load(tmp_path, name="tiny/large:1.0.0").labels.tolist() == [1]
+    assert load(tmp_path, name="tiny/large:1.0.0")["label"].tolist() == [1]
 
 
 @pytest.mark.parametrize("features, example, message", [
@@ -118,7 +129,7 @@ def test_a_lone_image_feature_of_another_name_is_found(make, png, tmp_path):
     make(tmp_path, {"train": [{"photo": io.BytesIO(png(np.full((8, 8, 3), 9, np.uint8))), "note": "nine"}]},
          features=features)
     dataset = load(tmp_path, label="")
-    assert dataset.images[0, 0, 0, 0] == 9 and dataset.labels is None and dataset.classes == 0
+    assert dataset["image"][0, 0, 0, 0] == 9 and set(dataset) == {"image"}
 
 
 @pytest.mark.parametrize("bad, message", [
@@ -136,16 +147,16 @@ def test_a_broken_picture_is_named(make, png, tmp_path, bad, message):
     with pytest.raises(data.DataError, match="example 0 of tiny:1.0.0, split 'test' cannot be read") as caught:
         load(tmp_path, split="test", size=8)
     assert message in str(caught.value) and "\n" not in str(caught.value)
-    assert len(load(tmp_path).images) == 1
+    assert len(load(tmp_path)["image"]) == 1
 
 
 def test_the_index_of_a_broken_picture_is_its_place_in_the_split(make, png, tmp_path):
     examples = [(png(np.full((8, 8, 3), i, np.uint8)), 0) for i in range(6)]
     examples[3] = (b"garbage", 1)
     make(tmp_path, {"train": examples})
-    source = sources.open_source(name="tiny", split="train", dir=str(tmp_path), label="label")
-    (chunk,) = sources.examples(source)
-    place = [label for _, label in chunk].index(1)
+    source = sources.open_source(name="tiny", split="train", dir=str(tmp_path), check=lambda *_: None)
+    (chunk,) = records.all_rows(source, [records.Wanted("label", "label", 2)])
+    place = chunk.index((1,))
     with pytest.raises(data.DataError, match=f"example {place} of"):
         load(tmp_path)
 
@@ -154,7 +165,7 @@ def test_an_unlabelled_example_is_named(make, png, tmp_path):
     make(tmp_path, {"train": [(png(np.zeros((8, 8, 3), np.uint8)), -1)]})
     with pytest.raises(data.DataError, match=r"example 0 .* has the label -1, outside \[0, 2\)"):
         load(tmp_path)
-    assert len(load(tmp_path, label="").images) == 1
+    assert len(load(tmp_path, label="")["image"]) == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "garbage"])

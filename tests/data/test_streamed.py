@@ -14,25 +14,24 @@ from imggen_jax.data import sources
 
 
 def both(root, **change):
-    asked = dict(name="tiny", split="train", dir=str(root), size=0, label="label") | change
-    return data.load(**asked, cache=None), data.stream(**asked)
+    asked = dict(name="tiny", split="train", dir=str(root), label="label", cache=None) | change
+    return tuple(data.open_dataset(memory=memory, **asked) for memory in ("resident", "stream"))
 
 
 def same(resident, streamed, seed=3, batch=11, steps=60):
-    """The facts, and the batches of every step and of each of two processes."""
-    assert streamed.shape == resident.shape
-    assert (streamed.classes, streamed.label_names, streamed.fingerprint) == (
-        resident.classes, resident.label_names, resident.fingerprint)
+    """All that is known of them, and the batches of every step."""
+    assert (streamed.spec, streamed.length, streamed.title, streamed.fingerprints) == (
+        resident.spec, resident.length, resident.title, resident.fingerprints)
     for step in range(steps):
-        indices = data.batch_indices(resident.shape[0], seed=seed, step=step, batch=batch)
-        one, other = data.gather(resident, indices), data.gather(streamed, indices)
-        assert set(one) == set(other) == ({"image", "label"} if resident.classes else {"image"})
+        one, other = (data.read_batch(each, seed=seed, step=step, batch=batch) for each in (resident, streamed))
+        assert sorted(one) == sorted(other) == list(resident.spec)
         for name in one:
             assert one[name].dtype == other[name].dtype and np.array_equal(one[name], other[name])
 
 
 @pytest.mark.parametrize("change", [dict(), dict(label=""), dict(size=4), dict(size=13), dict(split="test"),
-                                    dict(split="train[100:117]"), dict(split="train[290:]+test[:5]")])
+                                    dict(split="train[100:117]"), dict(split="train[290:]+test[:5]"),
+                                    dict(crop=5), dict(size=6, crop=3), dict(fields=("label",), label="")])
 def test_streamed_batches_are_the_resident_ones(tiny, change):
     same(*both(tiny, **change), steps=6)
 
@@ -50,53 +49,72 @@ def test_photographs_of_many_sizes_are_cropped_and_resized_alike(make, png, tmp_
 
 def test_several_threads_read_at_once(tiny):
     resident, streamed = both(tiny)
-    steps = range(40)
-    order = [data.batch_indices(300, seed=0, step=step, batch=32) for step in steps]
-    made = data.ahead(lambda step: data.gather(streamed, order[step]), 0, 40, threads=8, buffer=40)
-    for step, batch in zip(steps, made):
-        assert np.array_equal(batch["image"], resident.images[order[step]])
-        assert np.array_equal(batch["label"], resident.labels[order[step]])
+    made = data.ahead(lambda step: data.read_batch(streamed, seed=0, step=step, batch=32), 0, 40, threads=8, buffer=40)
+    for step, batch in enumerate(made):
+        wanted = data.read_batch(resident, seed=0, step=step, batch=32)
+        assert np.array_equal(batch["image"], wanted["image"]) and np.array_equal(batch["label"], wanted["label"])
 
 
-def test_opening_reads_one_picture_at_most(tiny, monkeypatch):
+def test_opening_decodes_no_picture(tiny, monkeypatch):
     read = []
-    decode = data.streamed.decoding.decode
-    monkeypatch.setattr(data.streamed.decoding, "decode", lambda *words: read.append(words[1]) or decode(*words))
-    streamed = data.stream(name="tiny", split="train", dir=str(tiny), size=0, label="")
-    assert read == [0]
-    data.gather(streamed, np.array([7, 7, 299]))
-    assert read == [0, 7, 7, 299]
+    decode = data.decoding.decode
+    monkeypatch.setattr(data.decoding, "decode", lambda *words: read.append(words[2]) or decode(*words))
+    streamed = data.open_dataset(name="tiny", split="train", dir=str(tiny), memory="stream", cache=None)
+    assert read == []
+    streamed.read(np.array([7, 7, 299]))
+    assert read == [7, 7, 299]
+    assert streamed.read(np.array([], np.int64))["image"].shape == (0, 8, 8, 3)
 
 
 def test_a_broken_picture_is_named_when_its_turn_comes(make, png, tmp_path):
     good = png(np.zeros((8, 8, 3), np.uint8))
     make(tmp_path, {"train": [(good, 0)] * 20, "test": [(b"garbage", 0)]})
-    streamed = data.stream(name="tiny", split="train+test", dir=str(tmp_path), size=0, label="label")
-    assert data.gather(streamed, np.arange(20))["image"].shape == (20, 8, 8, 3)
+    streamed = data.open_dataset(name="tiny", split="train+test", dir=str(tmp_path), memory="stream", cache=None)
+    assert streamed.read(np.arange(20))["image"].shape == (20, 8, 8, 3)
     with pytest.raises(data.DataError, match=r"example 20 of tiny:1.0.0, split 'train\+test' cannot be read"):
-        data.gather(streamed, np.array([3, 20, 4]))
+        streamed.read(np.array([3, 20, 4]))
 
 
-def test_pictures_kept_as_they_are_must_be_of_one_size(make, png, tmp_path):
-    features = {"image": tfds.features.Image(shape=(None, None, 3))}
-    make(tmp_path, {f"s{side}": [{"image": io.BytesIO(png(np.zeros((side, side, 3), np.uint8)))}] for side in (8, 9)},
-         features=features)
-    streamed = data.stream(name="tiny", split="s8+s9", dir=str(tmp_path), size=0, label="")
-    with pytest.raises(data.DataError, match="example 1 is 9x9, others 8x8; set data.size"):
-        data.gather(streamed, np.arange(2))
+class TestPicturesOfAnySize:
+    """Pictures kept at their own sizes: read one by one, or cropped."""
 
+    SHAPES = [(8, 8), (9, 12), (20, 10), (8, 8)]
 
-@pytest.mark.parametrize("change", [dict(name="tinny"), dict(split="x"), dict(label="x"), dict(size=-1),
-                                    dict(name="stacked_mnist"), dict(name="stacked_mnist", label="x"),
-                                    dict(name="stacked_mnist/x"), dict(name="stacked_mnist", split="train+test")])
-def test_what_cannot_be_loaded_cannot_be_streamed_for_the_same_reason(tiny, change):
-    asked = dict(name="tiny", split="train", dir=str(tiny), size=0, label="") | change
-    told = []
-    for call in (data.load, data.stream):
-        with pytest.raises(data.DataError) as caught:
-            call(**asked)
-        told.append(str(caught.value))
-    assert told[0] == told[1]
+    @pytest.fixture
+    def photos(self, make, png, tmp_path):
+        rng = np.random.default_rng(0)
+        features = {"image": tfds.features.Image(shape=(None, None, 3))}
+        make(tmp_path, {"train": [{"image": io.BytesIO(png(rng.integers(0, 256, (*shape, 3), np.uint8)))}
+                                  for shape in self.SHAPES * 3]}, features=features)
+        return tmp_path
+
+    def test_whole_ones_are_read_one_by_one(self, photos):
+        resident, streamed = both(photos, label="")
+        assert resident.spec["image"].shape == (None, None, 3)
+        pictures = [resident.read(np.array([i]))["image"] for i in range(12)]
+        assert sorted(each.shape[1:3] for each in pictures) == sorted(self.SHAPES * 3)
+        for i, picture in enumerate(pictures):
+            assert np.array_equal(picture, streamed.read(np.array([i]))["image"])
+        for dataset in (resident, streamed):
+            with pytest.raises(data.DataError, match="differ in size: example .*; read them one by one, or set"):
+                dataset.read(np.arange(12))
+
+    def test_crops_are_the_same_resident_or_streamed(self, photos):
+        resident, streamed = both(photos, label="", crop=6)
+        assert resident.spec["image"].shape == (6, 6, 3)
+        same(resident, streamed, steps=8)
+
+    def test_they_come_from_the_cache_too(self, photos, tmp_path):
+        kept = tmp_path / "cache"
+        first, second = ([one.read(np.array([i]))["image"] for i in range(12)] for one in (
+            both(photos, label="", cache=str(kept))[0] for _ in range(2)))
+        assert all(np.array_equal(*each) for each in zip(first, second)) and len(list(kept.iterdir())) == 2
+
+    def test_those_smaller_than_the_crop_are_counted_before_training(self, photos):
+        for memory in ("resident", "stream"):
+            with pytest.raises(data.DataError, match="9 pictures of tiny.* are smaller than the crop of 10x10, example "
+                                                     r"\d+ is \d+x\d+; set data.crop to at most 8"):
+                data.open_dataset(name="tiny", split="train", dir=str(photos), crop=10, memory=memory, cache=None)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "garbage"])
@@ -110,14 +128,13 @@ def test_a_damaged_shard_is_named_before_training(tiny, tmp_path, damage):
     else:
         shard.write_bytes(os.urandom(shard.stat().st_size))
     with pytest.raises(data.DataError, match="tiny:1.0.0, split 'train'") as caught:
-        data.stream(name="tiny", split="train", dir=str(tmp_path), size=0, label="")
+        both(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("change", [dict(), dict(split="test[5:31]", label=""), dict(split="test[-3:]", size=28)])
 def test_stacked_mnist_is_stacked_as_it_is_needed(real, real_cache, change):
-    asked = dict(name="stacked_mnist", split="test", dir=real, size=0, label="label") | change
-    same(data.load(**asked, cache=real_cache), data.stream(**asked), steps=3)
+    same(*both(real, **dict(name="stacked_mnist", split="test", cache=real_cache) | change), steps=3)
 
 
 class TestTFRecord:
@@ -129,7 +146,7 @@ class TestTFRecord:
         shutil.copytree(tiny, tmp_path, dirs_exist_ok=True)
         folder = tmp_path / "tiny" / "1.0.0"
         for split in ("train", "test"):
-            source = sources.open_source(name="tiny", split=split, dir=str(tiny), label="")
+            source = sources.open_source(name="tiny", split=split, dir=str(tiny), check=lambda *_: None)
             reader = source.builder.as_data_source(
                 split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
             (shard,) = folder.glob(f"tiny-{split}.array_record*")
@@ -144,14 +161,14 @@ class TestTFRecord:
     @pytest.mark.parametrize("split", ["train", "train[17:40]+test[2:9]"])
     def test_examples_and_batches_are_those_of_array_record(self, tiny, converted, split):
         assert json.loads((converted / "tiny/1.0.0/dataset_info.json").read_text())["fileFormat"] == "tfrecord"
-        wanted = data.load(name="tiny", split=split, dir=str(tiny), size=0, label="label", cache=None)
+        wanted, rows = both(tiny, split=split)[0], np.arange(30)
         resident, streamed = both(converted, split=split)
-        assert np.array_equal(resident.images, wanted.images) and np.array_equal(resident.labels, wanted.labels)
+        for field in ("image", "label"):
+            assert np.array_equal(resident.read(rows)[field], wanted.read(rows)[field])
         same(resident, streamed, steps=6)
 
     def test_a_file_cut_short_is_named(self, converted):
         (shard,) = converted.glob("tiny/1.0.0/tiny-train.tfrecord*")
         os.truncate(shard, shard.stat().st_size - 1)
-        for call in (data.load, data.stream):
-            with pytest.raises(data.DataError, match="example 299 of tiny:1.0.0, split 'train'.*cut short"):
-                call(name="tiny", split="train", dir=str(converted), size=0, label="")
+        with pytest.raises(data.DataError, match="example 299 of tiny:1.0.0, split 'train'.*cut short"):
+            both(converted)
