@@ -12,12 +12,12 @@
 from imggen_jax.data.attributes import Attributes, label_names, load_attributes
 from imggen_jax.data.batches import ahead, batch_indices, gather, read_batch
 from imggen_jax.data.folders import card, ingest
-from imggen_jax.data.opening import MEMORY, Dataset, Facts, open_dataset, peek
+from imggen_jax.data.opening import MEMORY, Dataset, Facts, class_labels, open_dataset, peek
 from imggen_jax.data.prepare import prepare
 from imggen_jax.data.resident import load
 from imggen_jax.data.streamed import Streamed, stream
 from imggen_jax.errors import DataError
 
 __all__ = ["MEMORY", "Attributes", "DataError", "Dataset", "Facts", "Streamed", "ahead", "batch_indices", "card",
-           "gather", "ingest", "label_names", "load", "load_attributes", "open_dataset", "peek", "prepare",
+           "class_labels", "gather", "ingest", "label_names", "load", "load_attributes", "open_dataset", "peek", "prepare",
            "read_batch", "stream"]

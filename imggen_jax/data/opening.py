@@ -76,6 +76,7 @@ def open_dataset(*, name, split, dir, size, label, memory="auto", text="", crop=
 
     more = {}
     names = {}
+    fields = tuple(each for each in fields if each != "image")
     if label:
         title, shape, classes = _peek(**asked)
         from imggen_jax.data import sources as src
@@ -104,10 +105,21 @@ def open_dataset(*, name, split, dir, size, label, memory="auto", text="", crop=
             return opened().fingerprint
 
         @property
+        def fingerprints(self):
+            return {"image": opened().fingerprint}
+
+        @property
         def threads(self):
             return opened().threads
 
     return D(make_spec(**spec), shape[0], read, "", 1, title)
+
+
+def class_labels(*, name, split="train", dir=""):
+    from imggen_jax.data.attributes import load_attributes
+
+    found = load_attributes(name=name, split=split, dir=dir)
+    return dict(zip(found.names, found.values))
 
 
 def _check_mode(memory: str) -> None:
