@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imggen_jax.config import flatten
+from imggen_jax.errors import MetricsError
 from imggen_jax.evaluation import store
+from imggen_jax.metrics import scores
 from imggen_jax.training.folder import DATA
 from imggen_jax.training.saved import Saved, read_json
 
@@ -55,5 +57,15 @@ def _data(facts: Mapping) -> list[str]:
 
 
 def _scores(workdir: Path) -> list[str]:
-    lines = store.latest(workdir)
-    return lines or ["None were computed; `imggen evaluate` does."]
+    """The scores of the newest report of each space."""
+    reports = sorted((workdir / "scores").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    newest = {}
+    for path in reports:
+        try:
+            report = store.read_report(path)
+        except MetricsError:  # the result of another evaluator, or damaged
+            continue
+        newest[report.recipe["space"]] = scores.table(report)
+    if not newest:
+        return ["None were computed; `imggen evaluate` does."]
+    return [line for space, table in newest.items() for line in (f"Space `{space}`:", "", "```", table, "```", "")]

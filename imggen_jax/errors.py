@@ -39,3 +39,8 @@ class Interrupted(ImggenError):
     def __init__(self, signal_number: int, message: str):
         super().__init__(message)
         self.signal = signal_number
+
+
+def brief(error: BaseException) -> str:
+    """The type and the first line of an error, for a message of one line."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"[:200]

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from imggen_jax import sampling
 from imggen_jax import spec as specs
@@ -26,6 +26,7 @@ from imggen_jax.errors import ConfigError, RunError
 from imggen_jax.game import Generator, Pretrained, PyTree
 from imggen_jax.model import Model
 from imggen_jax.storage import checkpoint, manifest
+from imggen_jax.storage.files import write_atomic
 from imggen_jax.training.build import build
 from imggen_jax.training.pretrained import network
 
@@ -65,7 +66,7 @@ def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, car
         if folder.exists() and any(folder.iterdir()):
             raise RunError(f"{folder} is not empty; choose another --out")
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: np.ascontiguousarray(leaf) for name, leaf in stored.items()}, folder / WEIGHTS)
+        write_atomic(folder / WEIGHTS, save({name: np.ascontiguousarray(leaf) for name, leaf in stored.items()}))
         (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         (folder / CARD).write_text(card, encoding="utf-8")
         if program is not None:

@@ -148,10 +148,10 @@ Shipped configs: {names}""")
         streams.say([json.dumps(config.resolve(read), indent=2)])
         return 0
     _start_jax(args)
-    from imggen_jax.training import train as run
+    from imggen_jax import api
 
     workdir = args.workdir or str(Path("runs") / Path(args.config).stem)
-    report = run.train(read, workdir, heartbeat=args.heartbeat)
+    report = api.train(read, workdir, heartbeat=args.heartbeat)
     more = [] if read.game.name == "classifier" else [
         f"Pictures: {flags.program()} generate --model {shlex.quote(workdir)} --num 64 --out out"]
     streams.say([f"Done. Report: {report}", *more])
@@ -189,13 +189,15 @@ def _generate(words: list[str]) -> int:
     if args.label is not None and "label" in given:
         raise RunError("the label is given twice, by --label and by --given; leave out one of them")
     label = flags.label(given.pop("label")) if "label" in given else args.label
-    more = ({"given": given} if given else {}) | {"truncation": args.truncation} | options
+    if label is not None:
+        given["label"] = label
     with flags.folder(args.out, f"{args.seed:06d}.png" if args.num == 1 else None) as folder:
         _start_jax()
         from imggen_jax import api
 
-        grid = api.generate(args.model, folder, num=args.num, seed=args.seed, label=label, **more)
-    streams.say([f"{args.num} pictures in {args.out}; all together: {grid}" if folder == args.out else args.out])
+        grid = api.generate(args.model, folder, num=args.num, seed=args.seed, given=given, truncation=args.truncation, **options)
+    whole = folder == args.out
+    streams.say([f"{args.num} pictures in {args.out}; all together: {grid}" if whole else args.out])
     return 0
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from imggen_jax import inversion, sampling
 from imggen_jax.augment import to_float
+from imggen_jax.data import text
 from imggen_jax.errors import RunError
 from imggen_jax.game import Classifier, Game, Generator, PyTree, Spec
 from imggen_jax.inversion import Space
@@ -202,8 +203,6 @@ class Model(NamedTuple):
                 raise RunError(f"{name} is {made.dtype} {np.shape(value)}; this model takes uint8 {_shape(field)}")
         else:
             values = [value] * n if isinstance(value, str) else list(value)
-            from imggen_jax.data import text
-
             made = text.tokenizer_of(field).encode(values, field.shape[0])[0]
         if len(made) != n:
             raise RunError(f"{len(made)} values of {name!r} are given for {n} images; give one for each, or one for "

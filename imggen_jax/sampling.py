@@ -96,11 +96,11 @@ def _make(generator: Generator, spec: Spec) -> Sampler:
     def to_w(weights, keys, condition, truncation):
         z = jax.vmap(one_latent)(keys, condition)
         if generator.edit_space is None:
-            return _flat(jax.tree.map(lambda leaf: truncation * leaf, z), len(keys))
+            return _flat(jax.tree.map(lambda leaf: truncation * leaf, z), keys.shape[0])
         # To the mean of w (StyleGAN, arXiv 1812.04948, appendix B), since a mapping may not see how long z is.
         w, many = enter(weights, z), enter(weights, generator.prior(jax.random.key(0), CENTER, None))
         return _flat(jax.tree.map(
-            lambda leaf, every: every.mean(0) + truncation * (leaf - every.mean(0)), w, many), len(keys))
+            lambda leaf, every: every.mean(0) + truncation * (leaf - every.mean(0)), w, many), keys.shape[0])
 
     @jax.jit
     def draw(weights, seeds, fields, truncation):  # uint32 [B], {field: [B,...]}, float32
@@ -110,14 +110,14 @@ def _make(generator: Generator, spec: Spec) -> Sampler:
 
     def decode(weights, w, fields, options):
         condition = generator.condition(weights, fields)
-        example = jax.eval_shape(lambda weights, c: enter(weights, generator.prior(jax.random.key(0), len(w), c)),
+        example = jax.eval_shape(lambda weights, c: enter(weights, generator.prior(jax.random.key(0), w.shape[0], c)),
                                  weights, condition)
         return to_images(weights, _tree(w, example), condition, _resolved(generator, options))
 
     def encode(weights, images, fields):
         images = images.astype(jnp.float32) / 127.5 - 1
         z = generator.encode(weights, images, generator.condition(weights, fields))
-        return _flat(enter(weights, z), len(images))
+        return _flat(enter(weights, z), images.shape[0])
 
     @functools.partial(jax.jit, static_argnames="n")
     def prior(weights, key, n, fields):

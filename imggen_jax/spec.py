@@ -65,7 +65,8 @@ def image_shape(spec: Spec, name: str = "image") -> tuple[int, int, int]:
         raise ValueError(f"the data have no field {name!r}; they have {', '.join(spec)}")
     shape = spec[name].shape
     if len(shape) != 3 or None in shape:
-        raise ValueError(f"field {name!r} has the shape {shape}; this needs images (H,W,C) of a fixed size")
+        raise ValueError(f"images of the field {name!r} differ in size, and this needs one size; set data.size or "
+                         "data.crop")
     return shape  # type: ignore[return-value]
 
 
@@ -77,7 +78,8 @@ def square(spec: Spec, name: str = "image") -> tuple[int, int]:
     """
     height, width, channels = image_shape(spec, name)
     if height != width:
-        raise ValueError(f"field {name!r} is {height}x{width}; this needs square images")
+        raise ValueError(f"the field {name!r} is {width}x{height}, and this needs square images; set data.size, to "
+                         "which their central squares are resized, or data.crop, for random crops")
     return height, channels
 
 

@@ -34,6 +34,11 @@ def _condition(parser: argparse.ArgumentParser, truncation: bool = True) -> None
                             help="factor on the latents of seeds; below 1: fewer failures, less variety (default: 1)")
 
 
+def _given(args: argparse.Namespace) -> dict:
+    """What the pictures are conditioned on."""
+    return {} if args.label is None else {"label": args.label}
+
+
 def _picture(parser: argparse.ArgumentParser) -> None:
     one = parser.add_mutually_exclusive_group(required=True)
     one.add_argument("--seed", type=int, metavar="S", help="seed of the picture, as for generate")
@@ -93,7 +98,7 @@ def _interpolate(args):
              [_file(name) for name in flags.commas(args.images, "--images")])
     _no_files(args.seeds, names)
     return _make(args.out, None, lambda out: verbs.interpolate(
-        args.model, out, names, frames=args.frames, even=args.even == "picture", label=args.label,
+        args.model, out, names, frames=args.frames, even=args.even == "picture", given=_given(args),
         truncation=args.truncation))
 
 
@@ -117,7 +122,7 @@ def _vary(args):
     from imggen_jax.editing import verbs
 
     return _make(args.out, "000.png" if args.num == 1 else None, lambda out: verbs.vary(
-        args.model, out, _name(args), num=args.num, strength=args.strength, draw=args.draw, label=args.label,
+        args.model, out, _name(args), num=args.num, strength=args.strength, draw=args.draw, given=_given(args),
         truncation=args.truncation), _inputs(args))
 
 
@@ -146,7 +151,7 @@ def _breed(args):
     parents = flags.commas(args.parents, "--parents")
     return _make(args.out, "000.png" if args.num == 1 else None, lambda out: verbs.breed(
         args.model, out, parents, num=args.num, weights=weights, mutate=args.mutate, crossover=args.crossover,
-        inherit=args.inherit, draw=args.draw, label=args.label, truncation=args.truncation), parents)
+        inherit=args.inherit, draw=args.draw, given=_given(args), truncation=args.truncation), parents)
 
 
 def _project_flags(parser):
@@ -161,7 +166,7 @@ def _project(args):
     from imggen_jax.editing import verbs
 
     return _make(args.out, "projection.png", lambda out: verbs.project(
-        args.model, out, args.image, label=args.label, steps=args.steps), _inputs(args))
+        args.model, out, args.image, given=_given(args), steps=args.steps), _inputs(args))
 
 
 def _genes_flags(parser):
@@ -196,7 +201,7 @@ def _edit(args):
     from imggen_jax.editing import verbs
 
     return _make(args.out, "edited.png", lambda out: verbs.edit(
-        args.model, out, _name(args), args.gene, label=args.label, truncation=args.truncation), _inputs(args))
+        args.model, out, _name(args), args.gene, given=_given(args), truncation=args.truncation), _inputs(args))
 
 
 def _recall_flags(parser):

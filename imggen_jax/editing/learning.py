@@ -42,7 +42,7 @@ def learn(
       labels: names of the dataset's labels to learn; None for all.
       samples: pictures of the model's own to learn from.
       faces: random pictures on which each gene is measured.
-      labeller, guide: None to take `evaluation.classifier.obtain`'s.
+      labeller, guide: None to take `evaluation.classifier.dataset_classifier`'s.
 
     Returns:
       The genes, measured, and lines on how they were learned.
@@ -101,10 +101,10 @@ def labeller_of(model: Model, labels: Sequence[str] | None = None, *, seed: int 
 
     wanted, where = model.config["data"], {**_place(model), "split": model.config["data"]["split"]}
     try:
-        data.label_names(**where)
+        data.class_labels(**where)
     except data.DataError as error:
         raise RunError(f"{error}; genes that need no labels: genes --learn --method sefa, or --method pca") from error
-    return classifier.obtain(test=wanted["test"], size=wanted["size"], labels=labels,
+    return classifier.dataset_classifier(held_out=wanted["test"], size=wanted["size"], labels=labels,
                              recipe={**classifier.RECIPE, "seed": seed}, **where)
 
 
@@ -139,7 +139,7 @@ def _dataset(model: Model, split: str, names: Sequence[str]) -> data.Dataset:
     """A split of the dataset that a run was trained on, with these label fields too."""
     wanted = model.config["data"]
     return data.open_dataset(split=split, size=wanted["size"], label=wanted["label"], memory=wanted["memory"],
-                             fields=tuple(names), **_place(model))
+                             fields=("image", *names), **_place(model))
 
 
 def _place(model: Model) -> dict[str, str]:

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from imggen_jax.editing.space import moved, rows_of, take
-from imggen_jax.evaluation.classifier import look, move, reach
+from imggen_jax.evaluation.classifier import log_probabilities, shift, shift_distance
 from imggen_jax.game import Classifier
 from imggen_jax.model import Model
 from imggen_jax.sampling import Latents
@@ -49,7 +49,7 @@ def guide_to(model: Model, guide, latents: Latents, attribute: str, value: str, 
     sizes = tuple(len(values) for values in guide.values)
     target = sum(sizes[:place]) + guide.values[place].index(value)
     there = model.space()
-    lead = _leader(model.sampler.decode, guide.classifier, guide.moved)
+    lead = _leader(model.sampler.decode, guide.classifier, guide.shifted)
     weights, eyes = jax.device_put((model.weights, guide.weights), jax.local_devices()[0])
     found = []
     for start in range(0, len(latents.w), BLOCK):
@@ -61,7 +61,7 @@ def guide_to(model: Model, guide, latents: Latents, attribute: str, value: str, 
 
 
 @functools.lru_cache(maxsize=8)
-def _leader(decode: Callable, classifier: Classifier, moved: bool) -> Callable:
+def _leader(decode: Callable, classifier: Classifier, shifted: bool) -> Callable:
     """A compiled function of weights, the guide's weights, a space, latents [BLOCK,D], their fields, and the target.
 
     The classifier's prediction has no slope towards a value that is far away, so the search begins at the best place
@@ -79,7 +79,7 @@ def _leader(decode: Callable, classifier: Classifier, moved: bool) -> Callable:
 
         start = (w - mean) @ whiten
         original = image(start)
-        before = look(classifier, eyes, original, moved)
+        before = log_probabilities(classifier, eyes, original, shifted)
 
         def objective(u, change=lambda images: images):  # float32 [BLOCK]
             images = image(u)
@@ -93,7 +93,7 @@ def _leader(decode: Callable, classifier: Classifier, moved: bool) -> Callable:
 
         def step(carry, key):
             u, state = carry
-            updates, state = adam.update(jax.grad(lambda u: jnp.sum(objective(u, _disturb(key, moved))))(u), state)
+            updates, state = adam.update(jax.grad(lambda u: jnp.sum(objective(u, _disturb(key, shifted))))(u), state)
             return (optax.apply_updates(u, updates), state), None
 
         tried = jnp.stack([start + far * direction for far in TRIED])
@@ -105,17 +105,17 @@ def _leader(decode: Callable, classifier: Classifier, moved: bool) -> Callable:
     return lead
 
 
-def _disturb(key, moved: bool) -> Callable:
+def _disturb(key, shifted: bool) -> Callable:
     """Images [n,S,S,C] -> the same with noise, all moved by a few pixels if the classifier has learned from such ones:
     what convinces it of these convinces others too (expectation over transformations, arXiv 1707.07397)."""
     place, noise = jax.random.split(key)
 
     def change(images):
         images += GRAIN * jax.random.normal(noise, images.shape)
-        if not moved:
+        if not shifted:
             return images
-        far = reach(images.shape[1])
+        far = shift_distance(images.shape[1])
         down, right = jax.random.randint(place, (2,), -far, far + 1)
-        return move(images, down, right)
+        return shift(images, down, right)
 
     return change

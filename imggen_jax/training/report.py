@@ -131,8 +131,9 @@ def _summary(config: Mapping, data: Mapping, lines: Sequence[Mapping]) -> str:
         return ""
     kind = {"vae": "variational autoencoder", "gan": "generative adversarial network"}
     game = config.get("game", {}).get("name", "")
-    tone = "grey" if data["channels"] == 1 else "colour"
-    text = f"A {kind.get(game, game or 'generator')} of {data['size']}×{data['size']} {tone} pictures"
+    height, width, channels = data["spec"]["image"]["shape"]
+    tone = "gray" if channels == 1 else "color"
+    text = f"A {kind.get(game, game or 'generator')} of {width}×{height} {tone} images"
     return text + (f", after {_short(lines[-1]['images'])} images." if lines else ".")
 
 
@@ -149,11 +150,10 @@ def _facts(
     if data:
         facts.append(("Dataset", f"{data['name']}, {data['split']}: {data['examples']:,} pictures"))
     facts += _own_pictures(data.get("card"))
-    if data and data["classes"]:
-        names = data["label_names"]
+    for field, names in ((name, each["names"]) for name, each in data.get("spec", {}).items() if not each["shape"]):
         more = f" and {len(names) - LABELS:,} more" if len(names) > LABELS else ""
         listed = f": {', '.join(names[:LABELS])}{more}" if names else ""
-        facts.append(("Conditioned on", f"{data['classes']:,} classes{listed}"))
+        facts.append(("Conditioned on", f"{field}, {len(names):,} classes{listed}"))
     if init:
         carried, total = (sum(player[key] for player in init["players"].values()) for key in (
             "carried_over", "parameters"))

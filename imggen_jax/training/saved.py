@@ -58,7 +58,7 @@ def open_run(workdir: Path, *, weights_only: bool = False) -> Saved:
     if step is None:
         raise RunError(f"{workdir} has no checkpoint yet; train it first")
     if weights_only:
-        average = checkpoint.restore(workdir, step, built.shape.average, prefix="average.")
+        average = checkpoint.restore(workdir, step, built.shape.average, prefix="average")
         state = built.shape._replace(average=average)
     else:
         state = checkpoint.restore(workdir, step, built.shape)
