@@ -195,7 +195,8 @@ def _generate(words: list[str]) -> int:
         _start_jax()
         from imggen_jax import api
 
-        grid = api.generate(args.model, folder, num=args.num, seed=args.seed, given=given, truncation=args.truncation, **options)
+        grid = api.generate(args.model, folder, num=args.num, seed=args.seed, given=given,
+                            truncation=args.truncation, **options)
     whole = folder == args.out
     streams.say([f"{args.num} pictures in {args.out}; all together: {grid}" if whole else args.out])
     return 0
