@@ -43,28 +43,15 @@ def bicubic(old: int, new: int) -> np.ndarray:
     """As Pillow's BICUBIC, a = -1/2, widened to the reduction and so antialiased: [new,old]."""
     scale = max(old / new, 1.0)
     centre = (np.arange(new)[:, None] + 0.5) * (old / new)
-    weights = _cubic((np.arange(old) + 0.5 - centre) / scale, -0.5)
+    weights = _cubic((np.arange(old) + 0.5 - centre) / scale)
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def bicubic_border(old: int, new: int) -> np.ndarray:
-    """As torch's interpolate(mode="bicubic", align_corners=False): a = -3/4, not antialiased, the border repeated.
-
-    [new,old]. The transformers package resizes DINOv2's position embeddings with it.
-    """
-    at = (np.arange(new) + 0.5) * (old / new) - 0.5
-    first = np.floor(at).astype(int)
-    matrix = np.zeros((new, old))
-    for tap in range(-1, 3):
-        np.add.at(matrix, (np.arange(new), np.clip(first + tap, 0, old - 1)), _cubic(at - first - tap, -0.75))
-    return matrix
-
-
-def _cubic(x: np.ndarray, a: float) -> np.ndarray:
-    """Keys 1981, "Cubic convolution interpolation", eq. 4 with a free a."""
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """Keys 1981, "Cubic convolution interpolation", eq. 4 with a = -1/2."""
     x = np.abs(x)
-    near = ((a + 2) * x - (a + 3)) * x**2 + 1
-    far = a * (((x - 5) * x + 8) * x - 4)
+    near = (1.5 * x - 2.5) * x**2 + 1
+    far = -0.5 * (((x - 5) * x + 8) * x - 4)
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
