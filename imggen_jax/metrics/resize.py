@@ -1,7 +1,7 @@
 """The ways in which the reference implementations resize pictures for their networks, as matrices: y = R x R^T.
 
 Which one was used moves scores more than most models do (Parmar et al., arXiv 2104.11222), so each has a name that is
-stored with a score, and scores of two names do not compare. Matrices are float64.
+stored with a score, and scores of two names are not comparable. Matrices are float64.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = jax.Array
 
 
 def bilinear(old: int, new: int) -> np.ndarray:
-    """Between the centres of the two nearest pixels, without antialiasing: [new,old].
+    """Between the centers of the two nearest pixels, without antialiasing: [new,old].
 
     As torch's interpolate(mode="bilinear", align_corners=False), which pytorch-fid uses.
     """
@@ -42,8 +42,8 @@ def _between(at: np.ndarray, old: int) -> np.ndarray:
 def bicubic(old: int, new: int) -> np.ndarray:
     """As Pillow's BICUBIC, a = -1/2, widened to the reduction and so antialiased: [new,old]."""
     scale = max(old / new, 1.0)
-    centre = (np.arange(new)[:, None] + 0.5) * (old / new)
-    weights = _cubic((np.arange(old) + 0.5 - centre) / scale)
+    center = (np.arange(new)[:, None] + 0.5) * (old / new)
+    weights = _cubic((np.arange(old) + 0.5 - center) / scale)
     return weights / weights.sum(axis=1, keepdims=True)
 
 
@@ -80,7 +80,7 @@ def _pillow(equation: str, matrix: np.ndarray, x: Array) -> Array:
 
 
 def to_rgb(images: Array) -> Array:
-    """uint8 [B,H,W,1 or 3] -> float32 [B,H,W,3] in 0 to 255; grey becomes three equal channels."""
+    """uint8 [B,H,W,1 or 3] -> float32 [B,H,W,3] in 0 to 255; gray becomes three equal channels."""
     x = images.astype(jnp.float32)
     return jnp.broadcast_to(x, (*x.shape[:3], 3)) if x.shape[-1] == 1 else x
 

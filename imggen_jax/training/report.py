@@ -70,7 +70,7 @@ class Series(NamedTuple):
     name: str
     x: np.ndarray  # int64 [n], images seen
     y: np.ndarray  # float64 [n], finite
-    color: int     # which of the page's colours
+    color: int     # which of the page's colors
     dash: int      # which of DASHES
     dots: bool     # held-out: few points, each of which counts
 
@@ -131,7 +131,7 @@ def _summary(config: Mapping, data: Mapping, lines: Sequence[Mapping]) -> str:
         return ""
     kind = {"vae": "variational autoencoder", "gan": "generative adversarial network"}
     game = config.get("game", {}).get("name", "")
-    tone = "grey" if data["channels"] == 1 else "colour"
+    tone = "gray" if data["channels"] == 1 else "color"
     text = f"A {kind.get(game, game or 'generator')} of {data['size']}×{data['size']} {tone} pictures"
     return text + (f", after {_short(lines[-1]['images'])} images." if lines else ".")
 
@@ -311,7 +311,7 @@ def _charts(lines: Sequence[Mapping]) -> list[Chart]:
         last = name.rpartition("/")[2]
         titles.setdefault(CHARTS.get(last, last.replace("_", " ").capitalize()), []).append(name)
     titles[SPEED] = ["images_per_second"]
-    owners = list(dict.fromkeys(name.rpartition("/")[0] for name in names))  # a player keeps its colour in all charts
+    owners = list(dict.fromkeys(name.rpartition("/")[0] for name in names))  # a player keeps its color in all charts
     charts = []
     for title, members in titles.items():
         drawn: list[Series] = []
@@ -333,12 +333,12 @@ def _points(lines: Sequence[Mapping], name: str) -> tuple[np.ndarray, np.ndarray
 
 
 def _svg(title: str, drawn: Sequence[Series]) -> str:
-    """The chart as inline SVG whose colours are the page's CSS variables, so that it follows the page into the dark."""
+    """The chart as inline SVG whose colors are the page's CSS variables, so that it follows the page into the dark."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-    ink, faint = "#0a0b0c", "#0a0b0d"  # stand-ins, as are the series' colours; replaced below
+    ink, faint = "#0a0b0c", "#0a0b0d"  # stand-ins, as are the series' colors; replaced below
     style = {"svg.fonttype": "none", "svg.hashsalt": title, "text.parse_math": False, "font.size": 10,
              "text.color": ink, "axes.edgecolor": faint, "axes.linewidth": 0.8, "xtick.color": faint,
              "xtick.labelcolor": ink, "ytick.color": faint, "ytick.labelcolor": ink, "path.simplify_threshold": 0.5}
