@@ -4,6 +4,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import shlex
 import statistics
@@ -115,7 +116,8 @@ def write(workdir: str | Path) -> Path:
         versions=run.get("versions", {}),
         commands=_commands(name, str(workdir), config, data),
     )
-    write_atomic(folder / "report.html", page)
+    # Names of files and classes may hold bytes that are not text, which Python keeps as lone surrogates.
+    write_atomic(folder / "report.html", re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", page))
     return folder / "report.html"
 
 
@@ -205,7 +207,7 @@ def _value(value) -> str:
 
 
 def _commands(name: str, workdir: str, config: Mapping, data: Mapping) -> list[tuple[str, str]]:
-    main, at = "python -m imggen_jax.main", f"--workdir {shlex.quote(workdir)}"
+    main, at = "python -m imggen_jax.main", f"--workdir {_quote(workdir)}"
     file = f"configs/{name}.py" if Path(f"configs/{name}.py").exists() else "CONFIG"
     train = f"{main} --config {shlex.quote(file)} {at}"
     makes = config.get("game", {}).get("name") != "classifier"
@@ -216,6 +218,14 @@ def _commands(name: str, workdir: str, config: Mapping, data: Mapping) -> list[t
     if images := config.get("train", {}).get("images"):
         commands.append(("Train it twice as long", f"{train} --config.train.images={2 * images}"))
     return commands
+
+
+def _quote(path: str) -> str:
+    """As `shlex.quote`; bytes that are not text as bash, zsh and ksh read them."""
+    if not re.search("[\ud800-\udfff]", path):
+        return shlex.quote(path)
+    plain = re.compile(rb"[^\x20-\x7e]|[\\']")
+    return "$'" + plain.sub(lambda match: b"\\x%02x" % match[0][0], os.fsencode(path)).decode() + "'"
 
 
 def _short(images: int) -> str:
