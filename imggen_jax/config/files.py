@@ -66,7 +66,7 @@ def read(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
     words = [str(word) for word in overrides]
     given = _get_config(find(name))
     if not isinstance(given, Mapping):
-        raise ConfigError(f"config {name}: get_config returns a {type(given).__name__}; it must return a dict or a "
+        raise ConfigError(f"config {name}: get_config returns {type(given).__name__}; it must return a dict or a "
                           "ConfigDict")
     return _override(name, given, words)
 
