@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import importlib
 import inspect
 import json
@@ -87,12 +86,11 @@ def _is_value(default) -> bool:
     return isinstance(default, (bool, int, float, str, tuple)) and default is not inspect.Parameter.empty
 
 
-@functools.lru_cache(maxsize=64)
 def _make(name) -> Callable | None:
     """`make` of imggen_jax/games/NAME.py; None where there is no such game."""
-    module = f"imggen_jax.games.{name}"
     if not isinstance(name, str) or not name.isidentifier():
         return None
+    module = f"imggen_jax.games.{name}"
     try:
         return importlib.import_module(module).make
     except ModuleNotFoundError as error:
@@ -107,7 +105,6 @@ def _options(make: Callable) -> dict[str, inspect.Parameter]:
             if one.kind is inspect.Parameter.KEYWORD_ONLY and name not in SUPPLIED}
 
 
-@functools.lru_cache(maxsize=64)
 def _optax_options(optimizer) -> dict[str, inspect.Parameter] | None:
     """The options of an optax optimizer that are not keys of `Player`; None for an unknown optimizer."""
     import optax

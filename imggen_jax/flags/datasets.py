@@ -32,11 +32,11 @@ def prepare(words: Sequence[str]) -> int:
     """Prepare a stock TFDS dataset; returns the exit code."""
     parser = flags.Parser("prepare", PREPARE)
     parser.add_argument("--name", required=True, metavar="NAME", help="TFDS name, such as cifar10")
-    parser.add_argument("--dir", type=flags.path, default="", metavar="D", help="TFDS data_dir (default: TFDS's own)")
+    parser.add_argument("--dir", type=flags.path, metavar="D", help="TFDS data_dir (default: TFDS's own)")
     args = parser.parse_args(words)
     from imggen_jax import data
 
-    data.prepare(args.name, args.dir)
+    data.prepare(args.name, args.dir or "")
     return 0
 
 
@@ -48,7 +48,7 @@ def ingest(words: Sequence[str]) -> int:
     parser = flags.Parser("data", DATA)
     parser.add_argument("--folder", required=True, type=flags.path, metavar="PATH", help="a folder, a zip or a tar")
     parser.add_argument("--size", type=int, default=64, metavar="S", help="side in pixels (default: 64)")
-    parser.add_argument("--out", type=flags.path, default="", metavar="DIR",
+    parser.add_argument("--out", type=flags.path, metavar="DIR",
                         help="TFDS data_dir to write to (default: $IMGGEN_JAX_CACHE/folders or "
                              "~/.cache/imggen_jax/folders)")
     parser.add_argument("--fit", default="crop", metavar="F", help="crop to the central square, or pad (default: crop)")
@@ -60,7 +60,7 @@ def ingest(words: Sequence[str]) -> int:
     parser.add_argument("--max-pixels", type=int, default=folders.MAX_PIXELS, metavar="P",
                         help=f"pictures with more are left out (default: {folders.MAX_PIXELS})")
     args = parser.parse_args(words)
-    made = data.ingest(args.folder, size=args.size, out=args.out, fit=args.fit, background=args.background,
+    made = data.ingest(args.folder, size=args.size, out=args.out or "", fit=args.fit, background=args.background,
                        licence=args.licence, min_side=args.min_side, max_pixels=args.max_pixels)
     facts = [*folders.lines(made.card), ("Every file", made.folder / "ingest.html"), ("Dataset", made.folder)]
     config = [f"--config.data.name={made.name}", f"--config.data.dir={made.dir}", f"--config.data.size={args.size}"]
