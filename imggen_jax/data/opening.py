@@ -208,8 +208,8 @@ def _encoder(source: sources.Source, field: Field, wanted: captions.Wanted) -> C
             with lock:
                 if not told:
                     told.append(True)
-                    number = "all" if len(texts) == source.examples else "the first"
-                    print(f"{source.title}: {cut:,} of {number} {len(texts):,} captions are longer than "
+                    number = f"{'' if len(texts) == source.examples else 'the first '}{len(texts):,}"
+                    print(f"{source.title}: {cut:,} of {number} captions are longer than "
                           f"{wanted.length} {wanted.kind}; their ends are cut off (data.text)", file=sys.stderr,
                           flush=True)
         return tokens
