@@ -107,7 +107,7 @@ class TestLabels:
             data.open_dataset(split="train", label="hair", fields=("image", "label"), **faces)
 
     def test_others_are_refused(self, faces):
-        with pytest.raises(data.DataError, match="'age' of .* is not a class label; class labels are: hair, label"):
+        with pytest.raises(data.DataError, match="no class label .age.; its pictures are: image; .*: hair, label"):
             data.open_dataset(split="train", fields=("age",), **faces)
 
     @pytest.mark.parametrize("names, message", [([], "'bare' has no class labels with two values or more; name one"),
