@@ -20,7 +20,7 @@ from PIL import ImageColor
 
 from imggen_jax.data import sources
 from imggen_jax.data.folders import dataset, layout, notes, pixels, report, worker
-from imggen_jax.data.folders.members import Member, Place, find, members, read, stamp
+from imggen_jax.data.folders.members import Member, Place, Skipped, find, members, read, stamp
 from imggen_jax.data.folders.pixels import Refused, Wanted
 from imggen_jax.data.folders.store import Store, stem
 from imggen_jax.data.sources import DataError, brief
@@ -198,6 +198,9 @@ def _scan(place: Place, store: Store) -> None:
         store.begin_scan()
         repeated = 0
         for member in members(place):
+            if isinstance(member, Skipped):
+                store.add_skipped(member)
+                continue
             name = member.name.rpartition("/")[2]
             if member.refused is None and name in notes.TABLES:
                 with member.open() as file:
@@ -207,6 +210,8 @@ def _scan(place: Place, store: Store) -> None:
                 member = member._replace(refused=_read_caption(member, store))
             store.add_file(member)
             progress.update()
+        if place.kind != "folder":
+            store.skip_in_archive()
         store.set_fact("repeated_rows", repeated)
         store.set_fact("scanned", True)
 
@@ -267,7 +272,7 @@ def _tasks(place: Place, store: Store, idle, pool: ThreadPoolExecutor) -> Iterat
     """One future for each pending file. A folder's files are read by the threads, an archive's here, in its order."""
     taken: set[str] | None = set() if store.fact("repeated") else None
     for member in members(place):
-        if member.refused is None and store.pending(member.name):
+        if isinstance(member, Member) and member.refused is None and store.pending(member.name):
             if taken is not None:  # of a name that an archive repeats, the first is read
                 if member.name in taken:
                     continue

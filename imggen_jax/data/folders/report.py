@@ -65,6 +65,7 @@ def survey(place: Place, store: Store, plan: Plan, options: Mapping) -> dict:
         "attributes": {key: _described(kind) for key, kind in plan.columns.items()},
         "quarantined": dict(store.all(f"select reason, count(*) from ({_LEFT_OUT}) group by reason "
                                       "order by count(*) desc, reason")),
+        "skipped": dict(store.all("select kind, count(*) from skipped group by kind order by count(*) desc, kind")),
         "duplicates": copies,
         "duplicates_of_another_label": _other_labels(store, plan),
         "near_duplicates": {"groups": len(groups), "pictures": sum(map(len, groups)), "searched_all": complete},
@@ -195,6 +196,7 @@ def _whole(store: Store, card: Mapping, groups: list[list[str]]) -> Iterator[str
     lists = {
         "left_out": ({"name": name, "reason": reason, "detail": detail} for name, reason, detail, _ in
                      store.all(f"{_LEFT_OUT} order by name")),
+        "skipped": ({"name": name, "kind": kind} for name, kind in store.all("select * from skipped order by name")),
         "duplicates": ({"name": name, "of": kept} for name, kept in store.all(_COPIES)),
         "near_duplicates": iter(groups),
         "rows_without_picture": (name for name, in store.all(
@@ -272,6 +274,8 @@ def lines(card: Mapping) -> list[tuple[str, str]]:
          + (f": {counts(card['splits'])}" if len(card["splits"]) > 1 else "")))
     say(("Left out", f"{sum(card['quarantined'].values()):,}: {counts(card['quarantined'])}"
          if card["quarantined"] else "none"))
+    if card["skipped"]:
+        say(("Passed over", f"{counts(card['skipped'])}, with all that is in them"))
     say(("Exact duplicates", f"{card['duplicates']:,} dropped" + (
         f", {card['duplicates_of_another_label']:,} of them from another sub-folder than the one kept"
         if card["duplicates_of_another_label"] else "")))

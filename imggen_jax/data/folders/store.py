@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from imggen_jax.data.folders.members import Member
+from imggen_jax.data.folders.members import Member, Skipped, passed_over
 from imggen_jax.data.folders.pixels import Facts
 from imggen_jax.data.folders.worker import Decoded
 
@@ -21,6 +22,7 @@ create table pictures (   -- what became of the bytes, whatever they are called
     id integer primary key, sha blob unique, reason text, detail text, format text, mode text, width integer,
     height integer, notes text, hash integer, bytes integer, png blob, thumb blob
 );
+create table skipped (name text primary key, kind text) without rowid;   -- folders
 create table captions (name text primary key, text text) without rowid;  -- NAME.txt, by the name without its ending
 create table rows (name text primary key, row text) without rowid;       -- of metadata tables, as JSON
 create table facts (key text primary key, value text);
@@ -78,7 +80,7 @@ class Store:
 
     def begin_scan(self) -> None:
         """Forgets a scan that did not come to its end."""
-        for table in ("files", "captions", "rows"):
+        for table in ("files", "skipped", "captions", "rows"):
             self.base.execute(f"delete from {table}")
 
     def add_file(self, member: Member) -> None:
@@ -87,6 +89,31 @@ class Store:
                                   (member.name, member.size, reason, detail)).rowcount
         if not added:  # archives may repeat a name; the first is read
             self.set_fact("repeated", (self.fact("repeated") or 0) + 1)
+
+    def add_skipped(self, folder: Skipped) -> None:
+        self.base.execute("insert or ignore into skipped values (?, ?)", folder)
+
+    def skip_in_archive(self) -> None:
+        """Passes over the folders of an archive that would be passed over on disk; its names are known only now."""
+        kinds: dict[str, str] = {}
+        for name, in self.all("select name from files where name like '%/%'"):
+            folder = ""
+            for part in name.split("/")[:-1]:
+                folder = f"{folder}/{part}" if folder else part
+                if folder not in kinds:
+                    kinds[folder] = passed_over(part, partial(self._holds, folder))
+                if kinds[folder]:
+                    break
+        for folder, kind in kinds.items():
+            if kind:
+                self.add_skipped(Skipped(folder, kind))
+                for table in ("files", "captions", "rows"):
+                    self.base.execute(f"delete from {table} where name > ? and name < ?", (folder + "/", folder + "0"))
+
+    def _holds(self, folder: str, name: str) -> bool:
+        path = f"{folder}/{name}"  # of a file, or of a folder with a file in it: "0" is the letter after "/"
+        return self.ask("select 1 from files where name = ? or (name > ? and name < ?)", path, path + "/",
+                        path + "0") is not None
 
     def pending(self, name: str) -> bool:
         return self.ask("select 1 from files where name = ? and sha is null and reason is null", name) is not None

@@ -160,7 +160,7 @@ def archive(folder: Path, path: Path) -> Path:
             for file in sorted(folder.rglob("*")):
                 out.write(file, file.relative_to(folder))
     else:
-        with tarfile.open(path, "w:gz") as out:
+        with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as out:
             out.add(folder, ".")
     return path
 
@@ -204,6 +204,30 @@ def test_the_name_follows_the_content_and_the_options(tmp_path):
     names.append(ingest(root, **common).name)
     assert len(set(names)) == len(names)
     assert (out / first.name / "1.0.0" / "card.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_what_programs_write_beside_the_pictures_is_passed_over_and_counted(kind, tmp_path):
+    root = small(tmp_path / "in")
+    first = ingest(root, size=SIZE, out=tmp_path / "out", workers=1)
+    for name in ("runs/vae/pictures/a.png", "runs/vae/pictures/b.png", ".hidden/c.png"):
+        put(root, name, picture(hash(name) % 100, (20, 20)))
+    put(root, "runs/vae/config.json", "{}")
+    put(root, "runs/vae/metrics.jsonl", "{}")
+    shutil.copytree(first.folder, root / "made" / "1.0.0")
+    place = root if kind == "folder" else archive(root, tmp_path / f"in.{kind}")
+    again = ingest(place, size=SIZE, out=tmp_path / "again", workers=1)
+    assert again.card["pictures"] == 4 and again.card["quarantined"] == {}
+    assert again.card["skipped"] == {"hidden folder": 1, "prepared dataset": 1, "run": 1}
+    assert dict(lines(again.card))["Passed over"] == "hidden folder 1, prepared dataset 1, run 1, with all that is in them"
+    assert {"name": "runs/vae", "kind": "run"} in json.loads((again.folder / "ingest.json").read_text())["skipped"]
+
+
+def test_a_cache_inside_the_pictures_folder_is_not_read(tmp_path, monkeypatch):
+    root = small(tmp_path / "in")
+    first = ingest(root, size=SIZE, out=root / "cache", workers=1)
+    monkeypatch.setattr(ingestion, "_make", None)
+    assert ingest(root, size=SIZE, out=root / "cache") == first
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
