@@ -13,16 +13,19 @@ import os
 import queue
 import resource
 import signal
+import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from imggen_jax.data.folders import pixels, similar
 from imggen_jax.data.folders.pixels import Facts, Refused, Wanted
+from imggen_jax.data.sources import DataError
 
 SECONDS = 20  # of the processor, for one picture
 THUMB = 72    # pixels, of what is left out
@@ -36,6 +39,9 @@ _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**24), "MALLOC_TRIM_THRESHOLD_": str(2
 _PROGRAM = "from imggen_jax.data.folders import worker; worker.main()"
 _READY = b"ready"
 _LENGTHS = struct.Struct("<III")
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # exit codes that no picture causes
+_SO_NOSIGPIPE = 0x1022  # of macOS, in place of MSG_NOSIGNAL
+_PAUSES = (0.1, 1.0)  # seconds between tries to start a process
 
 
 class Decoded(NamedTuple):
@@ -54,55 +60,126 @@ class Worker:
 
     def __init__(self, wanted: Wanted):
         self.wanted = wanted
-        self.process = self._start()
+        self._start()
 
-    def _start(self) -> subprocess.Popen:
+    def _start(self) -> None:
+        """Starts the process; raises RuntimeError where it does not come up."""
         package = Path(__file__).resolve().parents[3]
         path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
-        process = subprocess.Popen(
-            # -P: the current folder may be the very one that is not trusted.
-            [sys.executable, "-P", "-c", _PROGRAM, json.dumps(self.wanted)],
-            env={**os.environ, **_MEMORY, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        if process.stdout.read(len(_READY)) != _READY:
-            raise RuntimeError("a process that decodes pictures ended at its start, with exit code "
-                               f"{process.wait()}; see what `{sys.executable} -c '{_PROGRAM}'` says")
-        return process
+        self.process: subprocess.Popen | None = None
+        self.pipe, end = socket.socketpair()
+        if sys.platform == "darwin":
+            self.pipe.setsockopt(socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
+        try:
+            with end:
+                self.process = subprocess.Popen(
+                    # -P: the current folder may be the very one that is not trusted.
+                    [sys.executable, "-P", "-c", _PROGRAM, json.dumps(self.wanted)],
+                    env={**os.environ, **_MEMORY, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1",
+                         "OMP_NUM_THREADS": "1"},
+                    stdin=end, stdout=end, stderr=subprocess.DEVNULL)
+            ready = _read(self.pipe, len(_READY))
+        except (OSError, EOFError) as error:
+            raise self._failed(error) from error
+        if ready != _READY:
+            raise self._failed(ready)
+
+    def _failed(self, what: object) -> RuntimeError:
+        code = None if self.process is None else self.process.wait()
+        self.close()
+        return RuntimeError(f"a process that decodes pictures ended at its start, with exit code {code} ({what!r}); "
+                            f"see what `{sys.executable} -c '{_PROGRAM}'` says")
 
     def decode(self, data: bytes) -> Decoded:
-        """Decodes one file's bytes; a picture that kills the process is left out, and a new process takes over."""
+        """Decodes one file's bytes; a picture that ends the process is left out, and a new process takes over.
+
+        A process that something else ended, as the kernel does where memory runs out, gets a second try.
+        """
+        ended = self._once(data)
+        if ended in _FROM_OUTSIDE:
+            ended = self._once(data)
+        if isinstance(ended, Decoded):
+            return ended
+        if ended == -signal.SIGXCPU:
+            return _left_out("too slow", f"decoding takes more than {SECONDS} seconds")
+        if ended is None:
+            return _left_out("not decoded", "no process could be started to decode it; is memory short?")
+        name = signal.Signals(-ended).name if ended < 0 else f"exit code {ended}"
+        if ended in _FROM_OUTSIDE:
+            return _left_out("not decoded", f"its decoder was killed twice ({name}); is memory short?")
+        return _left_out("broken", f"it made the decoder crash ({name})")
+
+    def _once(self, data: bytes) -> Decoded | int | None:
+        """What became of the bytes, or the exit code of the process that ended over them, None if none started."""
         try:
-            self.process.stdin.write(struct.pack("<Q", len(data)))
-            self.process.stdin.write(data)
-            self.process.stdin.flush()
-            return _receive(self.process.stdout)
-        except (BrokenPipeError, EOFError):
+            if self.process is None:
+                self._start_patiently()
+        except RuntimeError:
+            return None
+        try:
+            _write(self.pipe, struct.pack("<Q", len(data)))
+            _write(self.pipe, data)
+            return _receive(self.pipe)
+        except (ConnectionError, EOFError):  # BrokenPipeError is one
             code = self.process.wait()
             self.close()
-            self.process = self._start()
-            if code == -signal.SIGXCPU:
-                return Decoded("too slow", f"decoding takes more than {SECONDS} seconds", None, 0, b"", b"")
-            name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            return Decoded("broken", f"it made the decoder crash ({name})", None, 0, b"", b"")
+            return code
+
+    def _start_patiently(self) -> None:
+        """Starts the process anew; what keeps it from starting, short memory above all, may pass."""
+        for pause in _PAUSES:
+            try:
+                return self._start()
+            except RuntimeError:
+                time.sleep(pause)
+        self._start()
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            try:
-                pipe.close()
-            except BrokenPipeError:  # bytes that the process did not live to read
-                continue
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+        self.pipe.close()
+
+
+def _left_out(reason: str, detail: str) -> Decoded:
+    return Decoded(reason, detail, None, 0, b"", b"")
+
+
+def _write(pipe: socket.socket, data: bytes) -> None:
+    """Writes everything; where the other end is gone that raises BrokenPipeError, whatever SIGPIPE does here."""
+    pipe.sendall(data, getattr(socket, "MSG_NOSIGNAL", 0))
+
+
+def _read(pipe: socket.socket, length: int) -> bytes:
+    """So many bytes; raises EOFError where fewer come."""
+    data = bytearray(length)
+    view = memoryview(data)
+    while view:
+        got = pipe.recv_into(view)
+        if not got:
+            raise EOFError
+        view = view[got:]
+    return bytes(data)
 
 
 @contextmanager
 def crew(number: int, wanted: Wanted) -> Iterator[queue.SimpleQueue]:
-    """A queue of `number` workers: get one, use it, put it back."""
+    """A queue of `number` workers, or of those that could be started: get one, use it, put it back.
+
+    Raises DataError where not one could.
+    """
     workers: list[Worker] = []
     idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
     try:
         for _ in range(number):
-            workers.append(Worker(wanted))
+            try:
+                workers.append(Worker(wanted))
+            except RuntimeError as error:
+                if workers:
+                    break
+                raise DataError(f"no process could be started to decode pictures; is memory short? ({error})"
+                                ) from error
             idle.put(workers[-1])
         yield idle
     finally:
@@ -166,14 +243,8 @@ def _send(pipe: BinaryIO, decoded: Decoded) -> None:
     pipe.flush()
 
 
-def _receive(pipe: BinaryIO) -> Decoded:
-    def read(length: int) -> Any:
-        data = pipe.read(length)
-        if len(data) < length:
-            raise EOFError
-        return data
-
-    head, png, thumb = (read(length) for length in _LENGTHS.unpack(read(_LENGTHS.size)))
+def _receive(pipe: socket.socket) -> Decoded:
+    head, png, thumb = (_read(pipe, length) for length in _LENGTHS.unpack(_read(pipe, _LENGTHS.size)))
     reason, detail, facts, hash = json.loads(head)
     if facts is not None:
         *plain, notes = facts

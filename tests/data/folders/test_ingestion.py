@@ -219,7 +219,8 @@ def test_what_programs_write_beside_the_pictures_is_passed_over_and_counted(kind
     again = ingest(place, size=SIZE, out=tmp_path / "again", workers=1)
     assert again.card["pictures"] == 4 and again.card["quarantined"] == {}
     assert again.card["skipped"] == {"hidden folder": 1, "prepared dataset": 1, "run": 1}
-    assert dict(lines(again.card))["Passed over"] == "hidden folder 1, prepared dataset 1, run 1, with all that is in them"
+    said = dict(lines(again.card))["Passed over"]
+    assert said == "hidden folder 1, prepared dataset 1, run 1, with all that is in them"
     assert {"name": "runs/vae", "kind": "run"} in json.loads((again.folder / "ingest.json").read_text())["skipped"]
 
 
@@ -448,3 +449,48 @@ def test_workers_end_with_their_parent(tmp_path):
             return
         time.sleep(0.02)
     raise AssertionError("the worker is still there")
+
+
+def in_a_command(program: str, *words) -> subprocess.CompletedProcess:
+    """Runs a program as the command line does, with SIGPIPE at its default."""
+    head = "import signal, sys\nsignal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
+    return subprocess.run([sys.executable, "-c", head + program, *map(str, words)], cwd=shell.REPOSITORY, text=True,
+                          capture_output=True, timeout=120)
+
+
+def test_a_killed_decoder_is_replaced_though_sigpipe_is_at_its_default(tmp_path):
+    (tmp_path / "good.png").write_bytes(GOOD.getvalue())
+    result = in_a_command("from pathlib import Path\nfrom imggen_jax.data.folders import worker\n"
+                          f"made = worker.Worker(worker.Wanted{tuple(WANTED)!r})\n"
+                          "made.process.kill()\nmade.process.wait()\n"
+                          "print(repr(made.decode(Path(sys.argv[1]).read_bytes()).reason))\nmade.close()\n",
+                          tmp_path / "good.png")
+    assert (result.returncode, result.stdout) == (0, "''\n"), result.stderr
+
+
+TRICKED = """
+import os
+from imggen_jax.data.folders import pixels, worker
+original = pixels._srgb
+def tricked(picture, *rest):
+    if picture.width == 99:
+        os.kill(os.getpid(), 9)
+    return original(picture, *rest)
+pixels._srgb = tricked
+worker.main()
+"""
+
+
+def test_a_decoder_that_is_killed_again_and_again_costs_its_pictures_only(tmp_path):
+    root = small(tmp_path / "in")
+    picture(9, (99, 30)).save(root / "bad.png")
+    result = in_a_command(f"from imggen_jax.data.folders import ingest, worker\nworker._PROGRAM = {TRICKED!r}\n"
+                          "made = ingest(sys.argv[1], size=16, out=sys.argv[2], workers=2)\n"
+                          "print(made.card['pictures'], made.card['quarantined'])\n", root, tmp_path / "out")
+    assert (result.returncode, result.stdout) == (0, "4 {'not decoded': 1}\n"), result.stderr
+
+
+def test_decoders_that_cannot_be_started_are_one_clear_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(worker, "_PROGRAM", "raise SystemExit(7)")
+    with pytest.raises(data.DataError, match="no process could be started to decode pictures; is memory short"):
+        ingest(small(tmp_path / "in"), size=SIZE, out=tmp_path / "out")
