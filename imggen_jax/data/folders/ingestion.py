@@ -19,8 +19,8 @@ import tqdm
 from PIL import ImageColor
 
 from imggen_jax.data import sources
-from imggen_jax.data.folders import dataset, layout, notes, pixels, report, worker
-from imggen_jax.data.folders.members import Member, Place, Skipped, find, members, read, stamp
+from imggen_jax.data.folders import dataset, layout, matching, notes, pixels, report, worker
+from imggen_jax.data.folders.members import UNREADABLE, Member, Place, Skipped, find, members, printable, read, stamp
 from imggen_jax.data.folders.pixels import Refused, Wanted
 from imggen_jax.data.folders.store import Store, stem
 from imggen_jax.data.sources import DataError, brief
@@ -157,8 +157,8 @@ def _make(place: Place, root: Path, mark: str, wanted: Wanted, options: dict, wo
         card = report.survey(place, store, plan, options)
         if not card["pictures"]:
             report.write(work, "nothing", store, card)
-            raise DataError(f"{place.path} has no picture that can be used: {report.counts(card['quarantined'])}; "
-                            f"see {work / 'ingest.html'}")
+            raise DataError(f"{card['path']} has no picture that can be used: {report.counts(card['quarantined'])}; see "
+                            f"{work / 'ingest.html'}")
         name = f"folder_{_key(store, options)[:16]}"
         if not (root / name / dataset.VERSION / "card.json").is_file():
             part = work / "dataset"
@@ -203,8 +203,7 @@ def _scan(place: Place, store: Store) -> None:
                 continue
             name = member.name.rpartition("/")[2]
             if member.refused is None and name in notes.TABLES:
-                with member.open() as file:
-                    repeated += store.add_rows(notes.rows(member.name, file))
+                repeated += _read_table(member, store)
                 member = member._replace(refused=("note", "table"))
             elif member.refused is None and name.lower().endswith(".txt"):
                 member = member._replace(refused=_read_caption(member, store))
@@ -213,7 +212,21 @@ def _scan(place: Place, store: Store) -> None:
         if place.kind != "folder":
             store.skip_in_archive()
         store.set_fact("repeated_rows", repeated)
+        matching.match(store)
         store.set_fact("scanned", True)
+
+
+def _read_table(member: Member, store: Store) -> int:
+    """Keeps the rows of a table; returns how many repeat a name. Raises DataError where it cannot be read."""
+    try:
+        with member.open() as file:
+            return store.add_rows(notes.rows(member.name, file))
+    except DataError:
+        raise
+    except (Refused, *UNREADABLE) as error:
+        said = str(error) if isinstance(error, Refused) else brief(error)
+        raise DataError(f"{member.name} cannot be read ({said}); mend it, or take it out and the pictures go without "
+                        "what it says") from error
 
 
 def _read_caption(member: Member, store: Store) -> tuple[str, str]:
@@ -222,11 +235,11 @@ def _read_caption(member: Member, store: Store) -> tuple[str, str]:
         return "not a picture", "a text too long for a caption"
     try:
         with member.open() as file:
-            text = notes.clean(read(file, b"", notes.MOST_TEXT).decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        return "not a picture", "a text that is not UTF-8"
-    except Refused as error:
-        return error.reason, str(error)
+            text = notes.caption_text(read(file, b"", notes.MOST_TEXT))
+    except (Refused, *UNREADABLE) as error:
+        return (error.reason, str(error)) if isinstance(error, Refused) else ("broken", brief(error))
+    if text is None:
+        return "note", "caption in another encoding"
     store.add_caption(stem(member.name), text)
     return "note", "caption"
 

@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     def folder(self, name: str) -> str:
         """The sub-folder that names the label; UNKNOWN for what lies outside of all of them."""
         parts = self._parts(name)[self.by_split:]
-        return parts[0] if len(parts) > 1 else UNKNOWN
+        return notes.clean(parts[0]) if len(parts) > 1 else UNKNOWN
 
     def label_of(self, picture: Picture) -> str:
         if self.label_from == "folders":

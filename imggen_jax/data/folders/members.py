@@ -6,7 +6,9 @@ not grow with what the files hold; a name costs some hundred bytes (of one direc
 """
 from __future__ import annotations
 
+import codecs
 import hashlib
+import lzma
 import os
 import re
 import stat
@@ -14,6 +16,8 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -28,6 +32,12 @@ _WRITTEN = (("run", (("config.json", "metrics.jsonl"), ("config.json", "checkpoi
             ("prepared dataset", (("dataset_info.json", "features.json"),)))
 # A tar that unpacks to more than this many times its own size is no archive of pictures, which hardly shrink.
 _MOST_GROWTH, _GROWTH_FREE = 100, 2**30
+# In this order: the mark of UTF-32 begins as that of UTF-16 does. These codecs take the mark off.
+_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+                     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+# What reading a damaged or forbidden member of an archive, or a file, raises.
+UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, tarfile.TarError, EOFError, OSError, NotImplementedError,
+              RuntimeError)
 
 
 class Member(NamedTuple):
@@ -59,14 +69,15 @@ def find(path: str | os.PathLike) -> Place:
         raise DataError("the path of the pictures is empty; give a folder of pictures, a zip or a tar, or . for the "
                         "current folder")
     place = Path(path).expanduser()
+    shown = printable(str(place))
     try:
         if place.is_dir():
             if passed_over("", os.listdir(place).__contains__) == "prepared dataset":
-                raise DataError(f"{place} is a prepared dataset, not a folder of pictures; train with it by "
+                raise DataError(f"{shown} is a prepared dataset, not a folder of pictures; train with it by "
                                 "config.data.name and config.data.dir")
             return Place(place.resolve(), "folder")
         if not place.is_file():
-            raise DataError(f"{place} is {'neither a folder nor a file' if place.exists() else 'not there'}; give a "
+            raise DataError(f"{shown} is {'neither a folder nor a file' if place.exists() else 'not there'}; give a "
                             "folder of pictures, a zip or a tar")
         with open(place, "rb") as file:
             empty = not file.read(1)
@@ -75,11 +86,11 @@ def find(path: str | os.PathLike) -> Place:
         if not empty and tarfile.is_tarfile(place):
             return Place(place.resolve(), "tar")
     except OSError as error:
-        raise DataError(f"{place} cannot be read ({error.strerror or error}); give a folder of pictures, a zip or a "
+        raise DataError(f"{shown} cannot be read ({error.strerror or error}); give a folder of pictures, a zip or a "
                         "tar that you may read") from error
     except (EOFError, zlib.error) as error:
         raise _damaged(place, error) from error
-    raise DataError(f"{place} is a file but neither a zip nor a tar{', it is empty' if empty else ''}; give a folder "
+    raise DataError(f"{shown} is a file but neither a zip nor a tar{', it is empty' if empty else ''}; give a folder "
                     "of pictures, a zip or a tar")
 
 
@@ -116,12 +127,12 @@ def members(place: Place) -> Iterator[Member | Skipped]:
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, UnicodeError) as error:
         raise _damaged(place.path, error) from error
     except OSError as error:
-        raise DataError(f"{place.path} cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{printable(str(place.path))} cannot be read ({error.strerror or error})") from error
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"the archive {path} is damaged ({brief(error)}); make it again, or unpack what can be saved and "
-                     "give that folder")
+    return DataError(f"the archive {printable(str(path))} is damaged ({brief(error)}); make it again, or unpack what "
+                     "can be saved and give that folder")
 
 
 def _in_folder(root: Path) -> Iterator[Member | Skipped]:
@@ -248,16 +259,21 @@ def _refused(name: str) -> tuple[str, str] | None:
 
 def _clean(name: bytes) -> str:
     """A name that is text wherever it goes: what is not UTF-8, and control characters, as \\xNN."""
-    text = name.decode("utf-8", "backslashreplace")
-    text = re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\x{ord(match[0]):02x}", text)
+    text = printable(name.decode("utf-8", "backslashreplace"))
     return re.sub(r"^(\./)+|(?<=/)(\./|/)+", "", text) or "?"
+
+
+def printable(text: str) -> str:
+    """Text without control characters and lone surrogates: \\xNN and \\uNNNN stand for them."""
+    text = re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\x{ord(match[0]):02x}", text)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read(file: BinaryIO, head: bytes, most: int) -> bytes:
     """The rest of a file whose first bytes were read; raises Refused if it is larger than `most`."""
     try:
         rest = file.read(most + 1 - len(head))
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, tarfile.TarError) as error:
+    except UNREADABLE as error:
         raise Refused("broken" if not isinstance(error, OSError) else "unreadable", brief(error)) from error
     if len(head) + len(rest) > most:
         raise Refused("too large", f"the file is larger than {most // 2**20} MiB")
@@ -265,7 +281,20 @@ def read(file: BinaryIO, head: bytes, most: int) -> bytes:
 
 
 def text_of(file: BinaryIO) -> Iterator[str]:
-    """A file as lines of UTF-8 text, with or without a byte order mark. Files within a tar cannot seek, which all of
-    Python's own wrappers want."""
-    for number, line in enumerate(file):
-        yield line.decode("utf-8" if number else "utf-8-sig")
+    """A file as lines of text, by its byte order mark UTF-16 or UTF-32, else UTF-8; raises UnicodeDecodeError.
+
+    Files within a tar cannot seek, which all of Python's own wrappers want.
+    """
+    head = file.read(4)
+    decode = codecs.getincrementaldecoder(marked(head) or "utf-8")().decode
+    rest, blocks = "", chain([head], iter(partial(file.read, 2**16), b""), [b""])
+    for block in blocks:
+        *lines, rest = (rest + decode(block, not block)).split("\n")
+        yield from (line + "\n" for line in lines)
+    if rest:
+        yield rest
+
+
+def marked(head: bytes) -> str | None:
+    """The encoding that the byte order mark at the start of a file tells, None where there is none."""
+    return next((encoding for mark, encoding in _BYTE_ORDER_MARKS if head.startswith(mark)), None)

@@ -16,9 +16,9 @@ from PIL import Image
 from imggen_jax.data.folders import similar
 from imggen_jax.data.folders.dataset import ledger
 from imggen_jax.data.folders.layout import Plan
-from imggen_jax.data.folders.members import Place
+from imggen_jax.data.folders.members import Place, printable
 from imggen_jax.data.folders.notes import LEDGER, Kind
-from imggen_jax.data.folders.store import Store, stem
+from imggen_jax.data.folders.store import Store
 
 NEAR_BITS = similar.FURTHEST  # of 64 in which the hashes of near duplicates differ at most
 NEAR_LEVELS = 8.0        # of 255 by which their small pictures differ on average, at most
@@ -27,6 +27,7 @@ _LOOKS = 200_000         # pairs of pictures compared at most
 _SIDE = 16               # pixels of the small pictures
 SHOWN = 300              # files left out that the page shows; all stand in ingest.json
 _SAMPLES, _GROUPS, _THUMB = 64, 60, 72
+_ROWS = 3                # rows without a file that the card names
 _VALUES = 20             # of a ledger column that the card counts
 
 _LEFT_OUT = """
@@ -43,14 +44,13 @@ _COPIES = """
 
 def survey(place: Place, store: Store, plan: Plan, options: Mapping) -> dict:
     """The card: everything worth telling as plain numbers and words, whatever the number of files."""
-    _disown_captions(store)
     copies = store.ask(f"select count(*) from ({_COPIES})")
     pictures = sum(plan.splits.values())
     groups, complete = near_duplicates(store)
     with store.base:
         store.set_fact("near", groups)
     return {
-        "path": str(place.path), "kind": place.kind, "size": options["size"], "fit": options["fit"],
+        "path": printable(str(place.path)), "kind": place.kind, "size": options["size"], "fit": options["fit"],
         "background": "#{:02x}{:02x}{:02x}".format(*options["background"]),
         "min_side": options["min_side"], "max_pixels": options["max_pixels"],
         "recipe": options["recipe"], "licence": options["licence"],
@@ -71,26 +71,11 @@ def survey(place: Place, store: Store, plan: Plan, options: Mapping) -> dict:
         "near_duplicates": {"groups": len(groups), "pictures": sum(map(len, groups)), "searched_all": complete},
         "notes": _notes(store),
         "rows_without_picture": store.ask("select count(*) from rows where name not in (select name from files)"),
+        "rows_unmatched": store.fact("rows_unmatched"),
         "rows_repeated": store.fact("repeated_rows"),
         "names_repeated": store.fact("repeated") or 0,
         "ledger": _ledger(store, options["licence"]),
     }
-
-
-def _disown_captions(store: Store) -> None:
-    """A text beside which there is no picture of its name is a file like any other that is no picture."""
-    with store.base:
-        alone = [name for name, in store.all("select name from files where reason = 'note' and detail = 'caption'")
-                 if not _pictured(store, stem(name))]
-        store.base.executemany("update files set reason = 'not a picture', detail = 'a text beside which there is no "
-                               "picture of its name' where name = ?", [(name,) for name in alone])
-
-
-def _pictured(store: Store, name: str) -> bool:
-    """Whether there is a file NAME.<ending> besides the text; "/" is the letter after ".", so these are in a row."""
-    return any(stem(other) == name for other, in store.all(
-        "select name from files where name > ? and name < ? and coalesce(detail, '') != 'caption'", name + ".",
-        name + "/"))
 
 
 def _counted(store: Store, column: str) -> dict[str, int]:
@@ -295,8 +280,11 @@ def lines(card: Mapping) -> list[tuple[str, str]]:
         say((key.capitalize(), f"{values}{missing}" if column["stated"] else "not stated"))
     for note, count in card["notes"].items():
         say(("Note", f"{note}: {count:,} pictures"))
-    for key, text in (("rows_without_picture", "metadata rows name no file that is there"),
-                      ("rows_repeated", "metadata rows repeat a name; the first counts"),
+    if card["rows_without_picture"]:
+        say(("Note", f"{card['rows_without_picture']:,} metadata rows name no file that is there: "
+             + "; ".join(name + (f" (the nearest is {near})" if near else "") for name, near in
+                         card["rows_unmatched"][:_ROWS])))
+    for key, text in (("rows_repeated", "metadata rows repeat a name; the first counts"),
                       ("names_repeated", "members of the archive repeat a name; the first counts")):
         if card[key]:
             say(("Note", f"{card[key]:,} {text}"))

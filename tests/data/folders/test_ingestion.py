@@ -148,7 +148,7 @@ def test_the_words_say_what_the_card_does(made):
     assert said["Pictures used"] == "13, 16x16" and said["Left out"] == "5: not a picture 3, too small 1, truncated 1"
     assert said["Exact duplicates"] == "2 dropped, 1 of them from another sub-folder than the one kept"
     assert said["Attributes"] == "coat (3 classes), weight (number)" and said["Captions"] == "6 of 13"
-    assert said["Note"] == "1 metadata rows name no file that is there"
+    assert said["Note"] == "1 metadata rows name no file that is there: nowhere.jpg (the nearest is dog/near.jpg)"
 
 
 # ----------------------------------------------------------------------------------------------------- keyed by content
@@ -494,3 +494,14 @@ def test_decoders_that_cannot_be_started_are_one_clear_line(monkeypatch, tmp_pat
     monkeypatch.setattr(worker, "_PROGRAM", "raise SystemExit(7)")
     with pytest.raises(data.DataError, match="no process could be started to decode pictures; is memory short"):
         ingest(small(tmp_path / "in"), size=SIZE, out=tmp_path / "out")
+
+
+def test_names_that_no_encoding_takes_are_kept_as_text(tmp_path):
+    root = small(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")))
+    os.rename(root / "0.png", os.fsencode(root) + b"/\xff.png")
+    put(root, "metadata.jsonl", '{"file_name": "1.png", "text": "\\ud800"}\n{"file_name": "\\ud800.png"}\n')
+    made = ingest(root, size=SIZE, out=tmp_path / "out", workers=1)
+    assert made.card["path"].endswith("caf\\udce9") and made.card["pictures"] == 4
+    assert {"\\xff.png", "1.png", "2.png", "3.png"} == set(ready(made))
+    with pytest.raises(data.DataError, match="udce9/no is not there"):
+        ingest(root / "no", size=SIZE, out=tmp_path / "out")
