@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tqdm
-from PIL import ImageColor
 
 from imggen_jax.data import sources
-from imggen_jax.data.folders import dataset, layout, matching, notes, pixels, report, worker
-from imggen_jax.data.folders.members import UNREADABLE, Member, Place, Skipped, find, members, printable, read, stamp
+from imggen_jax.data.folders import dataset, layout, matching, notes, options, pixels, report, worker
+from imggen_jax.data.folders.members import UNREADABLE, Member, Place, Skipped, find, members, read, stamp
+from imggen_jax.data.folders.options import MAX_PIXELS
 from imggen_jax.data.folders.pixels import Refused, Wanted
 from imggen_jax.data.folders.store import Store, stem
 from imggen_jax.data.sources import DataError, brief
 
-MAX_PIXELS = 80_000_000  # of one picture: phones make 50 million
 _SAVE_EVERY = 1.0        # seconds between commits
 
 
@@ -60,16 +59,16 @@ def ingest(folder: str | os.PathLike, *, size: int = 64, out: str | os.PathLike 
     Raises:
       DataError: nothing usable there, an argument or a table that makes no sense, or no place to write to.
     """
-    wanted = _wanted(size, fit, background, min_side, max_pixels)
-    if workers is not None and workers < 1:
-        raise DataError(f"workers is {workers}; it must be at least 1")
+    wanted = options.wanted(size=size, fit=fit, background=background, min_side=min_side, max_pixels=max_pixels)
+    if workers is not None:
+        workers = options.integer("workers", workers, 1, "a number of processes")
     place, root = find(folder), home(out)
-    options = {"recipe": pixels.RECIPE, **wanted._asdict(), "licence": notes.clean(licence)}
-    mark = hashlib.sha256(json.dumps([stamp(place), options]).encode()).hexdigest()[:32]
+    choices = {"recipe": pixels.RECIPE, **wanted._asdict(), "licence": notes.clean(licence)}
+    mark = hashlib.sha256(json.dumps([stamp(place), choices]).encode()).hexdigest()[:32]
     try:
         with _alone(root, mark):
             known = _known(root, mark)
-            return known if known is not None else _make(place, root, mark, wanted, options, workers)
+            return known if known is not None else _make(place, root, mark, wanted, choices, workers)
     except OSError as error:
         raise DataError(f"cannot write to {root} ({error.strerror or error}); give another folder by "
                         "--out, or by $IMGGEN_JAX_CACHE") from error
@@ -84,23 +83,6 @@ def home(out: str | os.PathLike = "") -> Path:
         return Path(out).expanduser().absolute()
     cache = os.environ.get("IMGGEN_JAX_CACHE") or "~/.cache/imggen_jax"
     return Path(cache).expanduser().absolute() / "folders"
-
-
-def _wanted(size: int, fit: str, background: str, min_side: int | None, max_pixels: int) -> Wanted:
-    if size < 1:
-        raise DataError(f"size is {size}; give the side of the pictures in pixels, such as 64")
-    if fit not in pixels.FITS:
-        raise DataError(f"unknown fit {fit!r}; choose {' or '.join(pixels.FITS)}")
-    try:
-        colour = ImageColor.getrgb(background)
-    except ValueError as error:
-        raise DataError(f"background {background!r} is no colour; write it as white or #20a040") from error
-    if len(colour) != 3:
-        raise DataError(f"background {background!r} must be opaque; write it as white or #20a040")
-    least = (size + 1) // 2 if min_side is None else min_side
-    if least < 1 or max_pixels < 1:
-        raise DataError(f"min_side is {least} and max_pixels {max_pixels}; both must be at least 1")
-    return Wanted(size, fit, colour, least, max_pixels)
 
 
 @contextlib.contextmanager
@@ -144,7 +126,7 @@ def _opened(root: Path, name: str) -> Ingested:
     return Ingested(name, str(root), folder, json.loads((folder / "card.json").read_text(encoding="utf-8")))
 
 
-def _make(place: Place, root: Path, mark: str, wanted: Wanted, options: dict, workers: int | None) -> Ingested:
+def _make(place: Place, root: Path, mark: str, wanted: Wanted, choices: dict, workers: int | None) -> Ingested:
     work = root / ".ingest" / mark
     work.mkdir(exist_ok=True)
     with contextlib.closing(Store(work / "work.sqlite")) as store:
@@ -154,17 +136,17 @@ def _make(place: Place, root: Path, mark: str, wanted: Wanted, options: dict, wo
             _decode(place, store, wanted, workers or min((os.cpu_count() or 1) + 1, 16))
         store.choose()
         plan = layout.plan(store)
-        card = report.survey(place, store, plan, options)
+        card = report.survey(place, store, plan, choices)
         if not card["pictures"]:
             report.write(work, "nothing", store, card)
-            raise DataError(f"{card['path']} has no picture that can be used: {report.counts(card['quarantined'])}; see "
-                            f"{work / 'ingest.html'}")
-        name = f"folder_{_key(store, options)[:16]}"
+            raise DataError(f"{card['path']} has no picture that can be used: {report.counts(card['quarantined'])}; "
+                            f"see {work / 'ingest.html'}")
+        name = f"folder_{_key(store, choices)[:16]}"
         if not (root / name / dataset.VERSION / "card.json").is_file():
             part = work / "dataset"
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
-            dataset.write(part, name, store, plan, options)
+            dataset.write(part, name, store, plan, choices)
             report.write(part, name, store, card)
             (root / name).mkdir(exist_ok=True)
             shutil.rmtree(root / name / dataset.VERSION, ignore_errors=True)  # one that has lost its card
@@ -176,9 +158,9 @@ def _make(place: Place, root: Path, mark: str, wanted: Wanted, options: dict, wo
     return _opened(root, name)
 
 
-def _key(store: Store, options: dict) -> str:
+def _key(store: Store, choices: dict) -> str:
     """sha256 hex over all that decides the dataset: the files by name and content, what is said of them, options."""
-    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(choices, sort_keys=True).encode())
     for name, sha, reason in store.all("select name, sha, reason from files order by name"):
         digest.update(f"{name}\0{sha.hex() if sha else reason}\n".encode())
     for table in ("captions", "rows"):

@@ -193,11 +193,11 @@ def crew(number: int, wanted: Wanted) -> Iterator[queue.SimpleQueue]:
 def main() -> None:
     """Decodes what comes on standard input until it ends; the command line holds `Wanted` as JSON."""
     read, write = sys.stdin.buffer, sys.stdout.buffer
-    size, fit, background, min_side, max_pixels = json.loads(sys.argv[1])
-    wanted = Wanted(size, fit, tuple(background), min_side, max_pixels)
+    wanted = Wanted(*json.loads(sys.argv[1]))
+    wanted = wanted._replace(background=tuple(wanted.background))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     pixels.Image.MAX_IMAGE_PIXELS = None          # wanted.max_pixels counts instead
-    _confine(max_pixels)
+    _confine(wanted.max_pixels)
     write.write(_READY)
     write.flush()
     while header := read.read(8):
@@ -209,7 +209,7 @@ def main() -> None:
 def decode(data: bytes, wanted: Wanted) -> Decoded:
     """What a worker does with one file's bytes."""
     try:
-        picture, facts = pixels.square(data, wanted)
+        (picture,), facts = pixels.fitted(data, wanted)
     except Refused as error:
         return Decoded(error.reason, str(error), None, 0, b"",
                        pixels.thumbnail(data, THUMB, wanted.max_pixels) or b"")

@@ -90,7 +90,7 @@ def test_it_is_a_tfds_dataset_of_the_pictures(made):
     wanted = pixels.Wanted(SIZE, "crop", (255, 255, 255), 8, 10**8)
     for name, example in examples.items():
         file = Path(made.card["path"], name).read_bytes()
-        assert np.array_equal(example["image"], np.asarray(pixels.square(file, wanted)[0]))
+        assert np.array_equal(example["image"], np.asarray(pixels.fitted(file, wanted)[0][0]))
 
 
 def test_it_is_read_and_conditions_as_any_dataset(made):
@@ -308,14 +308,23 @@ def test_what_cannot_work_is_one_clear_line(make, said, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    (dict(size=0), "size is 0"), (dict(fit="stretch"), "unknown fit 'stretch'; choose crop or pad"),
-    (dict(background="blurple"), "background 'blurple' is no colour"), (dict(background="#12345678"), "must be opaque"),
-    (dict(min_side=0), "min_side is 0"), (dict(max_pixels=-1), "max_pixels -1"), (dict(workers=0), "workers is 0"),
+    (dict(size=-1), "size is -1"), (dict(size=32.5), "size is 32.5; give the side of the pictures in pixels"),
+    (dict(size="64"), "size is '64'"), (dict(size=True), "size is True"), (dict(min_side=1.5), "min_side is 1.5"),
+    (dict(fit="stretch"), "unknown fit 'stretch'; choose crop or pad"),
+    (dict(background="blurple"), "background 'blurple' is no color"), (dict(background=3), "background 3 is no color"),
+    (dict(background="#12345678"), "must be opaque"),
+    (dict(min_side=0), "min_side is 0"), (dict(max_pixels=-1), "max_pixels is -1"), (dict(workers=0), "workers is 0"),
 ])
 def test_arguments_that_make_no_sense(options, said, tmp_path):
     with pytest.raises(data.DataError, match=said) as error:
         ingest(small(tmp_path / "in"), **dict(out=tmp_path / "out") | options)
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+def test_numpy_integers_are_numbers(tmp_path):
+    root = small(tmp_path / "in")
+    assert ingest(root, size=np.int64(SIZE), min_side=np.uint8(8), out=tmp_path / "out", workers=np.int32(1)).name == (
+        ingest(root, size=SIZE, min_side=8, out=tmp_path / "out").name)
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path):
