@@ -1,8 +1,8 @@
 """What is said about pictures beside them: NAME.txt, metadata.csv and metadata.jsonl (the imagefolder convention).
 
 A table has a column file_name, relative to the folder it lies in. `text`, `caption` and `description` hold captions;
-`source`, `licence` (or `license`) and `consent` go to the ledger; `label` is the label; every other column becomes an
-attribute: a class label where its values repeat, else a number or text.
+`origin` (or `source`), `license` (or `licence`) and `consent` go to the ledger; `label` is the label; every other
+column becomes an attribute: a class label where its values repeat, else a number or text.
 """
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from imggen_jax.data.folders.members import marked, printable, text_of
 from imggen_jax.data.sources import DataError, brief
 
 TABLES = ("metadata.csv", "metadata.jsonl")
-LEDGER = ("source", "licence", "consent")
+LEDGER = ("origin", "license", "consent")
 CAPTION, LABEL = "caption", "label"
 MOST_TEXT = 64 * 1024   # bytes of a caption file
 MOST_CLASSES = 10_000   # of one column
 UNKNOWN = "unknown"     # the class of pictures for which nothing is said
 
-_SAME = {"text": CAPTION, "captions": CAPTION, "description": CAPTION, "license": "licence"}
+_SAME = {"text": CAPTION, "captions": CAPTION, "description": CAPTION, "source": "origin",
+         "licence": "license"}
 # Bytes that mean the same character wherever accented letters are one byte each.
 _EUROPEAN = ("latin-1", "iso8859-2", "iso8859-9", "iso8859-15", "cp1250", "cp1252", "cp1254")
 _AGREED = bytes(byte for byte in range(256) if len({bytes([byte]).decode(name, "replace") for name in _EUROPEAN}) == 1)
 _HIGH_RUN = re.compile(rb"[\x80-\xff]{2}")  # as in Cyrillic, Greek and the encodings of Asia
-_TAKEN = {"image", "name", "split"}  # features of the dataset that come from elsewhere
+_TAKEN = {"image", "mask", "domain", "name", "split"}  # features of the dataset that come from elsewhere
 
 Value = str | bool | int | float
 

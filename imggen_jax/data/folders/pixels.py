@@ -7,6 +7,7 @@ frequencies of each block, so nothing aliases, and at least twice the wanted sid
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import warnings
 from typing import NamedTuple
@@ -124,6 +125,12 @@ def rgb(data: bytes, wanted: Wanted) -> tuple[Image.Image, Facts]:
         paper.paste(colour, mask=alpha)
         colour = paper
     return colour, Facts(kind, mode, *((height, width) if turned else (width, height)), notes + more)
+
+
+def digest(picture: Image.Image) -> str:
+    """sha256 hex of a picture's size and pixels, however they are packed in a file."""
+    size = f"{picture.width}x{picture.height} {picture.mode} ".encode()
+    return hashlib.sha256(size + picture.tobytes()).hexdigest()
 
 
 def thumbnail(data: bytes, side: int, limit: int) -> bytes | None:

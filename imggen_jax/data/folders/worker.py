@@ -38,7 +38,7 @@ _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**24), "MALLOC_TRIM_THRESHOLD_": str(2
 
 _PROGRAM = "from imggen_jax.data.folders import worker; worker.main()"
 _READY = b"ready"
-_LENGTHS = struct.Struct("<III")
+_LENGTHS = struct.Struct("<IIII")
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # exit codes that no picture causes
 _SO_NOSIGPIPE = 0x1022  # of macOS, in place of MSG_NOSIGNAL
 _PAUSES = (0.1, 1.0)  # seconds between tries to start a process
@@ -53,6 +53,8 @@ class Decoded(NamedTuple):
     hash: int            # `similar.perceptual_hash`
     png: bytes           # the picture, b"" where it is left out
     thumb: bytes         # a JPEG of what is left out, b"" if nothing of it can be shown
+    source: bytes = b""  # the left half of a file that holds two pictures
+    digests: tuple[str, ...] = ()  # `pixels.digest` of the picture and of the left half
 
 
 class Worker:
@@ -209,13 +211,19 @@ def main() -> None:
 def decode(data: bytes, wanted: Wanted) -> Decoded:
     """What a worker does with one file's bytes."""
     try:
-        (picture,), facts = pixels.fitted(data, wanted)
+        pictures, facts = pixels.fitted(data, wanted)
     except Refused as error:
-        return Decoded(error.reason, str(error), None, 0, b"",
-                       pixels.thumbnail(data, THUMB, wanted.max_pixels) or b"")
-    out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=PNG_LEVEL, compress_type=PNG_TYPE)
-    return Decoded("", "", facts, similar.perceptual_hash(picture), out.getvalue(), b"")
+        return Decoded(error.reason, str(error), None, 0, b"", pixels.thumbnail(data, THUMB, wanted.max_pixels) or b"")
+    files = [io.BytesIO() for _ in pictures]
+    for picture, file in zip(pictures, files):
+        save_png(picture, file)
+    png, source = [file.getvalue() for file in files] if wanted.halves else (files[0].getvalue(), b"")
+    return Decoded("", "", facts, similar.perceptual_hash(pictures[0]), png, b"", source,
+                   tuple(pixels.digest(picture) for picture in pictures))
+
+
+def save_png(picture: pixels.Image.Image, file: BinaryIO) -> None:
+    picture.save(file, "PNG", compress_level=PNG_LEVEL, compress_type=PNG_TYPE)
 
 
 def _confine(max_pixels: int) -> None:
@@ -237,16 +245,18 @@ def _allow_time() -> None:
 
 
 def _send(pipe: BinaryIO, decoded: Decoded) -> None:
-    head = json.dumps([decoded.reason, decoded.detail, decoded.facts, decoded.hash]).encode()
-    pipe.write(_LENGTHS.pack(len(head), len(decoded.png), len(decoded.thumb)))
-    pipe.write(head + decoded.png + decoded.thumb)
+    head = json.dumps([decoded.reason, decoded.detail, decoded.facts, decoded.hash, decoded.digests]).encode()
+    parts = (head, decoded.png, decoded.thumb, decoded.source)
+    pipe.write(_LENGTHS.pack(*map(len, parts)))
+    for part in parts:
+        pipe.write(part)
     pipe.flush()
 
 
 def _receive(pipe: socket.socket) -> Decoded:
-    head, png, thumb = (_read(pipe, length) for length in _LENGTHS.unpack(_read(pipe, _LENGTHS.size)))
-    reason, detail, facts, hash = json.loads(head)
+    head, png, thumb, source = (_read(pipe, length) for length in _LENGTHS.unpack(_read(pipe, _LENGTHS.size)))
+    reason, detail, facts, hash, digests = json.loads(head)
     if facts is not None:
         *plain, notes = facts
         facts = Facts(*plain, tuple(notes))
-    return Decoded(reason, detail, facts, hash, png, thumb)
+    return Decoded(reason, detail, facts, hash, png, thumb, source, tuple(digests))

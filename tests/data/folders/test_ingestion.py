@@ -70,7 +70,7 @@ def ready(made) -> dict[str, dict]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("messy")
-    return ingest(messy(folder / "pets"), size=SIZE, out=folder / "out", licence="all rights reserved")
+    return ingest(messy(folder / "pets"), size=SIZE, out=folder / "out", license="all rights reserved")
 
 
 def test_it_is_a_tfds_dataset_of_the_pictures(made):
@@ -83,10 +83,10 @@ def test_it_is_a_tfds_dataset_of_the_pictures(made):
     assert names == {"label": ["cat", "dog"], "coat": ["black", "tabby", "unknown"]}
     cat, dog = examples["cat/0.jpg"], examples["dog/deep/3.png"]
     assert [cat[key] for key in ("label", "coat", "weight")] == [0, 1, 4.5]
-    assert [cat[key].decode() for key in ("caption", "licence", "source", "consent")] == [
+    assert [cat[key].decode() for key in ("caption", "license", "origin", "consent")] == [
         "cat number 0", "CC0", "https://a.example/0", ""]
     assert [dog[key] for key in ("label", "coat", "weight")] == [1, 0, 20.5] and dog["caption"] == b""
-    assert dog["licence"] == b"all rights reserved" and np.isnan(examples["cat/2.jpg"]["weight"])
+    assert dog["license"] == b"all rights reserved" and np.isnan(examples["cat/2.jpg"]["weight"])
     wanted = pixels.Wanted(SIZE, "crop", (255, 255, 255), 8, 10**8)
     for name, example in examples.items():
         file = Path(made.card["path"], name).read_bytes()
@@ -124,15 +124,15 @@ def test_every_file_is_accounted_for(made):
 
 def test_the_ledger_goes_to_the_card_and_to_a_table(made):
     ledger = made.card["ledger"]
-    assert ledger["licence"] == {"stated": 13, "missing": 0, "different": 3,
+    assert ledger["license"] == {"stated": 13, "missing": 0, "different": 3,
                                  "values": {"all rights reserved": 10, "CC0": 2, "own": 1}}
-    assert (ledger["source"]["stated"], ledger["consent"]["stated"]) == (2, 0)
+    assert (ledger["origin"]["stated"], ledger["consent"]["stated"]) == (2, 0)
     card = (made.folder / "README.md").read_text()
-    assert "| Licence | all rights reserved 10, CC0 2, own 1 |" in card and "| Consent | not stated |" in card
+    assert "| License | all rights reserved 10, CC0 2, own 1 |" in card and "| Consent | not stated |" in card
     with open(made.folder / "ledger.csv", newline="") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
-    assert len(rows) == 13 and rows["cat/1.jpg"]["source"] == "https://a.example/1"
-    assert rows["dog/deep/0.png"]["licence"] == "all rights reserved"
+    assert len(rows) == 13 and rows["cat/1.jpg"]["origin"] == "https://a.example/1"
+    assert rows["dog/deep/0.png"]["license"] == "all rights reserved"
 
 
 def test_the_page_shows_all_and_needs_nothing(made):
@@ -168,7 +168,7 @@ def archive(folder: Path, path: Path) -> Path:
 @pytest.mark.parametrize("name", ["pets.zip", "pets.tgz"])
 def test_an_archive_gives_the_same_dataset_as_its_folder(made, name, tmp_path):
     packed = archive(Path(made.card["path"]), tmp_path / name)
-    again = ingest(packed, size=SIZE, out=tmp_path / "out", licence="all rights reserved", workers=1)
+    again = ingest(packed, size=SIZE, out=tmp_path / "out", license="all rights reserved", workers=1)
     assert again.name == made.name
     shards = [file for file in os.listdir(made.folder) if "array_record" in file]
     for file in [*shards, "features.json", "dataset_info.json", "ledger.csv"]:
@@ -197,13 +197,13 @@ def test_the_name_follows_the_content_and_the_options(tmp_path):
     shutil.copytree(root, tmp_path / "moved")
     assert ingest(tmp_path / "moved", **common).name == first.name
     names = [first.name, ingest(root, **common, fit="pad").name, ingest(root, **common | {"size": 8}).name,
-             ingest(root, **common, licence="CC0").name]
+             ingest(root, **common, license="CC0").name]
     put(root, "0.txt", "a caption")
     names.append(ingest(root, **common).name)
     (root / "3.png").unlink()
     names.append(ingest(root, **common).name)
     assert len(set(names)) == len(names)
-    assert (out / first.name / "1.0.0" / "card.json").exists()
+    assert (out / first.name.replace(":", "/") / "card.json").exists()
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar"])

@@ -16,14 +16,14 @@ def rows(name, text):
 def test_csv():
     text = '\ufefffile_name,text,Licence,hair colour,age\n1.jpg,"red, and\n blue",CC0,,3\nx/../2.jpg,,,brown,\n'
     assert rows("a/metadata.csv", text) == {
-        "a/1.jpg": {"caption": "red, and blue", "licence": "CC0", "age": "3"}, "a/2.jpg": {"hair_colour": "brown"}}
+        "a/1.jpg": {"caption": "red, and blue", "license": "CC0", "age": "3"}, "a/2.jpg": {"hair_colour": "brown"}}
 
 
 def test_jsonl():
     text = ('{"file_name": "1.jpg", "text": "é", "license": "CC0", "smiles": true, "age": 3.5, "tags": ["a", "b"]}\n\n'
             '{"file_name": "2.jpg", "age": null}\n')
     assert rows("metadata.jsonl", text) == {
-        "1.jpg": {"caption": "é", "licence": "CC0", "smiles": True, "age": 3.5, "tags": '["a", "b"]'}, "2.jpg": {}}
+        "1.jpg": {"caption": "é", "license": "CC0", "smiles": True, "age": 3.5, "tags": '["a", "b"]'}, "2.jpg": {}}
 
 
 def test_columns_that_the_dataset_has_itself_get_another_name():
