@@ -207,7 +207,8 @@ def _make(job: Job, mark: str, workers: int | None) -> Ingested:
             pairing.arrange(store, job.pairs)
             tree = layout.tree(store)
             merging.choose(store, tree)
-        plan = layout.plan(store, tree, domain=job.pairs == "unaligned")
+            plan = layout.plan(store, tree, domain=job.pairs == "unaligned")
+            merging.note_labels(store, plan)
         card = report.survey(job.place, store, plan, job.options())
         if not card["pictures"]:
             report.write(work, "nothing", store, card)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from imggen_jax.data.folders.layout import Tree
+from imggen_jax.data.folders.layout import Plan, Tree
 from imggen_jax.data.folders.notes import CAPTION, UNKNOWN, Value, as_text
 from imggen_jax.data.folders.store import Store
 
@@ -98,6 +98,17 @@ def choose(store: Store, tree: Tree) -> None:
         store.base.execute("insert into chosen values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                            (place, key, name, path, *pictures, caption, json.dumps(columns, ensure_ascii=False)))
         store.base.executemany("insert into conflicts values (?, ?, ?, ?, ?)", conflicts)
+
+
+def note_labels(store: Store, plan: Plan) -> None:
+    """Lists copies in sub-folders of other labels than that of the copy that counts. Part of the open transaction."""
+    if plan.label_from != "folders":
+        return
+    copies = store.all("select chosen.name, examples.name, chosen.path, examples.path from examples join chosen "
+                       "on chosen.key = examples.key where examples.name != chosen.name")
+    labels = ((name, other, plan.tree.folder(path), plan.tree.folder(its)) for name, other, path, its in copies)
+    store.base.executemany("insert into conflicts values (?, ?, 'label', ?, ?)", [
+        row for row in labels if row[2] != row[3] and UNKNOWN not in row[2:]])
 
 
 def _held_out(split: str) -> int:

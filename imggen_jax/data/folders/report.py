@@ -74,7 +74,6 @@ def survey(place: Place, store: Store, plan: Plan, options: Mapping) -> dict:
                                       "order by count(*) desc, reason")),
         "skipped": dict(store.all("select kind, count(*) from skipped group by kind order by count(*) desc, kind")),
         "duplicates": copies,
-        "duplicates_of_another_label": _other_labels(store, plan),
         "conflicts": dict(store.all("select field, count(*) from conflicts group by field "
                                     "order by count(*) desc, field")),
         "near_duplicates": {"groups": len(groups), "pictures": sum(map(len, groups)), "searched_all": complete},
@@ -95,14 +94,6 @@ def _counted(store: Store, column: str) -> dict[str, int]:
 def _described(kind: Kind) -> dict:
     return {"kind": kind.kind, **({"classes": len(kind.names), "names": list(kind.names[:_VALUES])}
                                   if kind.kind == "class" else {})}
-
-
-def _other_labels(store: Store, plan: Plan) -> int:
-    if plan.label_from != "folders":
-        return 0
-    return sum(plan.tree.folder(path) != plan.tree.folder(kept) for path, kept in store.all(
-        "select examples.path, chosen.path from examples join chosen on chosen.key = examples.key "
-        "where examples.name != chosen.name"))
 
 
 def _notes(store: Store) -> dict[str, int]:
@@ -298,9 +289,7 @@ def lines(card: Mapping) -> list[tuple[str, str]]:
          if card["quarantined"] else "none"))
     if card["skipped"]:
         say(("Passed over", f"{counts(card['skipped'])}, with all that is in them"))
-    say(("Exact duplicates", f"{card['duplicates']:,} dropped" + (
-        f", {card['duplicates_of_another_label']:,} of them from another sub-folder than the one kept"
-        if card["duplicates_of_another_label"] else "")))
+    say(("Exact duplicates", f"{card['duplicates']:,} dropped"))
     if card["conflicts"]:
         say(("Copies disagree", f"in {counts(card['conflicts'])}; of consent and license the strictest counts, else "
              "the first"))

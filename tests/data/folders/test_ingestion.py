@@ -113,7 +113,8 @@ def test_every_file_is_accounted_for(made):
     assert all(entry["detail"] for entry in whole["left_out"])
     assert whole["duplicates"] == [{"name": "dog/copy.jpg", "of": "cat/0.jpg"},
                                    {"name": "dog/deep/1.png", "of": "dog/again.png"}]  # the first name stays
-    assert card["duplicates_of_another_label"] == 1
+    assert card["conflicts"] == {"label": 1} and whole["conflicts"] == [
+        {"name": "cat/0.jpg", "other": "dog/copy.jpg", "field": "label", "kept": "cat", "dropped": "dog"}]
     assert whole["near_duplicates"] == [["dog/deep/2.png", "dog/near.jpg"]]
     assert whole["rows_without_picture"] == ["nowhere.jpg"] and card["rows_without_picture"] == 1
     used = {*ready(made)}
@@ -146,7 +147,7 @@ def test_the_page_shows_all_and_needs_nothing(made):
 def test_the_words_say_what_the_card_does(made):
     said = dict(lines(made.card))
     assert said["Pictures used"] == "13, 16x16" and said["Left out"] == "5: not a picture 3, too small 1, truncated 1"
-    assert said["Exact duplicates"] == "2 dropped, 1 of them from another sub-folder than the one kept"
+    assert said["Exact duplicates"] == "2 dropped" and said["Copies disagree"].startswith("in label 1;")
     assert said["Attributes"] == "coat (3 classes), weight (number)" and said["Captions"] == "6 of 13"
     assert said["Note"] == "1 metadata rows name no file that is there: nowhere.jpg (the nearest is dog/near.jpg)"
 
