@@ -67,7 +67,7 @@ def check_mode(mode: str) -> None:
 def looks_paired(labels: Iterable[str]) -> bool:
     """Whether labels look as if their folders were those of pairs."""
     sides = [_SIDE.fullmatch(label) for label in labels]
-    return len(sides) > 1 and all(sides) and {side[2] for side in sides} == {"A", "B"}
+    return len(sides) > 1 and all(sides) and {side[2].upper() for side in sides} == {"A", "B"}
 
 
 def part(name: str, mode: str) -> Part:
