@@ -11,8 +11,8 @@ array_record files, `report` tells what became of every file, and `ingestion` pu
 from imggen_jax.data.folders.checking import Damaged, verify
 from imggen_jax.data.folders.ingestion import Ingested, card, ingest
 from imggen_jax.data.folders.opening import Opened, open_picture
-from imggen_jax.data.folders.options import MAX_PIXELS, picture_options
+from imggen_jax.data.folders.options import MAX_PIXELS, picture_options, splits
 from imggen_jax.data.folders.report import lines
 
 __all__ = ["MAX_PIXELS", "Damaged", "Ingested", "Opened", "card", "ingest", "lines", "open_picture", "picture_options",
-           "verify"]
+           "splits", "verify"]

@@ -68,7 +68,7 @@ def _features(plan: Plan, form: Form, tfds) -> dict:
 
     def picture(channels: int):
         side = form.size or None
-        return tfds.features.Image(shape=(side, side, channels), encoding_format="png")
+        return tfds.features.Image(shape=(side, side, channels), encoding_format="png" if side else None)
 
     features = {"image": picture(3)} | ({"source": picture(3)} if form.source else {})
     features |= {"mask": picture(1)} if form.mask else {}

@@ -42,6 +42,7 @@ _COPIES = """
     select examples.name as name, chosen.name as kept from examples join chosen on chosen.key = examples.key
     where examples.name != chosen.name order by examples.name
 """
+_SHOWN = "coalesce(nullif(pictures.thumb, x''), pictures.png)"  # the small one of pictures that keep their own size
 _PICTURES = "chosen join pictures on pictures.id = chosen.image"
 
 
@@ -156,9 +157,9 @@ def near_duplicates(store: Store) -> tuple[list[list[str]], bool]:
 
 def _small(store: Store, number: int) -> np.ndarray:
     """float32 [16,16,3], levels"""
-    png = store.ask("select png from pictures where id = ?", number)
+    png = store.ask(f"select {_SHOWN} from pictures where id = ?", number)
     with Image.open(io.BytesIO(png)) as picture:
-        return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32)
+        return np.asarray(picture.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32)
 
 
 # ------------------------------------------------------------------------------------------------------------- files
@@ -225,8 +226,8 @@ def _html(store: Store, card: Mapping, groups: list[list[str]]) -> str:
     left_out = [(name, reason, detail, _uri(thumb) if thumb else "") for name, reason, detail, thumb in
                 store.all(f"{_LEFT_OUT} order by reason, name limit {SHOWN}")]
     samples = [(name, _thumb(png)) for name, png in store.all(
-        f"select chosen.name, pictures.png from {_PICTURES} order by chosen.place limit {_SAMPLES}")]
-    png = f"select pictures.png from {_PICTURES} where chosen.name = ?"
+        f"select chosen.name, {_SHOWN} from {_PICTURES} order by chosen.place limit {_SAMPLES}")]
+    png = f"select {_SHOWN} from {_PICTURES} where chosen.name = ?"
     near = [[(name, _thumb(store.ask(png, name))) for name in group[:8]]
             for group in groups[:_GROUPS]]
     copies = list(store.all(f"{_COPIES} limit {SHOWN}"))

@@ -23,7 +23,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from imggen_jax.data.folders import pixels, similar
+from PIL import Image
+
+from imggen_jax.data.folders import jpeg, pixels, similar
 from imggen_jax.data.folders.pixels import Facts, Refused, Wanted
 from imggen_jax.data.sources import DataError
 
@@ -51,8 +53,8 @@ class Decoded(NamedTuple):
     detail: str
     facts: Facts | None  # None where it is left out
     hash: int            # `similar.perceptual_hash`
-    png: bytes           # the picture, b"" where it is left out
-    thumb: bytes         # a JPEG of what is left out, b"" if nothing of it can be shown
+    png: bytes           # the picture, b"" where it is left out; a JPEG that is kept at its own size stays one
+    thumb: bytes         # a JPEG of what is left out, b"" if nothing of it can be shown; of what keeps its own size too
     source: bytes = b""  # the left half of a file that holds two pictures
     digests: tuple[str, ...] = ()  # `pixels.digest` of the picture and of the left half
 
@@ -198,7 +200,7 @@ def main() -> None:
     wanted = Wanted(*json.loads(sys.argv[1]))
     wanted = wanted._replace(background=tuple(wanted.background))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    pixels.Image.MAX_IMAGE_PIXELS = None          # wanted.max_pixels counts instead
+    Image.MAX_IMAGE_PIXELS = None          # wanted.max_pixels counts instead
     _confine(wanted.max_pixels)
     write.write(_READY)
     write.flush()
@@ -214,15 +216,30 @@ def decode(data: bytes, wanted: Wanted) -> Decoded:
         pictures, facts = pixels.fitted(data, wanted)
     except Refused as error:
         return Decoded(error.reason, str(error), None, 0, b"", pixels.thumbnail(data, THUMB, wanted.max_pixels) or b"")
-    files = [io.BytesIO() for _ in pictures]
-    for picture, file in zip(pictures, files):
-        save_png(picture, file)
-    png, source = [file.getvalue() for file in files] if wanted.halves else (files[0].getvalue(), b"")
-    return Decoded("", "", facts, similar.perceptual_hash(pictures[0]), png, b"", source,
-                   tuple(pixels.digest(picture) for picture in pictures))
+    digests = tuple(pixels.digest(picture) for picture in pictures)
+    png, source = (*(_packed(picture, data, wanted) for picture in pictures), b"")[:2]
+    thumb = b"" if wanted.size else _thumb(pictures[0])
+    return Decoded("", "", facts, similar.perceptual_hash(pictures[0]), png, thumb, source, digests)
 
 
-def save_png(picture: pixels.Image.Image, file: BinaryIO) -> None:
+def _packed(picture: Image.Image, data: bytes, wanted: Wanted) -> bytes:
+    """A PNG; of a picture that is kept as it is, the JPEG that it came as, which is a fifth as large."""
+    if not (wanted.size or wanted.halves) and (kept := jpeg.bare(data, picture)):
+        return kept
+    file = io.BytesIO()
+    save_png(picture, file)
+    return file.getvalue()
+
+
+def _thumb(picture: Image.Image) -> bytes:
+    """A small JPEG of a picture that may be large, for the page and the search for near duplicates."""
+    small, file = picture.copy(), io.BytesIO()
+    small.thumbnail((THUMB, THUMB))
+    small.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def save_png(picture: Image.Image, file: BinaryIO) -> None:
     picture.save(file, "PNG", compress_level=PNG_LEVEL, compress_type=PNG_TYPE)
 
 

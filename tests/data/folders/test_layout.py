@@ -4,7 +4,7 @@ import json
 import pytest
 from own import examples, made
 
-from imggen_jax.data.folders import lines
+from imggen_jax.data.folders import lines, splits
 
 SPLITS = {f"{split}/{kind}/{i}.png": 100 * len(split) + 10 * (kind == "b") + i
           for split in ("train", "test") for kind in "ab" for i in range(2)}
@@ -44,3 +44,11 @@ def test_labels_are_one_however_their_accents_are_composed(tmp_path):
     got = made(tmp_path / "in", {"train/caf\u00e9/1.png": 1, "test/cafe\u0301/2.png": 2, "train/x/3.png": 3,
                                  "test/x/4.png": 4})
     assert got.card["labels"] == {"caf\u00e9": 2, "x": 2}
+
+
+@pytest.mark.parametrize(("there", "expected"), [
+    ({"train": 9, "test": 2, "validation": 1}, ("train", "test")),
+    ({"train": 9, "validation": 1}, ("train", "validation")),
+    ({"train": 9}, ("train[:90%]", "train[90%:]"))])
+def test_what_is_held_out_is_the_users_own_test(there, expected):
+    assert splits({"splits": there}) == expected

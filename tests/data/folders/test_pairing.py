@@ -172,3 +172,32 @@ def test_archives_hold_pairs_too(tmp_path):
         for name in PAIRS:
             out.write(tmp_path / "in" / name, name)
     assert made(tmp_path / "in.zip", {}, pairs="aligned").name == first.name
+
+
+def jpeg(seed: int, **options) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(array(png(seed, (40, 24)))).save(out, "JPEG", quality=90, **options)
+    return out.getvalue()
+
+
+def test_a_jpeg_of_its_own_size_stays_one_without_its_metadata(tmp_path):
+    place, turned = Image.Exif(), Image.Exif()
+    place[270] = "taken at home"
+    turned[274] = 3
+    files = {"plain.jpg": jpeg(1), "place.jpg": jpeg(2, exif=place, comment=b"taken by me", progressive=True),
+             "turned.jpg": jpeg(3, exif=turned), "grey.jpg": jpeg(4)}
+    got = made(tmp_path / "in", files, size=0)
+    (shard,) = got.folder.glob("*array_record*")
+    stored = shard.read_bytes()
+    assert b"taken" not in stored and stored.count(b"\xff\xd8\xff") == 3 and stored.count(b"\x89PNG") == 1
+    for name, example in examples(got).items():
+        shown = Image.open(io.BytesIO(files[name])).convert("RGB")
+        shown = shown.transpose(Image.Transpose.ROTATE_180) if name == "turned.jpg" else shown
+        assert np.array_equal(example["image"], np.asarray(shown)), name
+
+
+def test_a_second_picture_behind_a_jpeg_is_not_kept(tmp_path):
+    got = made(tmp_path / "in", {"1.jpg": jpeg(1) + b"behind it" + jpeg(2)}, size=0)
+    (shard,) = got.folder.glob("*array_record*")
+    assert b"behind it" not in shard.read_bytes() and shard.read_bytes().count(b"\xff\xd8\xff") == 1
+    assert np.array_equal(examples(got)["1.jpg"]["image"], np.asarray(Image.open(io.BytesIO(jpeg(1)))))
