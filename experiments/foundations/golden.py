@@ -186,8 +186,11 @@ def call(work: Path, *words: str) -> str:
     return done.stdout
 
 
-def measure(work: Path, stock: Path, only: str) -> dict:
-    """Everything that is recorded: {item: {name: value}}. An item that fails is {"error": what it says}."""
+def measure(work: Path, stock: Path, only: str, keep: Callable[[dict], None]) -> dict:
+    """Everything that is recorded: {item: {name: value}}. An item that fails is {"error": what it says}.
+
+    keep: is called with the items so far after each task.
+    """
     places = prepare(work, stock)
     items = {}
     for name, one in tasks(work, places):
@@ -200,6 +203,7 @@ def measure(work: Path, stock: Path, only: str) -> dict:
         except (RuntimeError, OSError, ValueError) as error:
             items[name] = {"error": str(error)}
             told = str(error)
+        keep(items)
         print(f"{name}: {told}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
     return items
 
@@ -253,30 +257,37 @@ def losses(workdir: Path) -> dict[str, list]:
 
 
 def state(workdir: Path) -> dict[str, list]:
-    """{array: [first digits of its sha256, its norm]} of the last checkpoint; the same for arrays of equal bits."""
+    """{array: [first digits of its sha256, its norm]} of the last checkpoint.
+
+    The arrays of a player's optimizer have one entry, which does not depend on their names and order.
+    """
     last = max((path for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal()),
                key=lambda path: int(path.name))
     with np.load(last / "state.npz", allow_pickle=False) as arrays:
-        return {name: [digest(arrays[name]), norm(arrays[name])] for name in arrays.files}
+        found = {name: [digest(arrays[name]), norm(arrays[name])] for name in arrays.files}
+    parts = {}
+    for name in [name for name in found if name.startswith("opt.")]:
+        parts.setdefault(".".join(name.split(".")[:2]), []).append(found.pop(name)[0])
+    return found | {who: [digest(np.array(sorted(part))), float(len(part))] for who, part in parts.items()}
 
 
 def digest(array: np.ndarray) -> str:
     text = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
     text.update(np.ascontiguousarray(array).tobytes())
-    return text.hexdigest()[:12]
+    return text.hexdigest()[:8]
 
 
 def norm(array: np.ndarray) -> float | None:
-    """Euclidean, with nine digits; None for what NumPy has no numbers for."""
-    return float(f"{np.linalg.norm(array.astype(np.float64)):.9g}") if array.dtype.kind in "fiub" else None
+    """Euclidean, with six digits; None for what NumPy has no numbers for."""
+    return float(f"{np.linalg.norm(array.astype(np.float64)):.6g}") if array.dtype.kind in "fiub" else None
 
 
 def hashes(paths: list[Path]) -> dict:
-    """Of decoded pictures: a sha256 each, and all pixels of the first one, for a difference to be told."""
+    """Of decoded pictures: a sha256 each, and a quarter of the pixels of the first, to tell a difference by."""
     if not paths:
         raise ValueError("no picture was written")
     images = [np.asarray(Image.open(path)) for path in paths]
-    packed = base64.b85encode(zlib.compress(images[0].tobytes(), 9)).decode()
+    packed = base64.b85encode(zlib.compress(images[0][::2, ::2].tobytes(), 9)).decode()
     return {"sha256": {path.stem: digest(image) for path, image in zip(paths, images)}, "first": packed}
 
 
@@ -316,6 +327,11 @@ def difference(old, new) -> float:
     return float(np.max(np.where(equal, 0.0, np.where(np.isnan(relative), np.inf, relative)), initial=0.0))
 
 
+def magnitude(value):
+    """What two recorded values are compared by: of an array its norm, else the value itself."""
+    return value[1] if isinstance(value, list) and isinstance(value[0], str) else value
+
+
 def verdict(old: Mapping, new: Mapping) -> tuple[bool, str]:
     """(whether all bits are equal, what the table says) of one item."""
     if "error" in new or "error" in old:
@@ -333,8 +349,7 @@ def verdict(old: Mapping, new: Mapping) -> tuple[bool, str]:
     unequal = [name for name in both if old[name] != new[name]]
     told = [f"{len(both) - len(unequal)} of {len(both)} equal"]
     if unequal:
-        worst = {name: difference(*((each[name][1] if isinstance(each[name], list) and isinstance(each[name][0], str)
-                                     else each[name]) for each in (old, new))) for name in unequal}
+        worst = {name: difference(*map(magnitude, (old[name], new[name]))) for name in unequal}
         name = max(worst, key=worst.get)
         told.append(f"largest relative difference {worst[name]:.1e} ({name})")
     told += [f"{len(names)} {what}, such as {names[0]}" for what, names in (("missing", gone), ("new", more)) if names]
@@ -379,21 +394,26 @@ def main() -> int:
                         help="TFDS data_dir with mnist and cifar10_jpeg (default: ../shared/data)")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "golden",
                         help="folder for runs, drawn avatars and compiled programs (default: runs/golden)")
-    parser.add_argument("--only", default="*", help="a pattern of items, as 'train *'; those that they need included")
+    parser.add_argument("--only", default="*", help="some tasks alone: a pattern, such as 'train *' (default: all)")
     args = parser.parse_args()
     recorded = json.loads(args.file.read_text()) if args.verb == "compare" else {}
     here = machine()
     here |= {"XLA_FLAGS": recorded["machine"]["XLA_FLAGS"]} if recorded else {}
     os.environ["XLA_FLAGS"] = here["XLA_FLAGS"]
-    items = measure(args.work.resolve(), args.data, args.only)
-    if recorded:
-        if other := {name: value for name, value in recorded["machine"].items() if value != here[name]}:
-            print(f"Recorded on another machine or with other packages, which change bits: {other}\n")
-        wanted = {name: item for name, item in recorded["items"].items() if args.only == "*" or name in items}
-        return 0 if compare(wanted, items) else 1
+    work = args.work.resolve()
+    file = work / "compared.json" if recorded else args.file  # of a comparison, for a closer look
+    items = measure(work, args.data, args.only, lambda items: write(file, here, items))
+    if not recorded:
+        return int(any("error" in item for item in items.values()))
+    if other := {name: value for name, value in recorded["machine"].items() if value != here.get(name)}:
+        print(f"Recorded on another machine or with other packages, which change bits: {other}\n")
+    wanted = {name: item for name, item in recorded["items"].items() if args.only == "*" or name in items}
+    return 0 if compare(wanted, items) else 1
+
+
+def write(file: Path, here: Mapping, items: Mapping) -> None:
     content = json.dumps({"machine": here, "items": items}, separators=(",", ":"))
-    args.file.write_text(content.replace('},"', '},\n"') + "\n")
-    return 1 if any("error" in item for item in items.values()) else 0
+    file.write_text(content.replace('},"', '},\n"') + "\n")
 
 
 def machine() -> dict[str, str]:
