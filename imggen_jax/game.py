@@ -75,14 +75,6 @@ class Generator(NamedTuple):
     edit_space: EditSpace | None = None        # None: z itself
 
 
-class Pretrained(NamedTuple):
-    """A network that is used and never trained; it stands beside the training state."""
-
-    weights: PyTree
-    apply: Mapping[str, Callable]  # by name, such as "features": (weights, arrays) -> arrays
-    sha256: str                    # of the weight file, 64 hex digits; stored with every run that uses it
-
-
 class Classifier(NamedTuple):
     """What a trained classifier can do: name what it sees, and measure images by what it has learned to see."""
 
