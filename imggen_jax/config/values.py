@@ -87,14 +87,14 @@ def _is_value(default) -> bool:
 
 
 def _make(name) -> Callable | None:
-    """`make` of imggen_jax/games/NAME.py; None where there is no such game."""
-    if not isinstance(name, str) or not name.isidentifier():
+    """`make` of imggen_jax/games/NAME.py, or of a user's own module by its dotted name; None where there is none."""
+    if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
         return None
-    module = f"imggen_jax.games.{name}"
+    module = name if "." in name else f"imggen_jax.games.{name}"
     try:
-        return importlib.import_module(module).make
+        return getattr(importlib.import_module(module), "make", None)
     except ModuleNotFoundError as error:
-        if error.name != module:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
         return None
 
@@ -167,8 +167,8 @@ def _game(options) -> None:
     check_type("config.game.name", options["name"], str)
     make = _make(options["name"])
     if make is None:
-        raise ConfigError(f"unknown config.game.name {options['name']!r}; choose one of {', '.join(games())}"
-                          f"{_nearest(options['name'], games())}")
+        raise ConfigError(f"unknown config.game.name {options['name']!r}; choose one of {', '.join(games())}, or the "
+                          f"dotted name of a module of your own{_nearest(options['name'], games())}")
     _known("config.game", options, game_keys(options))
     for name, one in _options(make).items():
         if one.default is inspect.Parameter.empty and name not in options:
