@@ -23,9 +23,9 @@ def state(step=3, seed=0):
     rng = np.random.default_rng(seed)
     weights = {"kernel": rng.normal(size=(5, 7)).astype(np.float32),
                "bias": np.array([np.nan, -0.0, np.inf], np.float32)}
-    extra = {"pool": rng.integers(0, 256, (2, 4), np.uint8), "half": np.full(3, 1.5, jnp.bfloat16)}
+    mutable = {"pool": rng.integers(0, 256, (2, 4), np.uint8), "half": np.full(3, 1.5, jnp.bfloat16)}
     return TrainState(step=np.int32(step), params={"vae": weights}, opt={"vae": (np.int32(9), {"mu": weights["bias"]})},
-                      extra=extra, average={"vae": weights}, healthy=np.array(True))
+                      mutable=mutable, average={"vae": weights}, finite=np.array(True))
 
 
 def shape(of):
@@ -350,7 +350,7 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_is_really_full(small_disk, capfd):
-    large = state()._replace(extra={"pool": np.zeros(150_000, np.float32)})
+    large = state()._replace(mutable={"pool": np.zeros(150_000, np.float32)})
     said = []
     saver = checkpoint.Saver(small_disk, keep=1, say=said.append)
     for step in (1, 2):
@@ -375,5 +375,5 @@ def test_the_fingerprint_is_sha256_over_names_types_shapes_and_bytes():
 
 def test_leaves_are_named_by_their_path():
     assert list(checkpoint.flatten(state())) == [
-        "step", "params.vae.bias", "params.vae.kernel", "opt.vae.0", "opt.vae.1.mu", "extra.half", "extra.pool",
-        "average.vae.bias", "average.vae.kernel", "healthy"]
+        "step", "params.vae.bias", "params.vae.kernel", "opt.vae.0", "opt.vae.1.mu", "mutable.half", "mutable.pool",
+        "average.vae.bias", "average.vae.kernel", "finite"]
