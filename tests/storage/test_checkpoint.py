@@ -63,7 +63,7 @@ def test_every_bit_and_type_comes_back(tmp_path):
     assert checkpoint.meta(tmp_path, 3) == {"images": 24}
 
 
-def test_the_last_few_stay_and_one_at_every_so_many_rounds(tmp_path):
+def test_the_last_few_stay_and_one_at_every_so_many_steps(tmp_path):
     saved(tmp_path, *range(1, 10), keep=2, keep_every=4)
     assert checkpoint.steps(tmp_path) == [4, 8, 9]
     assert newest(tmp_path) == (9, [])
@@ -213,7 +213,7 @@ def test_a_checkpoint_that_is_removed_while_it_is_looked_at_is_not_damaged(tmp_p
     saved(tmp_path, 3)
     check = checkpoint.damage
 
-    def remove(folder):  # the run goes on at the worst of moments
+    def remove(folder):  # the run continues at the worst of moments
         if folder.name == "3":
             saved(tmp_path, 4, keep=1)
         return check(folder)
