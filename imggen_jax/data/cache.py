@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,12 +49,13 @@ def write(file: Path | None, arrays: Arrays) -> None:
     """Keeps the arrays; the file appears whole or not at all. Where it cannot be written, a warning says so."""
     if file is None:
         return
+    named: dict[str, Any] = dict(arrays)
     partial = file.with_suffix(f".{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(partial, "wb") as out:
-                np.savez(out, **arrays)
+                np.savez(out, **named)
             os.replace(partial, file)
         finally:
             partial.unlink(missing_ok=True)
