@@ -280,7 +280,7 @@ def _scan(job: Job, store: Store) -> None:
                 store.add_skipped(member)
                 continue
             name = member.name.rpartition("/")[2]
-            if member.refused is None and name in notes.TABLES:
+            if member.refused is None and name.lower() in notes.TABLES:
                 repeated += _read_table(member, store)
                 member = member._replace(refused=("note", "table"))
             elif member.refused is None and name.lower().endswith(".txt"):
