@@ -9,7 +9,7 @@ import shell
 import tiny
 
 from imggen_jax.config import check
-from imggen_jax.errors import MetricsError
+from imggen_jax.errors import ImggenError, MetricsError
 from imggen_jax.evaluation import classifier, scores, watch
 from imggen_jax.metrics.features import Space
 
@@ -44,7 +44,7 @@ def test_a_run_says_when_it_leaves_a_score_out(tmp_path, monkeypatch, capsys):
 def test_a_space_without_its_weights_is_refused_before_training_starts(tmp_path, monkeypatch):
     monkeypatch.setenv("IMGGEN_JAX_WEIGHTS", str(tmp_path))
     config = shell.config("vae", score={"every": 80, "num": 3000, "space": "inception"})
-    with pytest.raises(MetricsError, match="pt_inception-2015-12-05-6726825d.pth"):
+    with pytest.raises(ImggenError, match="pt_inception-2015-12-05-6726825d.pth"):
         watch.check(check(config))
     watch.check(check({**config, "score": {**config["score"], "every": 0}}))  # nothing is to be scored
 
