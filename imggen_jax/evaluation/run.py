@@ -53,6 +53,7 @@ def evaluate(model: Model | str | os.PathLike, *, num: int | None = None, space:
     Raises:
       RunError, DataError, MetricsError: it cannot be done, and why.
     """
+    _check_whole(num=num, seed=seed, resamples=resamples, samples=samples)
     spaces.check_there(space)
     metric_scores.check_resamples(resamples)
     evaluators = _evaluators(also, only, against)
@@ -80,6 +81,13 @@ def evaluate(model: Model | str | os.PathLike, *, num: int | None = None, space:
     return results
 
 
+def _check_whole(**values) -> None:
+    """Raises RunError for a number that is neither whole nor None."""
+    for name, value in values.items():
+        if value is not None and (not isinstance(value, numbers.Integral) or isinstance(value, bool)):
+            raise RunError(f"{name} is {value!r}; it must be a whole number")
+
+
 def _evaluators(also: Sequence[str], only: Sequence[str], against) -> dict[str, ModuleType]:
     """{name: module}, in the order asked for."""
     if (also or against is not None) and only:
@@ -103,9 +111,6 @@ def _context(model: Model, workdir: Path | None, allow_changed: bool, terms: dic
     train_set = open_split(settings, settings.data.split)
     test_set = open_split(settings, settings.data.test) if settings.data.test else None
     num = min(inputs.MOST, train_set.length) if terms["num"] is None else terms["num"]
-    for name, value in {**terms, "num": num}.items():
-        if name in ("num", "seed", "resamples", "samples") and not isinstance(value, numbers.Integral):
-            raise RunError(f"{name} is {value!r}; it must be a whole number")
     if num < 2 or terms["seed"] < 0 or terms["seed"] + num * terms["resamples"] > MOST_SEEDS:
         raise RunError(f"num is {num} and seed {terms['seed']}; {terms['resamples']} sets of at least 2 images have "
                        f"seeds from 0 to {MOST_SEEDS - 1}")
@@ -216,6 +221,7 @@ def compare(real, fake, *, dir: str = "", space: str = scores.CLASSIFIER, held_o
     Raises:
       RunError, DataError, MetricsError: it cannot be done, and why.
     """
+    _check_whole(num=num, seed=seed, resamples=resamples)
     spaces.check_there(space)
     metric_scores.check_resamples(resamples)
     other = store.read_report(against) if against is not None else None
