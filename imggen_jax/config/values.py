@@ -87,16 +87,17 @@ def _is_value(default) -> bool:
     return isinstance(default, (bool, int, float, str, tuple)) and default is not inspect.Parameter.empty
 
 
+@functools.lru_cache(maxsize=64)
 def _make(name) -> Callable | None:
-    """`make` of imggen_jax/games/NAME.py, or of the module that a dotted name stands for; None where there is none."""
-    if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+    """`make` of imggen_jax/games/NAME.py; None where there is no such game."""
+    module = f"imggen_jax.games.{name}"
+    if not isinstance(name, str) or not name.isidentifier():
         return None
-    module = name if "." in name else f"imggen_jax.games.{name}"
     try:
-        return getattr(importlib.import_module(module), "make", None)
+        return importlib.import_module(module).make
     except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # it is there, and imports something that is not
+        if error.name != module:
+            raise
         return None
 
 
@@ -169,9 +170,8 @@ def _game(options) -> None:
     check_type("config.game.name", options["name"], str)
     make = _make(options["name"])
     if make is None:
-        own = "; or the dotted name of a module of your own that can be imported from here and has a function make"
         raise ConfigError(f"unknown config.game.name {options['name']!r}; choose one of {', '.join(games())}"
-                          f"{_nearest(options['name'], games()) or own}")
+                          f"{_nearest(options['name'], games())}")
     _known("config.game", options, game_keys(options))
     for name, one in _options(make).items():
         if one.default is inspect.Parameter.empty and name not in options:
