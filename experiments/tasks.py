@@ -1,4 +1,4 @@
-"""Asks finished runs the question of a published task, and writes the answers into that task's folder.
+"""Evaluate finished runs on a published task, and write the results into that task's folder.
 
     python experiments/tasks.py stacked_mnist runs/stacked_mnist_0 runs/stacked_mnist_1
 
@@ -14,32 +14,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 import imggen_jax
-from imggen_jax.api import Model
-from imggen_jax.config import check
-from imggen_jax.evaluation import questions
-from imggen_jax.evaluation.score import CLASSIFIER
-from imggen_jax.pictures import grids
-from imggen_jax.training.train import ingested
 
 HERE = Path(__file__).parent
+ROWS = 8  # of the picture, for models without classes
 
 
 class Task(NamedTuple):
-    """A question of `evaluate --also`, and how it is asked."""
+    """An evaluator, and what it is run with."""
 
-    question: str
-    num: int                   # pictures that are generated, or held-out ones that are scored; 0 for all of these
-    figures: tuple[str, ...]   # those of the answer that are averaged over the runs
-    sets: int = 1              # of generated pictures, from seeds of their own
-    samples: int = 500
-    columns: int = 20          # of the picture
+    evaluator: str
+    num: int | None           # images that are generated, or held-out ones that are scored; None for 10,000
+    figures: tuple[str, ...]  # those of the results that are averaged over the runs
+    columns: int = 20         # of the picture
 
 
 TASKS = {
-    "mnist_likelihood": Task("likelihood", 0, ("importance_bound", "elbo")),
-    "stacked_mnist": Task("modes", 26_000, ("modes", "kl"), sets=3),
+    "mnist_likelihood": Task("likelihood", None, ("importance_bound", "elbo")),
+    "stacked_mnist": Task("modes", 26_000, ("modes", "kl")),
     "mnist_usefulness": Task("usefulness", 60_000, ("accuracy_from_generated", "accuracy_from_real")),
 }
 
@@ -56,43 +50,43 @@ def cost(workdir: Path) -> dict[str, float]:
     return {name: round(value, 1) for name, value in found.items()}
 
 
-def answer(task: Task, workdir: Path) -> dict:
+def evaluate(task: Task, workdir: Path) -> dict:
     """{"run", "seed", its cost, "answer"}."""
-    model = imggen_jax.load(workdir)
-    settings = ingested(check(model.config))
-    sets = questions.datasets(settings.data)
-    terms = questions.Terms(task.num, 0, task.sets, task.samples, CLASSIFIER, workdir / "scores")
-    found = questions.answer(task.question, model, settings, *sets, terms)
-    return {"run": workdir.name, "seed": settings.seed, **cost(workdir), "answer": found}
+    results = imggen_jax.evaluate(workdir, num=task.num, only=[task.evaluator])
+    seed = imggen_jax.load(workdir).config["seed"]
+    return {"run": workdir.name, "seed": seed, **cost(workdir), "answer": results[task.evaluator]}
 
 
 def summary(task: Task, runs: Sequence[dict]) -> dict:
     """Of each figure: the mean over the runs, and their standard deviation."""
-    found = {}
+    summed = {}
     for name in task.figures:
         values = [run["answer"][name] for run in runs]
-        found[name] = {"mean": statistics.fmean(values), "of_each_run": values,
-                       "deviation": statistics.stdev(values) if len(values) > 1 else None}
-    return found
+        summed[name] = {"mean": statistics.fmean(values), "of_each_run": values,
+                        "deviation": statistics.stdev(values) if len(values) > 1 else None}
+    return summed
 
 
-def rows(model: Model, columns: int) -> np.ndarray:
-    """A grid of new pictures: a row for each class, or eight rows of a model without classes."""
-    labels = range(model.spec.classes) if model.spec.classes else [None] * 8
-    made = [model.sample(columns, seed=row * columns, label=label) for row, label in enumerate(labels)]
-    return grids.grid(np.concatenate(made), columns=columns)
+def draw(workdir: Path, columns: int, path: Path) -> None:
+    """Write a PNG of new images: a row for each class, or eight rows of a model without classes."""
+    model = imggen_jax.load(workdir)
+    rows = [{"label": k} for k in range(len(model.label_names))] or [{}] * ROWS
+    images = np.stack([model.sample(num=columns, seed=k * columns, given=given) for k, given in enumerate(rows)])
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)  # [R,N,H,W,C]
+    page = np.concatenate(np.concatenate(padded, axis=1), axis=1)
+    Image.fromarray(page.squeeze()).save(path, optimize=True)
 
 
 def main(name: str, workdirs: Sequence[Path]) -> None:
     task, folder = TASKS[name], HERE / name
     runs = []
     for workdir in workdirs:
-        runs.append(answer(task, workdir))
+        runs.append(evaluate(task, workdir))
         print(json.dumps(runs[-1]), flush=True)
     folder.mkdir(exist_ok=True)
     results = {"summary": summary(task, runs), "runs": runs}
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    grids.write_png(folder / "samples.png", rows(imggen_jax.load(workdirs[0]), task.columns))
+    draw(workdirs[0], task.columns, folder / "samples.png")
     print(json.dumps(results["summary"], indent=1))
 
 

@@ -6,6 +6,8 @@
 """
 import importlib
 
+from imggen_jax import threads
+
 __version__ = "0.1.0"
 __all__ = ["compare", "describe", "evaluate", "generate", "ingest", "load", "prepare", "read_config", "train"]
 
@@ -19,6 +21,8 @@ _HOME = {
     "prepare": "imggen_jax.data",
     "train": "imggen_jax.api",
 }
+
+threads.provide()  # before JAX starts
 
 
 def __getattr__(name: str):

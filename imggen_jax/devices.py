@@ -1,6 +1,7 @@
 """Where the step runs: a device mesh under jit, or pmap; on one host or several."""
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from imggen_jax import threads
 from imggen_jax.storage.cache import cache_folder
 
 AXIS = "data"
@@ -76,6 +78,9 @@ def choose(count: int) -> list[jax.Device]:
     if count > len(found):
         raise ValueError(f"config.devices.count is {count}, but there are {len(found)} {found[0].platform} devices; "
                          "0 takes all")
+    if found[0].platform == "cpu" and (number := threads.missing()):
+        logging.warning("XLA_FLAGS forces more CPU devices than there are cores, and JAX started before imggen_jax was "
+                        "imported: collectives may wait for ever; set %s=%d and start again", threads.VARIABLE, number)
     return found[:count] if count else found
 
 

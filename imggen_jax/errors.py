@@ -21,6 +21,10 @@ class MetricsError(ImggenError, ValueError):
     """A score that cannot be computed from its input."""
 
 
+class WeightsError(ImggenError, ValueError):
+    """A weight file that is missing, damaged or of another network; names it."""
+
+
 class RunError(ImggenError, ValueError):
     """A run or model that cannot start, go on or do what is asked of it."""
 

@@ -61,7 +61,8 @@ def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, car
     leaves = {name: np.asarray(leaf) for name, leaf in checkpoint.flatten(own).items()}
     stored = {name: leaf.astype(dtype) if leaf.dtype == np.float32 else leaf for name, leaf in leaves.items()}
     facts = {"format": FORMAT, "config": model.config, "spec": specs.to_json(model.spec), "step": model.step,
-             "model": model.name, "dtype": dtype, "pretrained": {name: one.sha256 for name, one in networks.items()}}
+             "model": model.name, "dtype": dtype, "data": model.data,
+             "pretrained": {name: one.sha256 for name, one in networks.items()}}
     try:
         if folder.exists() and any(folder.iterdir()):
             raise RunError(f"{folder} is not empty; choose another --out")
@@ -101,7 +102,7 @@ def read(folder: Path, name: str | None = None) -> Model:
         raise RunError(f"the exported model in {folder} is of another version of imggen_jax "
                        f"({type(error).__name__}: {error})") from error
     weights |= {each: one.weights for each, one in networks.items()}
-    return Model(facts["config"], spec, facts["step"], weights, built.game, name or facts["model"])
+    return Model(facts["config"], spec, facts["step"], weights, built.game, name or facts["model"], facts["data"])
 
 
 def _network(folder: Path, name: str, entry: Mapping, sha256: str) -> Pretrained:

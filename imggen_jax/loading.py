@@ -42,4 +42,4 @@ def _of_run(workdir: Path, name: str | None) -> Model:
     run = open_run(workdir, weights_only=True)
     names = run.built.game.models
     return Model(run.config, run.spec, run.step, run.weights, run.built.game,
-                 name or ("main" if "main" in names else next(iter(names))))
+                 name or ("main" if "main" in names else next(iter(names))), run.data)

@@ -121,7 +121,7 @@ def _train(words: list[str]) -> int:
     names = ", ".join(sorted(file.stem for file in configs.FOLDER.glob("*.py")))
     parser = flags.Parser("train", TRAIN.replace("EDITING", edits), epilog=f"""\
 Any value of the config can be set: --config.key=value
-Shipped configs: {names}""")
+Shipped configs: {names}""", others=r"--(no)?config\.")
     parser.add_argument("--config", required=True, metavar="C",
                         help="name of a shipped config, or a Python file with get_config(); it is executed")
     parser.add_argument("--workdir", type=flags.path, metavar="W",
@@ -135,9 +135,6 @@ Shipped configs: {names}""")
     parser.add_argument("--heartbeat", type=int, default=60, metavar="S",
                         help="seconds of silence after which another process is taken for lost (default: 60)")
     args, overrides = parser.parse_known_args(words)
-    for word in overrides:
-        if re.match(r"--?[a-z]", word) and not re.match(r"--?(no)?config\.", word):
-            parser.refuse(word)
     _check_processes(args)
 
     from imggen_jax import config

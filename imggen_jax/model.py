@@ -35,6 +35,7 @@ class Model(NamedTuple):
     weights: PyTree      # averaged parameters, and those of pretrained networks
     game: Game
     name: str            # of the model among those of the game
+    data: Mapping = {}   # what the run recorded about its dataset: name, fingerprint, card of a folder
 
     @property
     def part(self) -> Generator | Classifier:

@@ -43,7 +43,7 @@ class Small(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {"train": self._generate_examples(TRAIN), "test": self._generate_examples(TEST)}
 
     def _generate_examples(self, number):
-        given = tiny.pictures(tiny.LABELLED, 1, number, seed=number)
+        given = tiny.examples(tiny.LABELED, 1, number, seed=number)
         for i, (image, label) in enumerate(zip(given["image"][0], given["label"][0])):
             file = io.BytesIO()
             Image.fromarray(image).save(file, "PNG")
@@ -62,8 +62,8 @@ def data_dir() -> str:
 
 def config(game: str = "vae", **sections: Mapping) -> dict:
     """Ten rounds of a tiny game; `sections` change values: train={"batch": 16}."""
-    spec, variant = {"vae": (tiny.SPEC, "bernoulli"), "gan": (tiny.LABELLED, "dcgan"),
-                     "classifier": (tiny.LABELLED, "plain")}[game]
+    spec, variant = {"vae": (tiny.SPEC, "bernoulli"), "gan": (tiny.LABELED, "dcgan"),
+                     "classifier": (tiny.LABELED, "plain")}[game]
     made = tiny.config(game, variant, spec, steps_per_call=1)
     made["data"] |= {"name": "small", "test": "test", "dir": data_dir()}
     made["train"] |= {"images": 80}

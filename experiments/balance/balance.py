@@ -4,8 +4,8 @@
     python experiments/balance/balance.py train --skewed runs/avatars_skewed
     python experiments/balance/balance.py collect --skewed runs/avatars_skewed --even runs/avatars_vae
 
-`draw` makes 20,000 faces whose skin tones, expressions and glasses are skewed; `train` a VAE on them; `collect` asks
-it, and one that was trained on even faces, and writes results.json and the charts beside this file.
+`draw` makes 20,000 faces whose skin tones, expressions and glasses are skewed; `train` a VAE on them; `collect`
+evaluates it, and one that was trained on even faces, and writes results.json and the charts beside this file.
 """
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SKEW = {"skin_tone": (40, 25, 15, 10, 6, 4), "expression": (60, 25, 5, 5, 5), "g
 
 
 def draw() -> None:
-    from imggen_jax.data import avatars, sources
+    from imggen_jax.data import avatars
 
     config = avatars.AvatarsConfig(name="skewed", size=32, weights=SKEW,
                                    description="Faces of which some kinds are rare.")
-    builder = avatars.Avatars(config=config, data_dir=str(sources.data_dir("")))
+    builder = avatars.Avatars(config=config, data_dir=None)  # TFDS's own folder, as data.dir="" reads it
     builder.download_and_prepare(file_format="array_record")
     print(builder.data_dir)
 
@@ -46,10 +46,10 @@ def collect(skewed: Path, even: Path) -> None:
     """Each generator's shares, beside those of its own data and beside even ones."""
     results = {}
     for name, workdir in (("even", even), ("skewed", skewed)):
-        found = imggen_jax.evaluate(workdir, num=PICTURES, only=("balance",))["balance"]
-        shutil.copy(found["chart"], HERE / f"{name}.png")
-        results[name] = {"truncations": found["truncations"]}
-        for attribute, one in found["attributes"].items():
+        balance = imggen_jax.evaluate(workdir, num=PICTURES, only=["balance"])["balance"]
+        shutil.copy(balance["chart"], HERE / f"{name}.png")
+        results[name] = {"truncations": balance["truncations"]}
+        for attribute, one in balance["attributes"].items():
             full = one["generated"][-1]  # truncation 1
             made = np.array([share["value"] for share in full["shares"]])
             results[name][attribute] = {

@@ -20,12 +20,10 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from PIL import Image
 
 import imggen_jax
 from imggen_jax import data
-from imggen_jax.config import check
-from imggen_jax.evaluation import score
-from imggen_jax.pictures import grids
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -64,10 +62,10 @@ def commands(runs: Path, seed: int) -> list[list[str]]:
 
 def write_data(runs: Path, name: str) -> None:
     """What the published code reads: the same pictures, and the constants."""
-    dataset = data.load(name=name, split="train", dir="", size=0, label="label")
-    images, labels = dataset.read(np.arange(dataset.shape[0]))
+    dataset = data.open_dataset(name=name, split="train", dir="", size=0, label="label", memory="resident")
+    examples = dataset.read(np.arange(dataset.length))
     runs.mkdir(parents=True, exist_ok=True)
-    np.savez(runs / "data.npz", images=images, labels=labels)
+    np.savez(runs / "data.npz", images=examples["image"], labels=examples["label"])
     (runs / "constants.json").write_text(json.dumps(CONSTANTS, indent=1))
 
 
@@ -79,46 +77,44 @@ def of_run(workdir: Path) -> dict:
     return {"curve": curve, "two_core_minutes": round(last["cpu_seconds"] / 120, 1)}
 
 
-def of_peer(folder: Path, reference: score.Reference) -> dict:
-    """The same of the published code, whose pictures are scored here."""
+def of_peer(folder: Path, name: str) -> dict:
+    """The same of the published code, whose images are scored here by the recipe of our runs."""
     curve = {}
     for path in sorted(folder.glob("fake_*.npz")):
         with np.load(path) as made:
             images = made["images"]
-        found, _ = reference.score(lambda seeds: images[list(seeds)], num=NUM, seed=0, resamples=RESAMPLES)
-        curve[int(path.stem.removeprefix("fake_"))] = found["frechet_distance"].value
+        scored = imggen_jax.compare(f"{name}@train", images, held_out="test", num=NUM, resamples=RESAMPLES)
+        curve[int(path.stem.removeprefix("fake_"))] = scored["scores"]["frechet_distance"]["value"]
     seconds = json.loads((folder / "cost.json").read_text())["cpu_seconds"]
     return {"curve": curve, "two_core_minutes": round(seconds / 120, 1)}
 
 
 def collect(runs: Path) -> None:
     ours = {kind: sorted(runs.glob(f"{kind}_*")) for kind in ("vae", "gan")}
-    settings = check(imggen_jax.load(ours["gan"][0]).config)
-    space = score.space_of(score.CLASSIFIER, settings.data)
-    real = data.load(name=settings.data.name, split="train", dir="", size=0, label="label")
-    reference = score.Reference(space, real, "cifar10, train", NUM)
-    found = {kind: {path.name: of_run(path) for path in paths} for kind, paths in ours.items()}
-    found["peer"] = {path.name: of_peer(path, reference) for path in sorted(runs.glob("peer_*"))}
-    last = {kind: [list(run["curve"].values())[-1] for run in each.values()] for kind, each in found.items()}
+    name = imggen_jax.load(ours["gan"][0]).config["data"]["name"]
+    curves = {kind: {path.name: of_run(path) for path in paths} for kind, paths in ours.items()}
+    curves["peer"] = {path.name: of_peer(path, name) for path in sorted(runs.glob("peer_*"))}
+    last = {kind: [list(run["curve"].values())[-1] for run in each.values()] for kind, each in curves.items()}
     summary = {kind: {"mean": statistics.fmean(values), "of_each_run": values} for kind, values in last.items()}
     summary["gan_over_peer"] = summary["gan"]["mean"] / summary["peer"]["mean"]
     results = {"constants": CONSTANTS, "space": "classifier", "num": NUM, "resamples": RESAMPLES, "summary": summary,
-               "runs": found}
+               "runs": curves}
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    draw(found, HERE / "curve.png")
-    rows = [imggen_jax.load(ours[kind][0]).sample(20) for kind in ("vae", "gan")]
+    draw(curves, HERE / "curve.png")
+    rows = [imggen_jax.load(ours[kind][0]).sample(num=20) for kind in ("vae", "gan")]
     with np.load(sorted(runs.glob("peer_*/fake_*.npz"))[-1]) as made:
         rows.append(made["images"][:20])
-    grids.write_png(HERE / "samples.png", grids.grid(np.concatenate(rows), columns=20))
+    padded = np.pad(np.stack(rows), ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)  # [R,N,H,W,C]
+    Image.fromarray(np.concatenate(np.concatenate(padded, axis=1), axis=1)).save(HERE / "samples.png", optimize=True)
     print(json.dumps(summary, indent=1))
 
 
-def draw(found: Mapping, path: Path) -> None:
-    """One line for each run, one colour for each kind."""
+def draw(curves: Mapping, path: Path) -> None:
+    """One line for each run, one color for each kind."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for colour, (kind, runs) in zip(("tab:blue", "tab:orange", "tab:green"), found.items()):
+    for color, (kind, runs) in zip(("tab:blue", "tab:orange", "tab:green"), curves.items()):
         for number, run in enumerate(runs.values()):
-            axes.plot(list(run["curve"]), list(run["curve"].values()), color=colour, marker="o", markersize=3,
+            axes.plot(list(run["curve"]), list(run["curve"].values()), color=color, marker="o", markersize=3,
                       alpha=1 if not number else 0.5, label=TITLES[kind] if not number else None)
     axes.set(xlabel="images seen in training", ylabel=f"Fréchet distance, classifier space\n({NUM:,} pictures)",
              yscale="log")

@@ -1,9 +1,9 @@
-"""Does the test for copying flag a generator that has learnt 100 pictures by heart, and leave others alone?
+"""Does the test for copying flag a generator that has memorized 100 images, and leave others alone?
 
     python experiments/copying/copying.py train --runs runs/copying
     python experiments/copying/copying.py collect --runs runs/copying --others runs/avatars_vae runs/avatars_gan
 
-`train` makes a VAE and a GAN of the first 100 avatars; `collect` asks them, and those that were trained on all 20,000,
+`train` makes a VAE and a GAN of the first 100 avatars; `collect` tests them, and those that were trained on all 20,000,
 and writes results.json and the pages of closest pairs beside this file.
 """
 from __future__ import annotations
@@ -21,7 +21,7 @@ import imggen_jax
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
-PICTURES = 2_000   # generated ones that are looked at, as many as are held out
+PICTURES = 2_000   # generated images, as many as are held out
 WIDTH = 780        # pixels of a page of pairs in this folder
 FEW = ["--config.data.split=train[:100]", "--config.score.every=0"]
 RUNS = {"vae_100": ["--config=configs/avatars_vae.py", "--config.train.images=64000", *FEW],
@@ -37,13 +37,13 @@ def train(runs: Path) -> None:
 def collect(workdirs: Sequence[Path]) -> None:
     results = []
     for workdir in workdirs:
-        found = imggen_jax.evaluate(workdir, num=PICTURES, only=("copying",))
-        copying = dict(found["copying"])
+        copying = dict(imggen_jax.evaluate(workdir, num=PICTURES, only=["copying"])["copying"])
         page = Image.open(copying.pop("page")).convert("RGB")
         page = page.resize((WIDTH, page.height * WIDTH // page.width), Image.Resampling.LANCZOS)
         page.quantize(128).save(HERE / f"{workdir.name}.png", optimize=True)
         model = imggen_jax.load(workdir)
-        results.append({"run": workdir.name, "split": model.config["data"]["split"], "images": model.images, **copying})
+        split = model.config["data"]["split"]
+        results.append({"run": workdir.name, "split": split, "images": model.images_seen, **copying})
         print(json.dumps(results[-1]), flush=True)
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
 

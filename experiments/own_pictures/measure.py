@@ -95,7 +95,7 @@ def draft(photos: Path) -> dict:
     files = [path.read_bytes() for path in sorted(photos.glob("?_0.jpg")) + sorted(photos.glob("1?_0.jpg"))]
     for size in (32, 64, 128, 256):
         wanted = pixels.Wanted(size, "crop", (255, 255, 255), 1, 10**8)
-        small = np.stack([np.asarray(pixels.square(data, wanted)[0], float) for data in files])
+        small = np.stack([np.asarray(pixels.fitted(data, wanted)[0][0], float) for data in files])
         whole = [Image.open(io.BytesIO(data)).convert("RGB") for data in files]
         exact, lanczos = (np.stack([np.asarray(centre(picture).resize((size, size), filter), float)
                                     for picture in whole]) for filter in (Image.Resampling.BICUBIC,

@@ -18,7 +18,6 @@ import json
 import os
 import pprint
 import random
-import runpy
 import shutil
 import signal
 import socket
@@ -213,9 +212,16 @@ class Case(NamedTuple):
         return f"{self.game}, {self.source}, {self.processes} process{'es' if self.processes > 1 else ''}"
 
 
+def resolved(name: str) -> dict:
+    """A shipped config with every key."""
+    from imggen_jax import config
+
+    return config.read(name).to_dict()
+
+
 def configuration(case: Case, folder: Path | None = None) -> dict:
     """A shipped config, shrunk to 24 rounds of a tiny game on a few small pictures."""
-    shipped = runpy.run_path(str(REPOSITORY / "configs" / f"avatars_{case.game}.py"))["get_config"]().to_dict()
+    shipped = resolved(f"avatars_{case.game}")
     data = {"split": "train[:64]", "test": "test[:16]", "size": 16}
     if case.source == "folder":
         data |= {"name": "", "folder": str(folder), "split": "train", "test": ""}
@@ -869,7 +875,7 @@ def part_preemption(root: Path, chance: random.Random, number: int) -> dict:
     table, wrong = [], []
     for game in ("vae", "gan"):
         runs = Runs(Case(game, "resident", 1), root)
-        shipped = runpy.run_path(str(REPOSITORY / "configs" / f"avatars_{game}.py"))["get_config"]().to_dict()
+        shipped = resolved(f"avatars_{game}")
         call = shipped["train"]["batch"] * shipped["devices"]["steps_per_call"]
         every = {name: call for name in ("every", "evaluate", "show")}
         length = 12 * call  # so long that the signal comes before the end

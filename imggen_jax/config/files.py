@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import re
 import runpy
 import sys
@@ -66,7 +67,7 @@ def read(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
     words = [str(word) for word in overrides]
     given = _get_config(find(name))
     if not isinstance(given, Mapping):
-        raise ConfigError(f"config {name}: get_config returns a {type(given).__name__}; it must return a dict or a "
+        raise ConfigError(f"config {name}: get_config returns {type(given).__name__}; it must return a dict or a "
                           "ConfigDict")
     return _override(name, given, words)
 
@@ -123,10 +124,21 @@ def _override(name: str, given: dict, words: list[str]) -> ConfigDict:
     try:
         rest = values(["config", *words])[1:]
     except Exception as error:
-        raise ConfigError(f"config {name}: {_first_line(error)}") from error
+        raise ConfigError(_wrong_value(error, words, full) or f"config {name}: {_first_line(error)}") from error
     if rest:
         raise ConfigError(f"unexpected argument {rest[0]!r}; overrides look like --config.train.batch=32")
     return holder.value
+
+
+def _wrong_value(error: Exception, words: Sequence[str], full: ConfigDict) -> str:
+    """A line for absl's error about the value of an override; "" for another error."""
+    match = re.match(r"flag --(config\.[^=]+)=", str(error))
+    if not match:
+        return ""
+    given = [f", not {word.partition('=')[2]!r}" for word in words if word.startswith(f"--{match[1]}=")]
+    value = functools.reduce(lambda section, name: section[name], match[1].split(".")[1:], full)
+    kind = "section" if isinstance(value, ConfigDict) else type(value).__name__
+    return f"{match[1]} must be of type {kind}{given[-1] if given else ''}"
 
 
 def _check_key(path: str, full: ConfigDict) -> None:

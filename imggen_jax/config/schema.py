@@ -73,9 +73,9 @@ class Data:
     fields: tuple[str, ...] = key(())
     """Further fields of an example that the model reads, by name."""
 
-    pairs: str = key("", choices=("", "side-by-side", "folders", "unaligned"))
-    """How source and target pictures are stored: two halves of one file, two folders of equal names, or unaligned
-    folders. "" for single pictures."""
+    pairs: str = key("", choices=("", "side-by-side", "aligned", "unaligned"))
+    """How a folder holds source and target pictures: two halves of one file, two folders of equal names, or two
+    unaligned folders. "" for single pictures."""
 
 
 @dataclass(frozen=True)

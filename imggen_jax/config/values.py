@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import importlib
 import inspect
 import json
@@ -87,16 +86,15 @@ def _is_value(default) -> bool:
     return isinstance(default, (bool, int, float, str, tuple)) and default is not inspect.Parameter.empty
 
 
-@functools.lru_cache(maxsize=64)
 def _make(name) -> Callable | None:
-    """`make` of imggen_jax/games/NAME.py; None where there is no such game."""
-    module = f"imggen_jax.games.{name}"
-    if not isinstance(name, str) or not name.isidentifier():
+    """`make` of imggen_jax/games/NAME.py, or of a user's own module by its dotted name; None where there is none."""
+    if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
         return None
+    module = name if "." in name else f"imggen_jax.games.{name}"
     try:
-        return importlib.import_module(module).make
+        return getattr(importlib.import_module(module), "make", None)
     except ModuleNotFoundError as error:
-        if error.name != module:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
         return None
 
@@ -107,7 +105,6 @@ def _options(make: Callable) -> dict[str, inspect.Parameter]:
             if one.kind is inspect.Parameter.KEYWORD_ONLY and name not in SUPPLIED}
 
 
-@functools.lru_cache(maxsize=64)
 def _optax_options(optimizer) -> dict[str, inspect.Parameter] | None:
     """The options of an optax optimizer that are not keys of `Player`; None for an unknown optimizer."""
     import optax
@@ -170,8 +167,8 @@ def _game(options) -> None:
     check_type("config.game.name", options["name"], str)
     make = _make(options["name"])
     if make is None:
-        raise ConfigError(f"unknown config.game.name {options['name']!r}; choose one of {', '.join(games())}"
-                          f"{_nearest(options['name'], games())}")
+        raise ConfigError(f"unknown config.game.name {options['name']!r}; choose one of {', '.join(games())}, or the "
+                          f"dotted name of a module of your own{_nearest(options['name'], games())}")
     _known("config.game", options, game_keys(options))
     for name, one in _options(make).items():
         if one.default is inspect.Parameter.empty and name not in options:

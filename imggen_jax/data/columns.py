@@ -34,12 +34,16 @@ def choose(title: str, features: Mapping[str, Any], *, label: str, text: bool,
     """
     chosen = {}
     for field in fields or (IMAGE,):
-        if field == IMAGE and not isinstance(features.get(IMAGE), _kinds()["label"]):
+        if field == IMAGE:
             chosen[field] = _image(title, features, "")
         elif isinstance(features.get(field), _kinds()["image"]):
             chosen[field] = _image(title, features, field)
-        else:
+        elif field in class_labels(features):
             chosen[field] = _label(title, features, field)
+        else:
+            raise DataError(f"{title} has no picture and no class label {field!r}; its pictures are: "
+                            f"{', '.join(_images(features)) or 'none'}; its class labels: "
+                            f"{', '.join(class_labels(features)) or 'none'}")
     if label:
         chosen["label"] = _label(title, features, label)
     if label not in ("", "label") and "label" in fields:
@@ -63,8 +67,8 @@ def _kinds() -> dict[str, type]:
 
 
 def _image(title: str, features: Mapping[str, Any], name: str) -> Column:
-    images = sorted(key for key, feature in features.items() if isinstance(feature, _kinds()["image"]))
     if not name:
+        images = _images(features)
         if IMAGE not in images and len(images) != 1:
             raise DataError(f"{title} has {len(images) or 'no'} image features"
                             + (f" ({', '.join(images)}) and none named 'image'" if images else "")
@@ -75,6 +79,10 @@ def _image(title: str, features: Mapping[str, Any], name: str) -> Column:
         raise DataError(f"{title} has pictures of {dtype}; only 8-bit pictures can be read")
     height, width, channels = features[name].shape
     return Column(name, "image", (height, width), 1 if channels == 1 else 3)
+
+
+def _images(features: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key, feature in features.items() if isinstance(feature, _kinds()["image"]))
 
 
 def _label(title: str, features: Mapping[str, Any], name: str) -> Column:

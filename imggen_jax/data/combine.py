@@ -114,8 +114,12 @@ def zipped(*datasets: Dataset) -> Dataset:
 def unaligned(one: Dataset, other: Dataset) -> Dataset:
     """Pairs of two datasets that need not have equally many examples, as of two kinds of pictures.
 
-    There are as many pairs as the longer one has examples. The shorter is gone through several times, and the partners
-    from `other` come in another order each time: they are a function of the index alone.
+    There are as many pairs as the longer one has examples. The shorter is repeated, and the partners from `other` come
+    in another order each time: they are a function of the index alone. Of one dataset with a label "domain":
+
+        domain = open_dataset(..., fields=("domain",)).read(np.arange(dataset.length))["domain"]
+        photos, paintings = (take(dataset, np.flatnonzero(domain == value)) for value in (0, 1))
+        pairs = unaligned(select(photos, ["image"], {"image": "source"}), select(paintings, ["image"]))
 
     Raises DataError: a field that both have.
     """
@@ -194,7 +198,9 @@ def stacked(dataset: Dataset, groups: np.ndarray,
                 for field, (change, _) in labels.items()}
         if "image" in batch:
             images = batch["image"].reshape(*three.shape, height, width)
-            made["image"] = np.ascontiguousarray(np.moveaxis(images, 1, -1))
+            made["image"] = np.empty((len(images), height, width, 3), np.uint8)
+            for channel in range(3):  # five times as fast as moveaxis
+                made["image"][..., channel] = images[:, channel]
         return made
 
     mark = sha256(recipe, np.asarray(groups, np.int64).tobytes())

@@ -37,7 +37,7 @@ FACTORS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "background_colour": ("sky blue", "mint green", "lemon", "peach", "lavender", "coral"),
 })
 
-_COLOURS = {
+_COLORS = {
     "skin_tone": ("#ffe1d0", "#f7c8a4", "#dfae7b", "#c58a57", "#95603a", "#643f2b"),
     "hair_colour": ("#2a2630", "#68432c", "#cf5f2b", "#f0c564", "#a9adb8", "#f07fb0", "#3f78d2"),
     "eye_colour": ("#6b4026", "#3b86dd", "#3a9a57", "#7b8a99", "#dd9620"),
@@ -96,7 +96,7 @@ def draw(factors: Mapping[str, int], face: int, size: int = 64) -> np.ndarray:
             raise ValueError(f"factor {name!r} is {i}; it must be in [0, {len(FACTORS[name])})")
     _check_size(size)
     image = _draw({name: FACTORS[name][i] for name, i in factors.items()},
-                  {name: _rgb(_COLOURS[name][factors[name]]) for name in _COLOURS}, _jitter(face), max(size, 64))
+                  {name: _rgb(_COLORS[name][factors[name]]) for name in _COLORS}, _jitter(face), max(size, 64))
     image = np.floor(image.transpose(1, 2, 0) + 0.5).astype(np.uint8)
     return image if size >= 64 else shrink(image, 64 // size)
 
@@ -159,7 +159,7 @@ def _work(numbers: Sequence[int], size: int, weights: Mapping[str, Sequence[floa
 class _Jitter(NamedTuple):
     """What varies without a name. Each is uniform in the range given in `_RANGES`."""
 
-    x: float             # the head's centre
+    x: float             # the head's center
     y: float
     tilt: float          # the tangent of half the angle
     scale: float
@@ -181,7 +181,7 @@ class _Jitter(NamedTuple):
     blush: float
     shoulders: float
     neckline: float      # three kinds: crew neck, V-neck, collar
-    frame: float         # the colour of spectacle frames
+    frame: float         # the color of spectacle frames
 
 
 _RANGES = _Jitter(
@@ -198,18 +198,18 @@ def _jitter(face: int) -> _Jitter:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Colours and paint
+# Colors and paint
 
-Colour = np.ndarray  # float64 [3,1,1], RGB, 0 to 255
+Color = np.ndarray  # float64 [3,1,1], RGB, 0 to 255
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (u, v) float64 [h,w] -> signed distance float64 [h,w]
 
 
 @functools.cache
-def _rgb(code: str) -> Colour:
+def _rgb(code: str) -> Color:
     return np.array([float(int(code[i:i + 2], 16)) for i in (1, 3, 5)]).reshape(3, 1, 1)
 
 
-def _mix(a: Colour, b: Colour, t: float) -> Colour:
+def _mix(a: Color, b: Color, t: float) -> Color:
     return a + t * (b - a)
 
 
@@ -240,7 +240,7 @@ def _window(frame: _Frame, box: tuple[float, float, float, float]) -> tuple[slic
     return (slice(max(int(y - b), 0), max(int(y + b) + 2, 0)), slice(max(int(x - a), 0), max(int(x + a) + 2, 0)))
 
 
-def _fill(image: np.ndarray, frame: _Frame, box: tuple[float, float, float, float], shape: Distance, colour: Colour,
+def _fill(image: np.ndarray, frame: _Frame, box: tuple[float, float, float, float], shape: Distance, color: Color,
           alpha: float = 1.0, blur: float = 0.0) -> None:
     """Paint a shape over the picture, in place. image: float64 [3,S,S] in [0,255]. box: holds the shape.
     blur: the width of the soft edge, in units of the frame, beyond the pixel that antialiasing takes."""
@@ -250,7 +250,7 @@ def _fill(image: np.ndarray, frame: _Frame, box: tuple[float, float, float, floa
     if alpha != 1.0:
         cover *= alpha
     patch = image[:, rows, cols]
-    patch += cover * (colour - patch)
+    patch += cover * (color - patch)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -319,26 +319,26 @@ def _head(shape: str, jitter: _Jitter) -> Distance:
 # The parts of a face, from back to front
 
 class _Face(NamedTuple):
-    """What every part needs: the picture being painted, its frames, the names and colours chosen."""
+    """What every part needs: the picture being painted, its frames, the names and colors chosen."""
 
     image: np.ndarray   # float64 [3,S,S]
     head: _Frame        # origin in the middle of the head; turns with it
     body: _Frame        # origin at the pit of the neck
     outline: Distance
     is_: Mapping[str, str]
-    colour: Mapping[str, Colour]
+    color: Mapping[str, Color]
     jitter: _Jitter
 
 
-def _draw(names: Mapping[str, str], colour: Mapping[str, Colour], jitter: _Jitter, size: int) -> np.ndarray:
+def _draw(names: Mapping[str, str], color: Mapping[str, Color], jitter: _Jitter, size: int) -> np.ndarray:
     """float64 [3,size,size] in [0,255]."""
     j = jitter
     image = np.empty((3, size, size))
-    image[:] = colour["background_colour"]
+    image[:] = color["background_colour"]
     bottom = j.y + 22.0 * j.scale
     face = _Face(image, _frame(size, (j.x, j.y), j.tilt, j.scale), _frame(size, ((j.x + 32) / 2, bottom), 0.0, j.scale),
-                 _head(names["face_shape"], j), names, colour, j)
-    image += _disc(size) * (_mix(colour["background_colour"], _rgb(_WHITE), 0.38) - image)
+                 _head(names["face_shape"], j), names, color, j)
+    image += _disc(size) * (_mix(color["background_colour"], _rgb(_WHITE), 0.38) - image)
     for part in (_hair_behind, _body, _skull, _beard, _nose, _mouth, _moustache, _eyes, _hair_front, _brows, _glasses):
         part(face)
     return image
@@ -352,15 +352,15 @@ def _disc(size: int) -> np.ndarray:
     return disc[0]
 
 
-def _shade(skin: Colour) -> Colour:
+def _shade(skin: Color) -> Color:
     """Skin in the shade: darker and redder."""
     return skin * _rgb("#dbc2bd") / 255.0
 
 
 def _body(face: _Face) -> None:
-    skin, cloth, j = face.colour["skin_tone"], face.colour["clothing_colour"], face.jitter
+    skin, cloth, j = face.color["skin_tone"], face.color["clothing_colour"], face.jitter
     dark = _mix(cloth, _rgb(_INK), 0.22)
-    fill = lambda box, shape, colour, **how: _fill(face.image, face.body, box, shape, colour, **how)
+    fill = lambda box, shape, color, **how: _fill(face.image, face.body, box, shape, color, **how)
     torso = lambda u, v: _box(u, v, 0, 20, j.shoulders, 20.5, 13.0)
     fill((-25, -1, 25, 20), torso, cloth)
     fill((-25, 4, 25, 20), lambda u, v: np.maximum(torso(u, v), 15.5 - np.abs(u) + 0.12 * v), dark, alpha=0.5)
@@ -386,9 +386,9 @@ def _body(face: _Face) -> None:
 
 
 def _skull(face: _Face) -> None:
-    skin, j = face.colour["skin_tone"], face.jitter
+    skin, j = face.color["skin_tone"], face.jitter
     shade, a = _shade(skin), _SHAPES[face.is_["face_shape"]][0] * j.width
-    fill = lambda box, shape, colour, **how: _fill(face.image, face.head, box, shape, colour, **how)
+    fill = lambda box, shape, color, **how: _fill(face.image, face.head, box, shape, color, **how)
     if face.is_["hair_style"] != "long":  # which hides the ears
         fill((-22, -4, 22, 8), lambda u, v: _ellipse(np.abs(u), v, a + 0.6, 1.6, 3.2, 4.3), skin)
         fill((-22, -4, 22, 8), lambda u, v: _ellipse(np.abs(u), v, a + 1.0, 1.8, 1.6, 2.5), shade)
@@ -401,18 +401,18 @@ def _skull(face: _Face) -> None:
 def _beard(face: _Face) -> None:
     if face.is_["facial_hair"] != "beard":
         return
-    hair, j, out = face.colour["hair_colour"], face.jitter, face.outline
-    fill = lambda box, shape, colour, **how: _fill(face.image, face.head, box, shape, colour, **how)
+    hair, j, out = face.color["hair_colour"], face.jitter, face.outline
+    fill = lambda box, shape, color, **how: _fill(face.image, face.head, box, shape, color, **how)
     cheeks = lambda u, v: _box(u, v, 0, -3.0, 13.8, 13.4, 9.0)
     beard = lambda u, v: _cut(np.maximum(out(u, v - 1.6) - 0.5, -2.0 - v), cheeks(u, v))
     fill((-20, -3, 20, 22), beard, _mix(hair, _rgb(_INK), 0.16))
     fill((-20, -3, 20, 22), lambda u, v: np.maximum(beard(u, v), out(u + 1.6, v) + 0.6), hair)
-    fill((-8, 5, 8, 16), lambda u, v: _ellipse(u, v, 0, j.mouth_y, 6.4 * j.mouth_width, 3.1), face.colour["skin_tone"])
+    fill((-8, 5, 8, 16), lambda u, v: _ellipse(u, v, 0, j.mouth_y, 6.4 * j.mouth_width, 3.1), face.color["skin_tone"])
 
 
 def _nose(face: _Face) -> None:
-    skin, j = face.colour["skin_tone"], face.jitter
-    fill = lambda box, shape, colour, **how: _fill(face.image, face.head, box, shape, colour, **how)
+    skin, j = face.color["skin_tone"], face.jitter
+    fill = lambda box, shape, color, **how: _fill(face.image, face.head, box, shape, color, **how)
     n = j.nose_size
     shade, light = _mix(_shade(skin), _rgb("#a03c3c"), 0.16), _mix(skin, _rgb(_WHITE), 0.14)
     fill((-4, 3, 4, 9), lambda u, v: _ellipse(u, v, 0.3, j.nose_y + 0.3, 2.3 * n, 1.55 * n), shade)
@@ -422,8 +422,8 @@ def _nose(face: _Face) -> None:
 def _mouth(face: _Face) -> None:
     j, ink, mouth = face.jitter, _rgb("#471a24"), _rgb(_MOUTH)
     w, y = j.mouth_width, j.mouth_y
-    lips = _mix(face.colour["skin_tone"], _rgb("#d8505e"), 0.5)
-    fill = lambda shape, colour: _fill(face.image, face.head, (-8, y - 5, 8, y + 6), shape, colour)
+    lips = _mix(face.color["skin_tone"], _rgb("#d8505e"), 0.5)
+    fill = lambda shape, color: _fill(face.image, face.head, (-8, y - 5, 8, y + 6), shape, color)
     match face.is_["expression"]:
         case "smiling":
             grin = lambda u, v: np.maximum(_ellipse(u, v, 0, y - 2.4, 6.8 * w, 6.0), y - 1.9 - 0.022 * u * u - v)
@@ -449,7 +449,7 @@ def _mouth(face: _Face) -> None:
 def _moustache(face: _Face) -> None:
     if face.is_["facial_hair"] == "none":
         return
-    hair, y = face.colour["hair_colour"], face.jitter.nose_y + 2.2
+    hair, y = face.color["hair_colour"], face.jitter.nose_y + 2.2
     lobe = lambda u, v: _curve(np.abs(u), v, (0.2, 6.0), (y, y - 0.5, y + 1.7), 1.5 - 0.07 * np.abs(u))
     _fill(face.image, face.head, (-9, y - 3, 9, y + 5), lobe, _mix(hair, _rgb(_INK), 0.12))
 
@@ -477,7 +477,7 @@ def _eyes(face: _Face) -> None:
     j, look = face.jitter, _LOOKS[face.is_["expression"]]
     x, y, a, b = j.eye_gap, j.eye_y, 4.1 * j.eye_size, 4.6 * j.eye_size * look.open
     box = (-x - 6, y - 8, x + 6, y + 7)
-    fill = lambda shape, colour, **how: _fill(face.image, face.head, box, shape, colour, **how)
+    fill = lambda shape, color, **how: _fill(face.image, face.head, box, shape, color, **how)
     slope = (look.upper[1] - look.upper[0]) / (2 * a)
 
     def eye(u, v, lift=0.0):
@@ -488,12 +488,12 @@ def _eyes(face: _Face) -> None:
     fill(lambda u, v: eye(u, v, 1.1), _rgb(_INK))
     fill(eye, _rgb(_WHITE))
     window = _window(face.head, box)
-    inside, centred = eye(face.head.u[window], face.head.v[window]), face.head.u[window]
-    centred = centred - np.where(centred > 0, x + j.gaze_x, j.gaze_x - x)   # both eyes look the same way
-    iris, gy, colour = 3.2 * j.eye_size * look.iris, y + 0.2 + j.gaze_y, face.colour["eye_colour"]
-    for up, right, radius, paint in ((0.0, 0.0, iris, _mix(colour, _rgb(_INK), 0.3)), (-0.3, 0.0, iris - 0.6, colour),
+    inside, centered = eye(face.head.u[window], face.head.v[window]), face.head.u[window]
+    centered = centered - np.where(centered > 0, x + j.gaze_x, j.gaze_x - x)   # both eyes look the same way
+    iris, gy, color = 3.2 * j.eye_size * look.iris, y + 0.2 + j.gaze_y, face.color["eye_colour"]
+    for up, right, radius, paint in ((0.0, 0.0, iris, _mix(color, _rgb(_INK), 0.3)), (-0.3, 0.0, iris - 0.6, color),
                                      (0.0, 0.0, iris * 0.52, _rgb(_INK)), (1.0, -0.9, 0.95, _rgb(_WHITE))):
-        fill(lambda u, v: np.maximum(inside, _circle(centred, v, right, gy - up, radius)), paint)
+        fill(lambda u, v: np.maximum(inside, _circle(centered, v, right, gy - up, radius)), paint)
     if face.is_["expression"] == "sad":
         tear = lambda u, v: _ellipse(u, v, x + 2.4, y + 6.0, 1.25, 1.9)
         _fill(face.image, face.head, (x, y + 3, x + 5, y + 9), tear, _rgb(_TEAR))
@@ -501,30 +501,30 @@ def _eyes(face: _Face) -> None:
 
 def _brows(face: _Face) -> None:
     j, look = face.jitter, _LOOKS[face.is_["expression"]]
-    colour = _mix(face.colour["hair_colour"], _rgb(_INK), 0.35)
+    color = _mix(face.color["hair_colour"], _rgb(_INK), 0.35)
     y = tuple(j.eye_y + j.brow_y + h for h in look.brow)
     brow = lambda u, v: _curve(np.abs(u), v, (j.eye_gap - 3.9, j.eye_gap + 4.3), y, j.brow_weight)
-    _fill(face.image, face.head, (-14, min(y) - 2, 14, max(y) + 2), brow, colour)
+    _fill(face.image, face.head, (-14, min(y) - 2, 14, max(y) + 2), brow, color)
 
 
 def _glasses(face: _Face) -> None:
     if face.is_["glasses"] == "none":
         return
-    j, colour = face.jitter, _rgb(_FRAMES[int(face.jitter.frame)])
+    j, color = face.jitter, _rgb(_FRAMES[int(face.jitter.frame)])
     x, y = j.eye_gap + 0.1, j.eye_y + 0.4
     a = _SHAPES[face.is_["face_shape"]][0] * j.width
     if face.is_["glasses"] == "round":
         lens = lambda u, v: _circle(np.abs(u), v, x, y, 5.8)
     else:
         lens = lambda u, v: _box(np.abs(u), v, x, y, 5.8, 5.0, 1.3)
-    fill = lambda box, shape, colour, **how: _fill(face.image, face.head, box, shape, colour, **how)
+    fill = lambda box, shape, color, **how: _fill(face.image, face.head, box, shape, color, **how)
     box = (-x - 8, y - 7, x + 8, y + 7)
     gleam = lambda u, v: np.abs(u - np.where(u > 0, x, -x) + 0.7 * (v - y) + 3.4) - 0.9
     fill(box, lambda u, v: np.maximum(lens(u, v), gleam(u, v)), _rgb(_WHITE), alpha=0.4)
-    fill(box, lambda u, v: np.abs(lens(u, v)) - 0.6, colour)
+    fill(box, lambda u, v: np.abs(lens(u, v)) - 0.6, color)
     arms = lambda u, v: np.maximum(np.abs(v - y + 1.2) - 0.6, np.maximum(x + 5.8 - np.abs(u), np.abs(u) - a - 0.4))
     bridge = lambda u, v: _curve(u, v, (6.0 - x, x - 6.0), (y - 0.8, y - 1.4, y - 0.8), 0.65)
-    fill((-a - 1, y - 3, a + 1, y + 1), lambda u, v: np.minimum(arms(u, v), bridge(u, v)), colour)
+    fill((-a - 1, y - 3, a + 1, y + 1), lambda u, v: np.minimum(arms(u, v), bridge(u, v)), color)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -546,9 +546,9 @@ def _zigzag(u, period):
 
 
 def _hair_behind(face: _Face) -> None:
-    hair, j = face.colour["hair_colour"], face.jitter
+    hair, j = face.color["hair_colour"], face.jitter
     dark, w = _mix(hair, _rgb(_INK), 0.25), 1.2 * j.hair_volume
-    fill = lambda box, shape, colour: _fill(face.image, face.head, box, shape, colour)
+    fill = lambda box, shape, color: _fill(face.image, face.head, box, shape, color)
     match face.is_["hair_style"]:
         case "curly":
             fill((-26, -28, 26, 10), lambda u, v: _circles(u, v, _CURLS, w), dark)
@@ -594,8 +594,8 @@ def _front(style: str, out: Distance, j: _Jitter) -> Distance | None:
 
 
 def _hair_front(face: _Face) -> None:
-    style, hair, j, out = face.is_["hair_style"], face.colour["hair_colour"], face.jitter, face.outline
-    fill = lambda box, shape, colour, **how: _fill(face.image, face.head, box, shape, colour, **how)
+    style, hair, j, out = face.is_["hair_style"], face.color["hair_colour"], face.jitter, face.outline
+    fill = lambda box, shape, color, **how: _fill(face.image, face.head, box, shape, color, **how)
     shine = lambda u, v: _curve(u, v, (-10.5, -2.5), (-11.6, -14.4, -15.4), 0.9)
     shape = _front(style, out, j)
     if shape is None:
@@ -603,7 +603,7 @@ def _hair_front(face: _Face) -> None:
         return
     bottom = {"bob": 15, "long": 19}.get(style, 1)
     shadow = lambda u, v: np.maximum(shape(u, v - 1.3), out(u, v))
-    fill((-19, -18, 19, bottom), shadow, _shade(face.colour["skin_tone"]))
+    fill((-19, -18, 19, bottom), shadow, _shade(face.color["skin_tone"]))
     fill((-24, -28, 24, bottom), shape, hair)
     gleam = lambda u, v: np.maximum(shine(u, v), shape(u, v))
     fill((-13, -18, 0, -9), gleam, _mix(hair, _rgb(_WHITE), 0.35), alpha=0.8)

@@ -146,7 +146,7 @@ def _open(*, name: str, split: str, dir: str, size: int, label: str, memory: str
     else:
         read = streamed.reader(request, spec, encode)
         threads = streamed.threads(decoding.pixels_of(request, first)) if request.images else 1
-    dataset = Dataset(spec, source.examples, read, _fingerprints(request, sizes, spec, cache), threads, source.title)
+    dataset = Dataset(spec, source.examples, read, _fingerprints(request, sizes, spec), threads, source.title)
     return cropping.cropped(dataset, crop, scales) if crop else dataset
 
 
@@ -208,8 +208,8 @@ def _encoder(source: sources.Source, field: Field, wanted: captions.Wanted) -> C
             with lock:
                 if not told:
                     told.append(True)
-                    number = "all" if len(texts) == source.examples else "the first"
-                    print(f"{source.title}: {cut:,} of {number} {len(texts):,} captions are longer than "
+                    number = f"{'' if len(texts) == source.examples else 'the first '}{len(texts):,}"
+                    print(f"{source.title}: {cut:,} of {number} captions are longer than "
                           f"{wanted.length} {wanted.kind}; their ends are cut off (data.text)", file=sys.stderr,
                           flush=True)
         return tokens
@@ -217,17 +217,9 @@ def _encoder(source: sources.Source, field: Field, wanted: captions.Wanted) -> C
     return encode
 
 
-def _fingerprints(request: Request, sizes: resident.Sizes, spec: Spec, cache: str | None) -> dict[str, str]:
-    """For each field a sha256 hex over what decides its values and their order.
-
-    A stock dataset is what its version says. An ingested folder is its contents: the same pictures are the same,
-    whatever the folder was called, what else lay in it, and what else is known of them.
-    """
-    source = request.source
-    if (source.folder / "card.json").is_file():
-        identities = scanning.contents(request, cache)
-    else:
-        identities = {field: sha256(source.identity, column.feature) for field, column in request.columns.items()}
+def _fingerprints(request: Request, sizes: resident.Sizes, spec: Spec) -> dict[str, str]:
+    """For each field a sha256 hex over what decides its values and their order."""
+    known = scanning.identities(request.source, {column.feature for column in request.columns.values()})
     marks = {}
     for field, column in request.columns.items():
         more: tuple = ()
@@ -235,5 +227,5 @@ def _fingerprints(request: Request, sizes: resident.Sizes, spec: Spec, cache: st
             more = (column.channels, sizes[field].tolist() if len(sizes[field]) == 1 else None, resizing.RECIPE)
         elif column.kind == "text":
             more = (captions.identity(spec[field]),)
-        marks[field] = sha256(identities[field], column.kind, *more)
+        marks[field] = sha256(known[column.feature], column.kind, *more)
     return marks

@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -120,7 +121,7 @@ def _load(request: Request, sizes: Sizes, encode: Callable, kept: str | None) ->
     return columns
 
 
-def _file(request: Request, column: Column, aligned: list[str], kept: str | None):
+def _file(request: Request, column: Column, aligned: list[str], kept: str | None) -> Path | None:
     """Pictures are stored once, whatever else is read of examples; those of several features are checked together."""
     if column.kind != "image":
         return cache.file_of(request.source, kept, column.kind, column.feature)

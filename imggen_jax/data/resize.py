@@ -1,4 +1,4 @@
-"""Area-correct resizing to a square: centre crop, then Pillow's filters with their support scaled to the reduction.
+"""Area-correct resizing to a square: center crop, then Pillow's filters with their support scaled to the reduction.
 
 Which filter: BOX where the side shrinks by a whole factor, since every new pixel is then exactly the mean of the area
 that it covers and nothing rings; BICUBIC otherwise (also to enlarge). Pillow's BOX at a fractional factor takes each
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 # Names the recipe in a dataset's fingerprint; change it with the pixels that `square` returns.
-RECIPE = "centre-crop, box at whole factors, else bicubic"
+RECIPE = "center-crop, box at whole factors, else bicubic"
 
 
 def square(picture: Image.Image, size: int) -> Image.Image:

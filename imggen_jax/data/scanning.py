@@ -1,20 +1,22 @@
-"""What is found out about all examples of a split before any is decoded: sizes, contents and vocabulary."""
+"""What is found out about all examples of a split before any is decoded: identity, sizes and vocabulary."""
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tqdm
 
 from imggen_jax.data import cache, decoding, records, sources, text
 from imggen_jax.data.columns import Column
+from imggen_jax.data.dataset import sha256
 from imggen_jax.data.decoding import Request
 from imggen_jax.data.sources import Source
 from imggen_jax.errors import DataError, brief
 
-_WORDS = "words.json"  # in the folder of a dataset: {"words": [...]}, the most frequent first
+# In the folder of a dataset:
+_WORDS = "words.json"        # {"words": [...]}, the most frequent first
+_IDENTITY = "identity.json"  # {"pixels": sha256, "fields": {feature: sha256}}, of all splits
 
 
 def picture_sizes(request: Request, kept: str | None) -> dict[str, np.ndarray]:
@@ -52,22 +54,24 @@ def _check_aligned(title: str, sizes: dict[str, np.ndarray]) -> None:
                         "size, or one is the same whole multiple of the other in all examples")
 
 
-def contents(request: Request, kept: str | None) -> dict[str, str]:
-    """{field: sha256 hex over the stored values of all examples in their order}; all records are read, once."""
-    files = {field: cache.file_of(request.source, kept, "contents", column.feature)
-             for field, column in request.columns.items()}
-    found = {field: cache.read(file, lambda arrays: set(arrays) == {"sha256"}) for field, file in files.items()}
-    missing = {field: request.columns[field] for field, each in found.items() if each is None}
-    if missing:
-        sums = {field: hashlib.sha256() for field in missing}
-        for row in _rows(request._replace(columns=missing), "comparing"):
-            for one, value in zip(sums.values(), row):
-                data = value if isinstance(value, bytes) else str(value).encode()
-                one.update(b"%d:%b" % (len(data), data))
-        for field, one in sums.items():
-            found[field] = {"sha256": np.frombuffer(one.digest(), np.uint8)}
-            cache.write(files[field], found[field])
-    return {field: each["sha256"].tobytes().hex() for field, each in found.items()}
+def identities(source: Source, features: Iterable[str]) -> dict[str, str]:
+    """{feature: sha256 hex over what decides its values and the order of the examples}; no record is read.
+
+    A stock dataset is what its version says. An ingested one is its contents, of which ingestion left the sums in
+    identity.json: the same pictures are the same, whatever the folder was called, what else lay in it, and what else is
+    known of them.
+
+    Raises DataError where that file is damaged.
+    """
+    file, known = source.folder / _IDENTITY, {}
+    if file.is_file():
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            known = {"image": str(stored["pixels"])} | {key: str(value) for key, value in stored["fields"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{file} cannot be read ({brief(error)}); ingest the folder again") from error
+    return {feature: sha256(known[feature], source.parts) if feature in known else sha256(source.identity, feature)
+            for feature in features}
 
 
 def vocabulary(source: Source, column: Column, kept: str | None) -> tuple[str, ...]:

@@ -70,8 +70,10 @@ def choose(digits: int, number: int, *, split: str) -> np.ndarray:
 
 def pad(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """"image" uint8 [B,28,28,3] -> [B,32,32,3], with zeros around it."""
-    border = (_BORDER, _BORDER)
-    return batch | {"image": np.pad(batch["image"], ((0, 0), border, border, (0, 0)))}
+    inner = slice(_BORDER, SIZE - _BORDER)
+    padded = np.zeros((len(batch["image"]), SIZE, SIZE, 3), np.uint8)
+    padded[:, inner, inner] = batch["image"]
+    return batch | {"image": padded}
 
 
 def _check(name: str, text: str, wanted: dict[str, str]) -> None:

@@ -143,9 +143,9 @@ def _breed(args):
     from imggen_jax.editing import verbs
     from imggen_jax.errors import RunError
 
+    words = None if args.weights is None else flags.commas(args.weights, "--weights")
     try:
-        weights = None if args.weights is None else [
-            float(word) for word in flags.commas(args.weights, "--weights")]
+        weights = words and [float(word) for word in words]
     except ValueError:
         raise RunError(f"weights {args.weights!r} are not numbers; as in --weights 0.7,0.3") from None
     parents = flags.commas(args.parents, "--parents")

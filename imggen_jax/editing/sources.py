@@ -6,20 +6,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from imggen_jax import spec as specs
-from imggen_jax.data.resize import as_array, square
+from imggen_jax.data import folders
 from imggen_jax.editing.genes import fingerprint
 from imggen_jax.editing.projection import Projection, project
 from imggen_jax.editing.space import check, seeds, show
-from imggen_jax.errors import RunError
+from imggen_jax.errors import DataError, RunError
 from imggen_jax.model import Model
 from imggen_jax.provenance import records
 from imggen_jax.provenance.records import Family, Record
 from imggen_jax.sampling import Latents
 
-_EIGHT_BIT = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
 CLOSE = 1.5  # gray levels, the mean difference up to which a picture is what its metadata says: another machine's bits
 
 
@@ -146,31 +145,23 @@ def latents_of(run: Open, family: Family, title: str) -> Latents:
 
 
 def read_picture(path: Path, model: Model) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(uint8 [S,S,C] as the model takes it, what had to be done for that): converted, cropped to its centre, resized.
+    """(uint8 [H,W,C] as the model takes it, what had to be done for that): decoded as the pictures that it was trained
+    on were, with the same fit and background.
 
     Raises:
-      RunError: no such file, or no 8-bit picture.
+      RunError: no such file, or no picture.
     """
-    try:
-        with Image.open(path) as opened:
-            opened.load()
-            picture = ImageOps.exif_transpose(opened)
-    except FileNotFoundError:
-        raise RunError(f"picture {path} is not there") from None
-    except Exception as error:  # for broken files Pillow raises OSError, SyntaxError, ValueError and others
-        raise RunError(f"{path} is not a picture that can be read ({type(error).__name__})") from error
-    if picture.mode not in _EIGHT_BIT:
-        raise RunError(f"{path} has pixels of mode {picture.mode}; save it as an 8-bit picture")
     size, channels = specs.square(model.spec)
-    mode = "L" if channels == 1 else "RGB"
-    before = f"{picture.width}x{picture.height} {picture.mode}"
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    # A grey picture is stored with one channel; that is no other kind of picture.
-    converted = picture.size != (size, size) or (picture.mode != mode and not (picture.mode == "L" and mode == "RGB"))
-    image = as_array(square(picture.convert(mode), size))
-    return image, (f"{path} is {before}; it was converted to {size}x{size} {mode}",) if converted else ()
+    try:
+        opened = folders.open_picture(path, size=size, channels=channels,
+                                      **folders.picture_options(model.data.get("card")))
+    except DataError as error:
+        raise RunError(str(error)) from error
+    file, mode = opened.facts, "L" if channels == 1 else "RGB"
+    # A gray picture is stored with one channel; that is no other kind of picture.
+    converted = (file.width, file.height) != (size, size) or file.mode not in (mode, "L")
+    before = f"{path} is {file.width}x{file.height} {file.mode}; it was converted to {size}x{size} {mode}"
+    return opened.image, (*([before] if converted else []), *file.notes)
 
 
 def many(run: Open, names: Sequence[str], *, given: Mapping | None, truncation: float) -> tuple[Latents, list[Found]]:

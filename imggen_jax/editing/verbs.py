@@ -96,8 +96,8 @@ def edit(
 ) -> Done:
     """edited.png, sheet.png with the picture before and after it, and for each gene a strip from -3 to +3."""
     run = _open(workdir)
-    amounts = parse_genes(wanted)
     learnt = genetics.load(workdir, run.model)
+    amounts = parse_genes(wanted, learnt.names())
     latents, found = sources.many(run, [name], given=given, truncation=truncation)
     after = genetics.edit(run.model, latents, amounts, learnt)
     images, families = _make(run, "edit", after, {"genes": list(wanted)}, found)
@@ -164,8 +164,10 @@ def lineage(workdir, out, name: str) -> Done:
 # ------------------------------------------------------------------------------------------------------------- helpers
 
 
-def parse_genes(words: Sequence[str]) -> dict[str, float | None]:
+def parse_genes(words: Sequence[str], known: Sequence[str] = ()) -> dict[str, float | None]:
     """"expression=smiling:+1.5" -> {"expression=smiling": 1.5}; without a number, None: to the gene's goal.
+
+    A word that is one of the known names is a gene without a number, whatever colons it has.
 
     Raises:
       RunError: no gene, one twice, or an amount that is no number.
@@ -174,7 +176,7 @@ def parse_genes(words: Sequence[str]) -> dict[str, float | None]:
         raise RunError("no gene is given; as in --gene expression=smiling:+1.5")
     found: dict[str, float | None] = {}
     for word in words:
-        name, colon, amount = word.rpartition(":") if ":" in word else (word, "", "")
+        name, colon, amount = word.rpartition(":") if ":" in word and word not in known else (word, "", "")
         try:
             value = float(amount) if colon else None
         except ValueError:

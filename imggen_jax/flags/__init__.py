@@ -25,27 +25,26 @@ def program() -> str:
 class Parser(argparse.ArgumentParser):
     """argparse's, with errors of one line and a suggestion for a misspelled flag."""
 
-    def __init__(self, verb: str | None, description: str, epilog: str | None = None):
+    def __init__(self, verb: str, description: str, epilog: str | None = None, *, others: str | None = None):
+        """`others` is a regular expression for words that are not flags of this parser, and are left to others."""
+        self._others = others
         examples = re.sub(r"^  imggen ", f"  {program()} ", description, flags=re.MULTILINE)
-        super().__init__(prog=f"{program()} {verb}" if verb else program(), description=examples, epilog=epilog,
+        super().__init__(prog=f"{program()} {verb}", description=examples, epilog=epilog,
                          formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Ends with exit code 2."""
         self.exit(2, f"error: {' '.join(message.split())}; see {self.prog} --help\n")
 
-    def parse_args(self, args=None, namespace=None):
-        """As argparse's, with a suggestion for a misspelled flag."""
-        found, rest = self.parse_known_args(args, namespace)
-        if rest:
-            self.refuse(rest[0])
-        return found
-
-    def refuse(self, word: str) -> NoReturn:
-        """An error for a word that no flag takes."""
-        name = word.partition("=")[0]
-        near = difflib.get_close_matches(name, [one for one in self._option_string_actions if len(one) > 2], 1)
-        self.error(f"unknown argument {name!r}{f', did you mean {near[0]}?' if near else ''}")
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse's, but a misspelled flag is named before a required one is missed."""
+        for word in args or ():
+            name = word.partition("=")[0]
+            known = name in self._option_string_actions or (self._others and re.match(self._others, word))
+            if re.match("--[a-z]", word) and not known:
+                near = difflib.get_close_matches(name, [one for one in self._option_string_actions if len(one) > 2], 1)
+                self.error(f"unknown argument {name!r}{f', did you mean {near[0]}?' if near else ''}")
+        return super().parse_known_args(args, namespace)
 
 
 def path(text: str) -> str:

@@ -16,15 +16,17 @@ example:
 DATA = """\
 Makes a TFDS dataset (array_record) of a folder tree, a zip or a tar of pictures, once, and prints what it found.
 Nothing in the folder is changed. Training with --config.data.folder=PATH does the same by itself; this verb is for
-looking first, and for what a config does not say: padding, background, licence.
+looking first, and for what a config does not say: padding, background, license, pairs.
 
 Sub-folders name the labels; train, test and val are splits. NAME.txt beside NAME.jpg is its caption; metadata.csv or
-metadata.jsonl (with a column file_name) hold captions (text), source, licence, consent, label and any attributes.
+metadata.jsonl (with a column file_name) hold captions (text), source, license, consent, label and any attributes.
+NAME_mask.png beside NAME.jpg, or mask/NAME.png, is its mask. With --pairs, B is the picture and A what it is made from.
 
 examples:
   imggen data --folder holiday
   imggen data --folder holiday.zip --size 128 --fit pad --background "#202020" --out prepared
-  imggen data --folder scans --licence "CC BY 4.0"
+  imggen data --folder scans --license "CC BY 4.0"
+  imggen data --folder facades --pairs side-by-side
 """
 
 
@@ -32,11 +34,11 @@ def prepare(words: Sequence[str]) -> int:
     """Prepare a stock TFDS dataset; returns the exit code."""
     parser = flags.Parser("prepare", PREPARE)
     parser.add_argument("--name", required=True, metavar="NAME", help="TFDS name, such as cifar10")
-    parser.add_argument("--dir", type=flags.path, default="", metavar="D", help="TFDS data_dir (default: TFDS's own)")
+    parser.add_argument("--dir", type=flags.path, metavar="D", help="TFDS data_dir (default: TFDS's own)")
     args = parser.parse_args(words)
     from imggen_jax import data
 
-    data.prepare(args.name, args.dir)
+    data.prepare(args.name, args.dir or "")
     return 0
 
 
@@ -47,21 +49,26 @@ def ingest(words: Sequence[str]) -> int:
 
     parser = flags.Parser("data", DATA)
     parser.add_argument("--folder", required=True, type=flags.path, metavar="PATH", help="a folder, a zip or a tar")
-    parser.add_argument("--size", type=int, default=64, metavar="S", help="side in pixels (default: 64)")
-    parser.add_argument("--out", type=flags.path, default="", metavar="DIR",
+    parser.add_argument("--size", type=int, default=64, metavar="S",
+                        help="side in pixels, 0 to keep each picture's own size (default: 64)")
+    parser.add_argument("--out", type=flags.path, metavar="DIR",
                         help="TFDS data_dir to write to (default: $IMGGEN_JAX_CACHE/folders or "
                              "~/.cache/imggen_jax/folders)")
     parser.add_argument("--fit", default="crop", metavar="F", help="crop to the central square, or pad (default: crop)")
     parser.add_argument("--background", default="white", metavar="C",
-                        help="colour behind transparency and padding, as white or #20a040 (default: white)")
-    parser.add_argument("--licence", default="", metavar="L", help="of pictures for which the metadata name none")
+                        help="color behind transparency and padding, as white or #20a040 (default: white)")
+    parser.add_argument("--license", default="", metavar="L", help="of pictures for which the metadata name none")
+    parser.add_argument("--pairs", default="", metavar="P",
+                        help="side-by-side: A and B in one file; aligned: folders A and B, or trainA, trainB, ..., "
+                             "with equal names; unaligned: the same folders as two domains (default: no pairs)")
     parser.add_argument("--min-side", type=int, metavar="P",
                         help="pixels; pictures with a shorter side are left out (default: half of S)")
     parser.add_argument("--max-pixels", type=int, default=folders.MAX_PIXELS, metavar="P",
                         help=f"pictures with more are left out (default: {folders.MAX_PIXELS})")
     args = parser.parse_args(words)
-    made = data.ingest(args.folder, size=args.size, out=args.out, fit=args.fit, background=args.background,
-                       licence=args.licence, min_side=args.min_side, max_pixels=args.max_pixels)
+    made = data.ingest(args.folder, size=args.size, out=args.out or "", fit=args.fit, background=args.background,
+                       license=args.license, min_side=args.min_side, max_pixels=args.max_pixels, pairs=args.pairs,
+                       verify=True)
     facts = [*folders.lines(made.card), ("Every file", made.folder / "ingest.html"), ("Dataset", made.folder)]
     config = [f"--config.data.name={made.name}", f"--config.data.dir={made.dir}", f"--config.data.size={args.size}"]
     command = shlex.join([*flags.program().split(), "train", "--config", "folder_gan", *config])

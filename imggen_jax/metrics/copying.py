@@ -1,25 +1,26 @@
 """Whether a generator copies its training pictures.
 
 Meehan et al., arXiv 2004.05675: a generator that copies is nearer to the training pictures than held-out pictures are,
-which come from the same distribution and were not there to be copied. Distances are between features.
+which come from the same distribution and could not be copied. Distances are between features.
 """
 from __future__ import annotations
 
 import math
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 
 from imggen_jax.errors import MetricsError
-from imggen_jax.metrics import neighbours
+from imggen_jax.metrics import neighbors
 
-COPIES = -3.0       # a z below it is told as copying: of honest generators one in 700 gets there
+COPIES = -3.0       # a z below it counts as copying: of honest generators one in 700 gets there
 LEAST = 20          # generated and held-out pictures in a cell that counts; the normal approximation needs some
-ROUNDS = 25         # of k-means
+ITERATIONS = 25     # of k-means
 
 
 class Copying(NamedTuple):
-    """What the comparison of distances to the nearest training picture gave."""
+    """Result of the comparison of distances to the nearest training picture."""
 
     statistic: float      # C_T, the mean z of the cells: below 0 nearer than held-out pictures, above 0 farther
     z: float              # the same in its own standard deviations, of which a mean of many cells has less than one
@@ -53,12 +54,12 @@ def data_copying(
         raise MetricsError(f"the test for copying needs at least {LEAST} held-out and {LEAST} generated pictures, not "
                            f"{len(held_out)} and {len(fake)}")
     cells = cells or max(1, min(20, least // 200))
-    nearest, near_fake = neighbours.nearest(fake, train)
-    _, near_held_out = neighbours.nearest(held_out, train)
-    centres = _k_means(np.asarray(train, np.float64), cells, seed)
-    cell_fake, cell_held_out = (neighbours.nearest(each, centres)[0] for each in (fake, held_out))
+    nearest, near_fake = neighbors.nearest(fake, train)
+    _, near_held_out = neighbors.nearest(held_out, train)
+    centers = _k_means(np.asarray(train, np.float64), cells, seed)
+    cell_fake, cell_held_out = (neighbors.nearest(each, centers)[0] for each in (fake, held_out))
     found, shares = [], []
-    for cell in range(len(centres)):
+    for cell in range(len(centers)):
         a, b = near_fake[cell_fake == cell], near_held_out[cell_held_out == cell]
         if min(len(a), len(b)) >= LEAST:
             found.append(mann_whitney(a, b))
@@ -86,9 +87,11 @@ def mann_whitney(a: np.ndarray, b: np.ndarray) -> float:
 
 def _k_means(vectors: np.ndarray, cells: int, seed: int) -> np.ndarray:
     """Centres, float64 [cells,D], from random members (Lloyd 1982)."""
-    centres = vectors[np.random.default_rng([seed, 4]).choice(len(vectors), min(cells, len(vectors)), replace=False)]
-    for _ in range(ROUNDS if cells > 1 else 0):
-        owner, _ = neighbours.nearest(vectors, centres)
-        centres = np.stack([vectors[owner == k].mean(axis=0) if (owner == k).any() else centre
-                            for k, centre in enumerate(centres)])
-    return centres
+    from scipy.cluster.vq import kmeans2
+
+    centers = vectors[np.random.default_rng([seed, 4]).choice(len(vectors), min(cells, len(vectors)), replace=False)]
+    if cells == 1:
+        return centers
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of cells that became empty, whose centers stay
+        return kmeans2(vectors, centers, iter=ITERATIONS, minit="matrix")[0]

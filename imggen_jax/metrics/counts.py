@@ -1,4 +1,4 @@
-"""What a classifier finds in pictures, counted: modes, and the balance of attributes."""
+"""Counts of the classes that a classifier finds in pictures: modes, and the balance of attributes."""
 from __future__ import annotations
 
 import math

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from imggen_jax.errors import MetricsError
+
 PyTree = Any
 
 # A feature's last bit depends on the shape of the program that computes it. So every picture goes through a program of
@@ -21,14 +23,14 @@ class Space(NamedTuple):
 
     name: str        # "inception", "dinov2-vitb14", "classifier", ...
     dims: int        # D
-    resize: str      # the recipe that brings pictures to the network's size; scores of two recipes do not compare
+    resize: str      # the recipe that brings pictures to the network's size; scores of two are not comparable
     sha256: str      # of the weight file, or of the weights themselves where they were trained here
     apply: Callable  # (weights, uint8 [B,H,W,C]) -> (features float32 [B,D], class logits float32 [B,K] or None)
     weights: PyTree
 
 
 class Features(NamedTuple):
-    """What a space gives for some pictures."""
+    """Features of some pictures in a space."""
 
     vectors: np.ndarray        # float32 [n,D]
     logits: np.ndarray | None  # float32 [n,K], for the Inception Score; None where the space has no classes
@@ -42,7 +44,7 @@ def stream(space: Space, images: Iterable[np.ndarray]) -> Iterator[Features]:
       images: uint8 arrays, each [H,W,C] or a batch [n,H,W,C]; all of one H, W, C, with C 1 or 3.
 
     Raises:
-      ValueError: pictures of another dtype or rank, or of two sizes.
+      MetricsError: pictures of another dtype or rank, or of two sizes.
     """
     devices = jax.local_devices()
     weights = {}
@@ -68,24 +70,23 @@ def extract(space: Space, images: Iterable[np.ndarray]) -> Features:
     """All features at once: [n,D], for scores that compare each picture with each. As `stream`, which see."""
     parts = list(stream(space, images))
     if not parts:
-        raise ValueError("no pictures; features need at least one")
+        raise MetricsError("no pictures; features need at least one")
     logits = None if parts[0].logits is None else np.concatenate([part.logits for part in parts])
     return Features(np.concatenate([part.vectors for part in parts]), logits)
 
 
 def blocks(images: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """Pictures and batches of them, as batches of `size`; the last one may be smaller. Raises ValueError, see `stream`.
-    """
+    """Batches of `size` of pictures and batches; the last one may be smaller. Raises MetricsError, see `stream`."""
     kept: list[np.ndarray] = []
     count, shape = 0, None
     for batch in images:
         batch = np.asarray(batch)
         batch = batch[None] if batch.ndim == 3 else batch
         if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[-1] not in (1, 3):
-            raise ValueError(f"features take pictures uint8 [n,H,W,1 or 3], not {batch.dtype} {list(batch.shape)}")
+            raise MetricsError(f"features take pictures uint8 [n,H,W,1 or 3], not {batch.dtype} {list(batch.shape)}")
         shape = shape or batch.shape[1:]
         if batch.shape[1:] != shape:
-            raise ValueError(f"pictures of two sizes, {shape} and {batch.shape[1:]}; bring them to one size first")
+            raise MetricsError(f"pictures of two sizes, {shape} and {batch.shape[1:]}; bring them to one size first")
         while len(batch):
             part, batch = batch[:size - count], batch[size - count:]
             kept.append(part)

@@ -31,8 +31,8 @@ def moments(vectors: np.ndarray) -> Moments:
     """Moments of feature vectors, float [n,D] with n > 0."""
     vectors = np.asarray(vectors, np.float64)
     mean = vectors.mean(axis=0)
-    centred = vectors - mean
-    return Moments(len(vectors), mean, centred.T @ centred)
+    centered = vectors - mean
+    return Moments(len(vectors), mean, centered.T @ centered)
 
 
 def merge(a: Moments, b: Moments) -> Moments:

@@ -5,6 +5,7 @@ Salimans et al., arXiv 1606.03498, section 4: exp(E KL(p(y|x) || p(y))).
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import log_softmax
 
 from imggen_jax.errors import MetricsError
 
@@ -24,8 +25,7 @@ def inception_score(logits: np.ndarray, splits: int = SPLITS) -> np.ndarray:
     logits = np.asarray(logits, np.float64)
     if len(logits) < splits or splits < 1:
         raise MetricsError(f"an Inception Score over {splits} parts needs as many pictures, not {len(logits)}")
-    log_p = logits - logits.max(axis=-1, keepdims=True)
-    log_p -= np.log(np.exp(log_p).sum(axis=-1, keepdims=True))
+    log_p = log_softmax(logits, axis=-1)
     edges = [i * len(log_p) // splits for i in range(splits + 1)]
     return np.array([_part(log_p[a:b]) for a, b in zip(edges, edges[1:])])
 

@@ -1,4 +1,4 @@
-"""Pictures to be scored, from a folder or a .npz file: checked, counted and named, and read a batch at a time."""
+"""Pictures to be scored, from a folder, a .npz file or an array: checked, counted, and read a batch at a time."""
 from __future__ import annotations
 
 import hashlib
@@ -29,7 +29,7 @@ def read(path: str | Path) -> Pictures:
     """A folder, with the folders below it, or a .npz file.
 
     Raises:
-      MetricsError: naming what is not there, empty, broken, of another size than the rest, grey among colours,
+      MetricsError: naming what is not there, empty, broken, of another size than the rest, gray among colors,
         transparent, or not 8-bit.
     """
     path = Path(path)
@@ -44,7 +44,7 @@ def of_array(images: np.ndarray, title: str, fingerprint: str | None = None) -> 
     """uint8 [n,H,W,C] in memory. fingerprint: None computes it from the pictures."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise MetricsError(f"{title} holds {images.dtype} {list(images.shape)}; pictures are uint8 [n,H,W,3], or 1 for "
-                           "greyscale")
+                           "grayscale")
     if not len(images):
         raise MetricsError(f"{title} has no pictures")
     if fingerprint is None:
@@ -64,7 +64,7 @@ def _folder(folder: Path) -> Pictures:
     files = [path for path in files if path != folder / GRID]
     if not files:
         raise MetricsError(f"the folder {folder} has no pictures ({', '.join(SUFFIXES)})")
-    # Once through all files: what is wrong is told before features are computed for half an hour.
+    # All files are read once before features are computed for half an hour, so that errors come first.
     first, digest = _decode(files[0]), hashlib.sha256()
     for path in files:
         image = _decode(path)
@@ -98,12 +98,12 @@ def _decode(path: Path) -> np.ndarray:
     if transparent:
         raise MetricsError(f"the picture {path} is transparent (mode {mode}); lay it over a background first")
     if array.dtype != np.uint8 or mode not in ("RGB", "L", "P", "1"):
-        raise MetricsError(f"the picture {path} is of mode {mode}; scores take 8-bit RGB or greyscale")
+        raise MetricsError(f"the picture {path} is of mode {mode}; scores take 8-bit RGB or grayscale")
     return array[..., None] if array.ndim == 2 else array
 
 
 def _says(image: np.ndarray) -> str:
-    return f"{image.shape[1]}x{image.shape[0]} {'grey' if image.shape[2] == 1 else 'RGB'}"
+    return f"{image.shape[1]}x{image.shape[0]} {'gray' if image.shape[2] == 1 else 'RGB'}"
 
 
 def _npz(path: Path) -> Pictures:

@@ -1,7 +1,7 @@
 """The ways in which the reference implementations resize pictures for their networks, as matrices: y = R x R^T.
 
 Which one was used moves scores more than most models do (Parmar et al., arXiv 2104.11222), so each has a name that is
-stored with a score, and scores of two names do not compare. Matrices are float64.
+stored with a score, and scores of two names are not comparable. Matrices are float64.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = jax.Array
 
 
 def bilinear(old: int, new: int) -> np.ndarray:
-    """Between the centres of the two nearest pixels, without antialiasing: [new,old].
+    """Between the centers of the two nearest pixels, without antialiasing: [new,old].
 
     As torch's interpolate(mode="bilinear", align_corners=False), which pytorch-fid uses.
     """
@@ -42,29 +42,16 @@ def _between(at: np.ndarray, old: int) -> np.ndarray:
 def bicubic(old: int, new: int) -> np.ndarray:
     """As Pillow's BICUBIC, a = -1/2, widened to the reduction and so antialiased: [new,old]."""
     scale = max(old / new, 1.0)
-    centre = (np.arange(new)[:, None] + 0.5) * (old / new)
-    weights = _cubic((np.arange(old) + 0.5 - centre) / scale, -0.5)
+    center = (np.arange(new)[:, None] + 0.5) * (old / new)
+    weights = _cubic((np.arange(old) + 0.5 - center) / scale)
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def bicubic_border(old: int, new: int) -> np.ndarray:
-    """As torch's interpolate(mode="bicubic", align_corners=False): a = -3/4, not antialiased, the border repeated.
-
-    [new,old]. The transformers package resizes DINOv2's position embeddings with it.
-    """
-    at = (np.arange(new) + 0.5) * (old / new) - 0.5
-    first = np.floor(at).astype(int)
-    matrix = np.zeros((new, old))
-    for tap in range(-1, 3):
-        np.add.at(matrix, (np.arange(new), np.clip(first + tap, 0, old - 1)), _cubic(at - first - tap, -0.75))
-    return matrix
-
-
-def _cubic(x: np.ndarray, a: float) -> np.ndarray:
-    """Keys 1981, "Cubic convolution interpolation", eq. 4 with a free a."""
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """Keys 1981, "Cubic convolution interpolation", eq. 4 with a = -1/2."""
     x = np.abs(x)
-    near = ((a + 2) * x - (a + 3)) * x**2 + 1
-    far = a * (((x - 5) * x + 8) * x - 4)
+    near = (1.5 * x - 2.5) * x**2 + 1
+    far = -0.5 * (((x - 5) * x + 8) * x - 4)
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
@@ -93,7 +80,7 @@ def _pillow(equation: str, matrix: np.ndarray, x: Array) -> Array:
 
 
 def to_rgb(images: Array) -> Array:
-    """uint8 [B,H,W,1 or 3] -> float32 [B,H,W,3] in 0 to 255; grey becomes three equal channels."""
+    """uint8 [B,H,W,1 or 3] -> float32 [B,H,W,3] in 0 to 255; gray becomes three equal channels."""
     x = images.astype(jnp.float32)
     return jnp.broadcast_to(x, (*x.shape[:3], 3)) if x.shape[-1] == 1 else x
 

@@ -1,4 +1,4 @@
-"""From features to scores with their spread and with all that is needed to tell whether two of them compare."""
+"""From features to scores with their standard deviations, and with all that decides whether two are comparable."""
 from __future__ import annotations
 
 import math
@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from imggen_jax.errors import MetricsError
-from imggen_jax.metrics import kernel, neighbours
+from imggen_jax.metrics import kernel, neighbors
 from imggen_jax.metrics.features import Features, Space
 from imggen_jax.metrics.frechet import Moments, accumulate, frechet_distances
 from imggen_jax.metrics.inception_score import SPLITS, inception_score
 
-# Change it with anything that changes a score of the same pictures; scores of two versions do not compare.
+# Change it with anything that changes a score of the same pictures; scores of two versions are not comparable.
 VERSION = 2
-NEIGHBOURS_AT_MOST = 10_000  # pictures on each side; the cost grows with the square
+NEIGHBORS_AT_MOST = 10_000  # pictures on each side; the cost grows with the square
 RESAMPLES = 3
 LEAST = 2 * SPLITS            # pictures: half of them still fill the parts of an Inception Score
 # name -> (what to call it in a table, whether more is better)
@@ -27,7 +27,7 @@ TABLE = {
 
 
 class Score(NamedTuple):
-    """A number and how sure it is."""
+    """A number and its uncertainty."""
 
     value: float
     spread: float               # standard deviation over resamples, of one such value
@@ -59,9 +59,9 @@ def from_dict(content: Mapping) -> Report:
 
 
 def check_counts(space: str, dims: int, counts: Mapping[str, int]) -> None:
-    """Enough pictures for every score of a space, before any feature is computed.
+    """Check that there are enough pictures for every score of a space, before any feature is computed.
 
-    A covariance of D dimensions needs more than D pictures; of fewer it is singular, and the distance an artefact. And
+    A covariance of D dimensions needs more than D pictures; of fewer it is singular, and the distance an artifact. And
     no score takes fewer than LEAST.
 
     Raises:
@@ -70,27 +70,27 @@ def check_counts(space: str, dims: int, counts: Mapping[str, int]) -> None:
     for title, count in counts.items():
         if count <= dims:
             raise MetricsError(f"{title} has {count:,} pictures, but the feature space {space} has {dims:,} dimensions "
-                               f"and needs more than {dims:,}; give more pictures, take another --space, or ask for "
-                               "what needs no scores with --only")
+                               f"and needs more than {dims:,}; give more pictures, choose another --space, or "
+                               "evaluate with --only, which needs no scores")
         if count < LEAST:
             raise MetricsError(f"{title} has {count} pictures; scores need at least {LEAST}")
 
 
 def check_resamples(number: int) -> None:
-    """Raises MetricsError for fewer than tell a spread."""
+    """Raise MetricsError for fewer than a standard deviation is estimated from."""
     if number < RESAMPLES:
-        raise MetricsError(f"{number} resamples do not tell a spread; take at least {RESAMPLES}")
+        raise MetricsError(f"at least {RESAMPLES} resamples are needed to estimate a standard deviation, not {number}")
 
 
 def check_finite(found: object, name: str = "") -> None:
-    """Raises MetricsError naming the first number, in dicts and sequences, that is not finite and so no score."""
+    """Raise MetricsError naming the first number, in dicts and sequences, that is not finite."""
     if isinstance(found, (list, tuple)):
         found = dict(enumerate(found))
     if isinstance(found, Mapping):
         for key, value in found.items():
             check_finite(value, f"{name} {key}".strip())
     elif isinstance(found, float) and not math.isfinite(found):
-        raise MetricsError(f"{name} is {found}, which is no score; the pictures or the weights are broken")
+        raise MetricsError(f"{name} is {found}, not a finite number; the pictures or the weights are broken")
 
 
 def measure(space: Space, real: Features, fakes: Sequence[Features], *, seed: int = 0,
@@ -154,8 +154,8 @@ def _rest(real: Features, fake: Features, seed: int) -> dict[str, float]:
     if fake.logits is not None:
         order = rng.permutation(len(fake.logits))
         found["inception_score"] = float(inception_score(fake.logits[order]).mean())
-    few = [each[np.sort(rng.permutation(len(each))[:NEIGHBOURS_AT_MOST])] for each in (real.vectors, fake.vectors)]
-    near, far = neighbours.several_neighbours(*few, (neighbours.PRECISION_K, neighbours.DENSITY_K))
+    few = [each[np.sort(rng.permutation(len(each))[:NEIGHBORS_AT_MOST])] for each in (real.vectors, fake.vectors)]
+    near, far = neighbors.several_neighbors(*few, (neighbors.PRECISION_K, neighbors.DENSITY_K))
     return found | {"precision": near.precision, "recall": near.recall, "density": far.density,
                     "coverage": far.coverage}
 
@@ -175,8 +175,8 @@ def recipe(space: Space, *, real: int, fake: int, fingerprint: str) -> dict[str,
         "real": real, "fake": fake, "real_fingerprint": fingerprint,
         "kid": f"cubic kernel, {kernel.SUBSETS} subsets of {subset_size(real, fake)}",
         "inception_score": f"{SPLITS} parts",
-        "neighbours": f"k = {neighbours.PRECISION_K} for precision and recall, {neighbours.DENSITY_K} for density and "
-                      f"coverage, at most {NEIGHBOURS_AT_MOST} pictures",
+        "neighbors": f"k = {neighbors.PRECISION_K} for precision and recall, {neighbors.DENSITY_K} for density and "
+                      f"coverage, at most {NEIGHBORS_AT_MOST} pictures",
     }
 
 
@@ -184,14 +184,14 @@ def compare(mine: Report, other: Report) -> dict[str, tuple[float, float]]:
     """{score: (mine - other, the standard deviation of that difference)}, for reports of one recipe.
 
     Raises:
-      MetricsError: saying in what the recipes differ; such scores do not compare.
+      MetricsError: naming what differs in the recipes; such scores are not comparable.
     """
     keys = sorted({*mine.recipe, *other.recipe})
     differ = [f"{key}: {mine.recipe.get(key)!r} here, {other.recipe.get(key)!r} there" for key in keys
               if mine.recipe.get(key) != other.recipe.get(key)]
     if differ:
-        raise MetricsError(f"these scores do not compare, for they were computed differently ({'; '.join(differ)}); "
-                           "compute both with the same --space, --num and real pictures")
+        raise MetricsError("these scores are not comparable, since they were computed differently "
+                           f"({'; '.join(differ)}); compute both with the same --space, --num and real pictures")
     return {name: (score.value - other.scores[name].value, math.hypot(_error(mine, name), _error(other, name)))
             for name, score in mine.scores.items() if name in other.scores}
 
@@ -202,7 +202,7 @@ def _error(report: Report, name: str) -> float:
 
 
 def table(report: Report) -> str:
-    """Scores for people: one a line, with its spread, and what it was computed from."""
+    """A table for display: one score a line, with its standard deviation, and what it was computed from."""
     recipe = report.recipe
     lines = [f"{'score':<18}{'value':>12}  {'spread':>10}  better"]
     for name, score in report.scores.items():

@@ -1,4 +1,4 @@
-"""How alike two pictures are: PSNR and SSIM, for reconstructions. NumPy, float64."""
+"""Similarity of pairs of pictures, such as reconstructions and originals: PSNR and SSIM. NumPy, float64."""
 from __future__ import annotations
 
 import math

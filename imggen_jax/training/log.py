@@ -20,16 +20,16 @@ def open_log(
 ) -> Log:
     """Begin or continue the log of a run.
 
-    What was logged after `resume_step` is dropped, from metrics.jsonl and from what TensorBoard shows, for those rounds
-    are about to be played again; so every step is there once, however often the run was interrupted. That holds if the
-    lines of a step are logged before its checkpoint is saved.
+    What was logged after `resume_step` is dropped, from metrics.jsonl and from what TensorBoard shows, since it will be
+    trained again; so every step is there once, however often the run was interrupted. That holds if the lines of a step
+    are logged before its checkpoint is saved.
 
     Args:
       workdir: the run's folder.
       total_images: length of the run, for the progress bar.
       resume_step: the step that was restored; 0 starts over and drops everything.
-      redo: the held-out figures of the restored step are logged again, so those that are there are dropped.
-      enabled: False gives a log that writes nothing, for all processes of a run but the first.
+      redo: the held-out metrics of the restored step will be logged again, so existing ones are dropped.
+      enabled: False returns a log that writes nothing, for all processes of a run but the first.
     """
     if not enabled:
         return Log(None, total_images, None, None, {})
@@ -47,20 +47,20 @@ def _event_writer(folder: Path, resume_step: int):
     from tensorboardX import SummaryWriter
     from tensorboardX.record_writer import register_writer_factory
 
-    # Its own files would end its thread on a full disk, and soon after the run would wait for that thread for ever.
+    # On a full disk tensorboardX's own files end its thread, and soon after the run would wait for that thread forever.
     register_writer_factory(_Appenders.PREFIX, _Appenders())
     return SummaryWriter(
         f"{_Appenders.PREFIX}:{folder}",
         purge_step=resume_step + 1 if resume_step else 0,
-        flush_secs=1,  # a killed run loses no more than this from TensorBoard, and nothing from metrics.jsonl
+        flush_secs=1,  # a killed run loses at most this from TensorBoard, and nothing from metrics.jsonl
         filename_suffix=f".{time.time_ns()}",  # starts within one second would share a file, and the last empty it
     )
 
 
 def read_metrics(path: str | Path) -> list[dict]:
-    """The lines of a metrics.jsonl, in order; none if it is not there.
+    """Return the lines of a metrics.jsonl, in order; none if the file does not exist.
 
-    A line that is not whole, as a killed process or a full disk leaves it, is left out.
+    An incomplete line, as a killed process or a full disk leaves it, is skipped.
     """
     path = Path(path)
     if not path.exists():
@@ -77,9 +77,9 @@ def read_metrics(path: str | Path) -> list[dict]:
 
 
 class Appender:
-    """A file that is appended to, and that is patient: what does not fit on the disk waits until there is room.
+    """A file that is appended to; what does not fit on the disk is kept in memory until there is room.
 
-    What the file holds is always whole writes, whatever happens in between.
+    The file always holds whole writes, whatever happens in between.
     """
 
     def __init__(self, path: str | Path):
@@ -113,7 +113,7 @@ class Appender:
 
 
 class _Appenders:
-    """How tensorboardX opens the files of a folder with this prefix."""
+    """The file factory of tensorboardX for folders with this prefix."""
 
     PREFIX = "imggen_jax"
 
@@ -131,7 +131,7 @@ class Log:
         self._workdir, self._total = workdir, total_images
         self._metrics, self._events = metrics, events
         self._taken, self._start, self._cpu_start = taken, time.monotonic(), time.process_time()
-        self._bar, self._told = None, False
+        self._bar, self._warned = None, False
         self._terminal = _fits_a_bar(sys.stderr)
 
     def train(
@@ -161,7 +161,7 @@ class Log:
                      f"{pace}{losses}")
 
     def evaluate(self, *, step: int, images: int, scalars: Mapping[str, float]) -> None:
-        """Log figures on held-out data, named with their split: `test/elbo`."""
+        """Log metrics of held-out data, named with their split: `test/elbo`."""
         if self._workdir is None:
             return
         self._write(step, images, {}, scalars)
@@ -175,12 +175,14 @@ class Log:
         try:
             grids.write_png(path, image)
         except OSError as error:
-            self.say(f"warning: {path} cannot be written ({error.strerror or error}) and is left out; the run goes on")
+            self.say(f"warning: {path} cannot be written ({error.strerror or error}) and is skipped; the run continues")
         self._events.add_image(name, image, step, dataformats="HWC")
 
     def progress(self, images: int) -> None:
-        """Move the bar to `images` seen so far. Call it once before the first round, so that a resumed run's speed is
-        not taken to include the images of before."""
+        """Move the bar to `images` seen so far.
+
+        Call it once before the first step, so that the speed of a resumed run does not include earlier images.
+        """
         if self._workdir is None or not self._terminal:
             return
         if self._bar is None:
@@ -221,22 +223,22 @@ class Log:
         line = {"step": int(step), "images": int(images), **timing, **{k: _number(v) for k, v in scalars.items()}}
         self._metrics.write(json.dumps(line, allow_nan=False).encode() + b"\n")
         self._metrics.flush()
-        if (error := self._metrics.error) is not None and not self._told:
+        if (error := self._metrics.error) is not None and not self._warned:
             self.say(f"warning: {self._metrics.path} cannot be written ({error.strerror or error}); its lines are kept "
-                     "until there is room, and the run goes on")
-        self._told = error is not None
+                     "until there is room, and the run continues")
+        self._warned = error is not None
         for name, value in scalars.items():
             if math.isfinite(value):
                 self._events.add_scalar(name, value, step)
 
 
 def _number(value: float) -> float | None:
-    # Nine significant digits restore a float32 exactly; JSON has no word for infinity or not-a-number.
+    # Nine significant digits restore a float32 exactly; JSON has neither infinity nor NaN.
     return float(f"{value:.9g}") if math.isfinite(value) else None
 
 
 def _fits_a_bar(stream) -> bool:
-    # A terminal that does not tell its size, as in some containers, gets plain lines: tqdm would draw nothing there.
+    # A terminal without a size, as in some containers, gets plain lines: tqdm would draw nothing there.
     return stream.isatty() and min(os.get_terminal_size(stream.fileno())) > 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import shlex
 import statistics
@@ -70,7 +71,7 @@ class Series(NamedTuple):
     name: str
     x: np.ndarray  # int64 [n], images seen
     y: np.ndarray  # float64 [n], finite
-    color: int     # which of the page's colours
+    color: int     # which of the page's colors
     dash: int      # which of DASHES
     dots: bool     # held-out: few points, each of which counts
 
@@ -115,7 +116,8 @@ def write(workdir: str | Path) -> Path:
         versions=run.get("versions", {}),
         commands=_commands(name, str(workdir), config, data),
     )
-    write_atomic(folder / "report.html", page)
+    # Names of files and classes may hold bytes that are not text, which Python keeps as lone surrogates.
+    write_atomic(folder / "report.html", re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", page))
     return folder / "report.html"
 
 
@@ -205,7 +207,7 @@ def _value(value) -> str:
 
 
 def _commands(name: str, workdir: str, config: Mapping, data: Mapping) -> list[tuple[str, str]]:
-    main, at = "python -m imggen_jax.main", f"--workdir {shlex.quote(workdir)}"
+    main, at = "python -m imggen_jax.main", f"--workdir {_quote(workdir)}"
     file = f"configs/{name}.py" if Path(f"configs/{name}.py").exists() else "CONFIG"
     train = f"{main} --config {shlex.quote(file)} {at}"
     makes = config.get("game", {}).get("name") != "classifier"
@@ -216,6 +218,14 @@ def _commands(name: str, workdir: str, config: Mapping, data: Mapping) -> list[t
     if images := config.get("train", {}).get("images"):
         commands.append(("Train it twice as long", f"{train} --config.train.images={2 * images}"))
     return commands
+
+
+def _quote(path: str) -> str:
+    """As `shlex.quote`; bytes that are not text as bash, zsh and ksh read them."""
+    if not re.search("[\ud800-\udfff]", path):
+        return shlex.quote(path)
+    plain = re.compile(rb"[^\x20-\x7e]|[\\']")
+    return "$'" + plain.sub(lambda match: b"\\x%02x" % match[0][0], os.fsencode(path)).decode() + "'"
 
 
 def _short(images: int) -> str:
@@ -311,7 +321,7 @@ def _charts(lines: Sequence[Mapping]) -> list[Chart]:
         last = name.rpartition("/")[2]
         titles.setdefault(CHARTS.get(last, last.replace("_", " ").capitalize()), []).append(name)
     titles[SPEED] = ["images_per_second"]
-    owners = list(dict.fromkeys(name.rpartition("/")[0] for name in names))  # a player keeps its colour in all charts
+    owners = list(dict.fromkeys(name.rpartition("/")[0] for name in names))  # a player keeps its color in all charts
     charts = []
     for title, members in titles.items():
         drawn: list[Series] = []
@@ -333,12 +343,12 @@ def _points(lines: Sequence[Mapping], name: str) -> tuple[np.ndarray, np.ndarray
 
 
 def _svg(title: str, drawn: Sequence[Series]) -> str:
-    """The chart as inline SVG whose colours are the page's CSS variables, so that it follows the page into the dark."""
+    """The chart as inline SVG whose colors are the page's CSS variables, so that it follows the page into the dark."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-    ink, faint = "#0a0b0c", "#0a0b0d"  # stand-ins, as are the series' colours; replaced below
+    ink, faint = "#0a0b0c", "#0a0b0d"  # stand-ins, as are the series' colors; replaced below
     style = {"svg.fonttype": "none", "svg.hashsalt": title, "text.parse_math": False, "font.size": 10,
              "text.color": ink, "axes.edgecolor": faint, "axes.linewidth": 0.8, "xtick.color": faint,
              "xtick.labelcolor": ink, "ytick.color": faint, "ytick.labelcolor": ink, "path.simplify_threshold": 0.5}

@@ -26,6 +26,7 @@ class Saved(NamedTuple):
     built: Built
     step: int          # steps trained
     state: TrainState  # of NumPy arrays; of a run opened with `weights_only`, shapes but for the average
+    data: Mapping      # what data.json says of the dataset
 
     @property
     def weights(self) -> PyTree:
@@ -62,7 +63,7 @@ def open_run(workdir: Path, *, weights_only: bool = False) -> Saved:
         state = built.shape._replace(average=average)
     else:
         state = checkpoint.restore(workdir, step, built.shape)
-    return Saved(workdir, config, settings, spec, built, step, state)
+    return Saved(workdir, config, settings, spec, built, step, state, facts)
 
 
 def read_json(path: Path) -> dict | None:

@@ -153,12 +153,20 @@ def ingested(settings: Settings, networks: Mapping[str, Pretrained] | None = Non
         # What cannot work is refused before images are read.
         label = {"label": Field((), "int32", ("0", "1"))} if wanted.label else {}
         build(settings, make_spec(image=Field((wanted.size, wanted.size, 3), "uint8"), **label), networks)
-    made = data.ingest(wanted.folder, size=wanted.size)
+    made = data.ingest(wanted.folder, size=wanted.size, pairs=wanted.pairs)
     if jax.process_index() == 0:
         left_out = sum(made.card["quarantined"].values())
         print(f"{wanted.folder}: {made.card['pictures']:,} pictures, {left_out:,} files left out; see "
               f"{made.folder / 'ingest.html'}", file=sys.stderr, flush=True)
-    return dataclasses.replace(settings, data=dataclasses.replace(wanted, name=made.name, dir=made.dir))
+    split, test = wanted.split, wanted.test
+    own = data.folders.splits(made.card)[1]
+    if test.startswith("train[") and not own.startswith("train["):
+        # The folder holds out pictures of its own; none of its training pictures need be.
+        split, test = "train", own
+        if jax.process_index() == 0:
+            print(f"{wanted.folder}: its own {own} pictures are held out", file=sys.stderr, flush=True)
+    chosen = dataclasses.replace(wanted, name=made.name, dir=made.dir, split=split, test=test)
+    return dataclasses.replace(settings, data=chosen)
 
 
 def _begin(workdir: Path, parts: Parts, steps: int, scorer: Scorer | None) -> tuple[loop.Loop, PyTree]:

@@ -1,4 +1,4 @@
-"""Reads the tensors of a file written by torch.save, without torch and without running what the file says.
+"""Reads the tensors of a file written by torch.save, without torch and without running the file's code.
 
 Such a file is a pickle, and a pickle is a program. This reader knows four names, all of them for tensors, and refuses a
 file that uses any other. Both formats are read: the zip archive, torch's default since version 1.6, and the older plain
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imggen_jax.errors import MetricsError
+from imggen_jax.errors import WeightsError
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the older format
 DTYPES = {"FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16, "LongStorage": np.int64,
@@ -43,19 +43,19 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """{name: array} of a state dict.
 
     Raises:
-      MetricsError: no such file, one that is damaged, that is no state dict of tensors, or that holds anything else.
+      WeightsError: the file is missing, damaged, no state dict of tensors, or holds anything else.
     """
     path = Path(path)
     try:
         state = _read_zip(path) if zipfile.is_zipfile(path) else _read_sequence(path)
     except OSError as error:
-        raise MetricsError(f"the weight file {path} cannot be read ({error.strerror or error})") from error
+        raise WeightsError(f"the weight file {path} cannot be read ({error.strerror or error})") from error
     except pickle.UnpicklingError as error:
-        raise MetricsError(f"the weight file {path} is damaged, or no file of tensors: {error}") from error
+        raise WeightsError(f"the weight file {path} is damaged, or no file of tensors: {error}") from error
     # By where a file is damaged, unpickling raises errors of many types.
     except (EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError,
             UnicodeDecodeError, struct.error, zipfile.BadZipFile, NotImplementedError) as error:
-        raise MetricsError(f"the weight file {path} is damaged, or no file of tensors ({type(error).__name__})"
+        raise WeightsError(f"the weight file {path} is damaged, or no file of tensors ({type(error).__name__})"
                            ) from error
     return state
 

@@ -1,5 +1,6 @@
 """Decoding and the cache."""
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -139,17 +140,25 @@ def test_the_fingerprint_says_what_decides_the_values_and_nothing_else(tiny, mak
 def test_an_ingested_folder_is_its_contents(make, png, tmp_path):
     """Whatever it was called, and what else is known of its pictures."""
     features = {"image": tfds.features.Image(shape=(8, 8, 3)), "caption": tfds.features.Text()}
+    example = {"image": io.BytesIO(png(np.zeros((8, 8, 3), np.uint8))), "caption": "a cat"}
     fingerprints = {}
-    for name, value, caption in (("one", 3, "a cat"), ("two", 3, "a dog"), ("three", 4, "a cat")):
-        picture = png(np.full((8, 8, 3), value, np.uint8))
-        folder = make(tmp_path, {"train": [{"image": io.BytesIO(picture), "caption": caption}]}, name=name,
-                      features=features)
-        (folder / "card.json").write_text("{}")
-        for text in ("", "bytes:9"):
-            fingerprints[name, text] = opened(tmp_path, name=name, text=text, cache=str(tmp_path)).fingerprint
-    assert fingerprints["one", ""] == fingerprints["two", ""] != fingerprints["three", ""]
-    assert fingerprints["one", "bytes:9"] != fingerprints["two", "bytes:9"]
-    assert opened(tmp_path, name="one", cache=str(tmp_path)).fingerprint == fingerprints["one", ""]
+    for name, pixels, caption in (("one", "p", "c"), ("two", "p", "d"), ("three", "q", "c")):
+        folder = make(tmp_path, {"train": [example] * 4}, name=name, features=features)
+        (folder / "identity.json").write_text(json.dumps({"pixels": pixels, "fields": {"caption": caption}}))
+        for change in (dict(), dict(text="bytes:9"), dict(split="train[:2]"), dict(size=4)):
+            fingerprints[name, *change] = opened(tmp_path, name=name, **change).fingerprint
+    for change in ((), ("split",), ("size",)):
+        assert fingerprints["one", *change] == fingerprints["two", *change] != fingerprints["three", *change]
+    assert fingerprints["one", "text"] != fingerprints["two", "text"]
+    assert len(set(fingerprints.values())) == 3 + 2 + 2 + 2
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"pixels": "a", "fields": 3}'])
+def test_a_damaged_identity_is_named(make, png, tmp_path, content):
+    folder = make(tmp_path, {"train": [(png(np.zeros((8, 8, 3), np.uint8)), 0)]})
+    (folder / "identity.json").write_text(content)
+    with pytest.raises(data.DataError, match="identity.json cannot be read .*ingest the folder again"):
+        opened(tmp_path)
 
 
 class TestCache:

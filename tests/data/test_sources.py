@@ -81,7 +81,8 @@ def test_parts_of_splits(tiny):
     (dict(crop=-1), "data crop -1 is negative"),
     (dict(size=4, crop=5), "data.crop 5 is larger than data.size 4"),
     (dict(fields="image"), "must be a tuple"),
-    (dict(fields=("image", "source")), "label 'source' of tiny:1.0.0 is not there"),
+    (dict(fields=("image", "source")), "tiny:1.0.0 has no picture and no class label 'source'; its pictures are: "
+                                       "image; its class labels: label"),
     (dict(text="words"), "needs a length"),
     (dict(text="words:8"), "tiny:1.0.0 has no captions: no text feature named text or caption.* image, label"),
 ])

@@ -7,16 +7,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import parts
 import pytest
 import tiny
 
-from imggen_jax.data import Dataset
 from imggen_jax.errors import RunError
 from imggen_jax.evaluation import likelihood
-from imggen_jax.game import Spec
 from imggen_jax.games import vae
 
-SPEC = Spec(4, 1, 0)
+SPEC = tiny.spec_of(4, 1)
 LATENT, PIXELS = 3, 16
 
 
@@ -74,7 +73,7 @@ def test_a_linear_vae_is_probabilistic_pca(linear):
     game, weights, mean, w, sigma = linear
     images = np.random.RandomState(1).randint(0, 256, (5, 4, 4, 1)).astype(np.uint8)
     key = jax.random.key(3)
-    draw = game.importance(weights, {"image": images, "seen": np.float32(0)}, key)
+    draw = game.importance(weights, {"image": images}, key)
     found = [np.asarray(draw(jax.random.key(seed))) for seed in range(3)]
     # log N(x; mean, W W^T + sigma^2 I) per unit of [-1,1], times the probability of a step for each pixel
     noise = vae.STEP * jax.random.uniform(key, images.shape, minval=-0.5, maxval=0.5)
@@ -86,14 +85,11 @@ def test_a_linear_vae_is_probabilistic_pca(linear):
         np.testing.assert_allclose(each, expected, rtol=2e-5)
 
 
-def held_out(images):
-    return Dataset(images, None, 0, (), "f")
-
-
 def test_the_bound_of_a_run_is_that_likelihood_and_in_bits(linear):
     game, weights, *_ = linear
     images = np.random.RandomState(1).randint(0, 256, (7, 4, 4, 1)).astype(np.uint8)
-    one, many = (likelihood.bound(game, weights, SPEC, held_out(images), samples=k, batch=3, seed=0) for k in (1, 50))
+    held_out = parts.dataset(images)
+    one, many = (likelihood.bound(game, weights, SPEC, held_out, samples=k, batch=3, seed=0) for k in (1, 50))
     assert one["importance_bound"] == pytest.approx(one["elbo"], rel=1e-6)
     assert many["importance_bound"] == pytest.approx(one["elbo"], rel=2e-5)
     assert many["bits_per_dim"] == pytest.approx(-many["importance_bound"] / (PIXELS * math.log(2)))
@@ -105,13 +101,13 @@ def trained():
     built = tiny.build("vae", "bernoulli", learning_rate=3e-3)
     state, play = jax.jit(built.init)(), jax.jit(built.play(None))
     for _ in range(10):
-        state, _ = play(state, tiny.pictures(tiny.SPEC, 5, 8), jax.random.key(0))
+        state, _ = play(state, tiny.examples(tiny.SPEC, 5, 8), jax.random.key(0), {})
     return built.game, jax.tree.map(np.asarray, state.average)
 
 
 def test_more_samples_tighten_the_bound_and_batches_do_not_matter(trained):
     game, weights = trained
-    data = held_out(tiny.pictures(tiny.SPEC, 1, 12, seed=3)["image"][0])
+    data = parts.dataset(tiny.examples(tiny.SPEC, 1, 12, seed=3)["image"][0])
     found = {k: likelihood.bound(game, weights, tiny.SPEC, data, samples=k, batch=12, seed=1) for k in (1, 10, 200)}
     bounds = [found[k]["importance_bound"] for k in (1, 10, 200)]
     assert bounds[0] < bounds[1] < bounds[2]
@@ -124,8 +120,8 @@ def test_more_samples_tighten_the_bound_and_batches_do_not_matter(trained):
 
 def test_what_has_no_likelihood_is_refused(trained):
     game, weights = trained
-    with pytest.raises(RunError, match="no likelihood"):
+    with pytest.raises(RunError, match="the game of this run has none"):
         likelihood.bound(game._replace(importance=None), weights, tiny.SPEC, None, samples=1, batch=1, seed=0)
     for samples in (0, 5001):
-        with pytest.raises(RunError, match=f"{samples} samples a picture; take 1 to 5,000"):
+        with pytest.raises(RunError, match=f"{samples} samples for each image; take 1 to 5,000"):
             likelihood.bound(game, weights, tiny.SPEC, None, samples=samples, batch=1, seed=0)

@@ -53,7 +53,7 @@ def other(mode, size=(10, 12)):
 
 @pytest.mark.parametrize(("change", "message"), [
     (other("RGB", (11, 12)), r"differ: 0.png is 10x12 RGB, 1.png is 11x12 RGB"),
-    (other("L"), r"0.png is 10x12 RGB, 1.png is 10x12 grey"),
+    (other("L"), r"0.png is 10x12 RGB, 1.png is 10x12 gray"),
     (other("RGBA"), r"1.png is transparent \(mode RGBA\); lay it over a background"),
     (other("LA"), r"1.png is transparent"),
     (other("I;16"), r"1.png is of mode I;16; scores take 8-bit"),

@@ -5,8 +5,9 @@ import reference_inputs as inputs
 from PIL import Image
 
 from imggen_jax.metrics import resize
+from imggen_jax.weights import dinov2
 
-EVERY = [resize.bilinear, resize.bilinear_corner, resize.bicubic, resize.bicubic_border]
+EVERY = [resize.bilinear, resize.bilinear_corner, resize.bicubic, dinov2.bicubic]
 
 
 @pytest.mark.parametrize("matrix", EVERY)

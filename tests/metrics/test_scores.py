@@ -95,19 +95,19 @@ def test_reports_of_one_recipe_compare():
     ({"space": SPACE._replace(resize="bilinear")}, "resize: 'none' here, 'bilinear' there"),
     ({"space": SPACE._replace(sha256="xyz")}, "weights_sha256: 'abc' here, 'xyz' there"),
 ])
-def test_reports_of_two_recipes_do_not_compare(changes, message):
-    with pytest.raises(MetricsError, match=f"do not compare.*{message}"):
+def test_reports_of_two_recipes_are_not_comparable(changes, message):
+    with pytest.raises(MetricsError, match=f"are not comparable.*{message}"):
         scores.compare(report(), report(**changes))
 
 
-def test_what_would_be_no_score_is_refused():
-    with pytest.raises(MetricsError, match="2 resamples do not tell a spread; take at least 3"):
+def test_what_is_not_a_score_is_refused():
+    with pytest.raises(MetricsError, match="at least 3 resamples are needed to estimate a standard deviation, not 2"):
         scores.measure(SPACE, REAL, [some(2, 100), some(3, 100)])
     broken = Features(np.full((100, 8), np.nan, np.float32), None)
     with pytest.raises(MetricsError, match="not finite"):
         scores.measure(SPACE, REAL, [broken])
     scores.check_finite({"elbo": -1.0, "shares": [{"value": 0.5}], "page": "inf"})
-    with pytest.raises(MetricsError, match="likelihood shares 1 value is inf, which is no score"):
+    with pytest.raises(MetricsError, match="likelihood shares 1 value is inf, not a finite number"):
         scores.check_finite({"elbo": -1.0, "shares": [{"value": 0.5}, {"value": math.inf}]}, "likelihood")
     with pytest.raises(MetricsError, match="A has 8 pictures, but the feature space toy has 8 dimensions"):
         scores.check_counts("toy", 8, {"A": 8})

@@ -24,11 +24,11 @@ def test_equal_pictures_and_a_known_error(pair):
     a, _ = pair
     assert psnr(a, a).tolist() == [math.inf] * 3
     np.testing.assert_allclose(ssim(a, a), 1.0)
-    grey = np.full((1, 16, 16, 1), 100, np.uint8)
-    assert psnr(grey, grey + np.uint8(10))[0] == pytest.approx(20 * math.log10(25.5))
-    # Of two even greys, SSIM is its first factor.
+    gray = np.full((1, 16, 16, 1), 100, np.uint8)
+    assert psnr(gray, gray + np.uint8(10))[0] == pytest.approx(20 * math.log10(25.5))
+    # Of two even grays, SSIM is its first factor.
     c = (0.01 * 255) ** 2
-    assert ssim(grey, grey + np.uint8(10))[0] == pytest.approx((2 * 100 * 110 + c) / (100**2 + 110**2 + c))
+    assert ssim(gray, gray + np.uint8(10))[0] == pytest.approx((2 * 100 * 110 + c) / (100**2 + 110**2 + c))
 
 
 def test_what_cannot_be_compared_is_refused(pair):

@@ -180,3 +180,14 @@ def test_other_processes_write_nothing(tmp_path, capsys):
     log.picture(step=1, images=8, name="samples", image=np.zeros((4, 4, 3), np.uint8))
     log.close()
     assert not list(tmp_path.iterdir()) and capsys.readouterr().err == ""
+
+
+def test_a_workdir_whose_name_is_not_text_is_logged_in(tmp_path):
+    folder = tmp_path / os.fsdecode(b"run \xff")
+    log = logs.open_log(folder, 100)
+    log.train(step=1, images=8, scalars={"vae/loss": 1.0}, images_per_second=None)
+    log.picture(step=1, images=8, name="samples", image=np.zeros((4, 4, 3), np.uint8))
+    log.say(f"{folder} is there")
+    log.close()
+    assert logs.read_metrics(folder / "metrics.jsonl")[0]["vae/loss"] == 1
+    assert any((folder / "tensorboard").iterdir()) and any((folder / "pictures").iterdir())

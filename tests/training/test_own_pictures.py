@@ -19,7 +19,7 @@ def folder(tmp_path_factory) -> Path:
         Image.fromarray(image).resize((48, 40)).save(root / shell.LABELS[label] / f"{i}.jpg")
     (root / "list.pdf").write_bytes(b"%PDF")
     rows = "".join(f"{path.relative_to(root)},CC0\n" for path in sorted(root.rglob("*.jpg"))[:30])
-    (root / "metadata.csv").write_text("file_name,licence\n" + rows)
+    (root / "metadata.csv").write_text("file_name,license\n" + rows)
     return root
 
 
@@ -63,12 +63,12 @@ def test_the_run_goes_on_with_the_folder_moved_and_not_with_another(run, folder,
 
 
 def test_the_verb_prints_what_it_found_and_how_to_train(folder, tmp_path):
-    result = shell.call("data", "--folder", folder, "--size", 16, "--out", tmp_path, "--licence", "mine")
+    result = shell.call("data", "--folder", folder, "--size", 16, "--out", tmp_path, "--license", "mine")
     assert result.code == 0, result.err
     for text in ("40, 16x16", "1: not a picture 1", "CC0 30, mine 10", "4 from folders", "ingest.html",
                  "--config.data.name=folder_", f"--config.data.dir={tmp_path}"):
         assert text in result.out
-    again = shell.call("data", "--folder", folder, "--size", 16, "--out", tmp_path, "--licence", "mine")
+    again = shell.call("data", "--folder", folder, "--size", 16, "--out", tmp_path, "--license", "mine")
     assert again.out == result.out
 
 
@@ -96,8 +96,8 @@ def test_what_cannot_work_is_refused_in_one_line(change, said, folder, tmp_path)
 
 
 def test_flags_of_the_verb_that_make_no_sense_are_refused_in_one_line(folder, tmp_path):
-    for words, said in ((("--size", 0), "size is 0"), (("--fit", "squash"), "unknown fit 'squash'"),
-                        (("--background", "x"), "background 'x' is no colour"), (("--min-side", -1), "min_side is -1")):
+    for words, said in ((("--size", -1), "size is -1"), (("--fit", "squash"), "unknown fit 'squash'"),
+                        (("--background", "x"), "background 'x' is no color"), (("--min-side", -1), "min_side is -1")):
         result = shell.call("data", "--folder", folder, "--out", tmp_path / "out", *words)
         assert result.code == 2 and said in result.err and len(result.err.splitlines()) == 1
     result = shell.call("data", "--folder", tmp_path / "nowhere")

@@ -2,7 +2,9 @@
 import base64
 import io
 import json
+import os
 import re
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -84,7 +86,7 @@ def test_page_needs_nothing_but_itself(tmp_path):
 def test_page_shows_all_that_a_run_left(tmp_path):
     page = _page(_run(tmp_path / "mnist_vae"))
     for text in (
-        "mnist_vae", "variational autoencoder of 28×28 grey pictures", "64,000, each picture 2 times", "2 min 5 s",
+        "mnist_vae", "variational autoencoder of 28×28 gray pictures", "64,000, each picture 2 times", "2 min 5 s",
         "512 images/s", "1,234,567", "1 x cpu", "test/elbo", "−103.5", "Reconstructions", "Curves",
         "ELBO, nats per image", "Loss", "Speed, images per second", "network.widths", "8, 16", "jax 0.10.2",
         f"python -m imggen_jax.main generate --workdir {tmp_path / 'mnist_vae'} --num 64",
@@ -198,7 +200,7 @@ def test_a_thousand_classes_are_not_all_written_out(tmp_path):
     assert "--label 0" in text
 
 
-def test_scalars_of_one_kind_share_a_chart_and_a_player_keeps_its_colour():
+def test_scalars_of_one_kind_share_a_chart_and_a_player_keeps_its_color():
     lines = [{"step": k, "images": k, "discriminator/loss": 1.0, "generator/loss": 2.0, "discriminator/r1": 3.0,
               "discriminator/r2": 4.0, "generator/path_length": 5.0} for k in range(5)]
     charts = {chart.title: chart.series for chart in report._charts(lines)}
@@ -232,3 +234,13 @@ def test_the_start_does_not_hide_what_follows():
     y = np.where(x < 5, -1e6, -100.0 + x / 100)
     low, high = report._range([report.Series("vae/elbo", x, y, 0, 0, False)])
     assert -100 <= low < high <= -99
+
+
+def test_names_that_are_not_text_do_not_break_the_page(tmp_path):
+    folder = tmp_path / os.fsdecode(b"run \xff'")
+    _run(folder, data={"classes": 2, "label_names": ["a\ud800", "b"]})
+    page = _page(folder)
+    assert "run \N{REPLACEMENT CHARACTER}'" in page.text and "a\N{REPLACEMENT CHARACTER}, b" in page.text
+    (quoted,) = set(re.findall(r"--workdir (\$'.*?') --num", page.text))
+    echoed = subprocess.run(["bash", "-c", f"printf %s {quoted}"], capture_output=True, check=True).stdout
+    assert echoed == os.fsencode(folder)

@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from imggen_jax.errors import MetricsError
+from imggen_jax.errors import WeightsError
 from imggen_jax.weights import torch_file
 
 STATE = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.count": np.array(7, np.int64),
@@ -122,7 +122,7 @@ class Evil:
 def test_a_file_that_wants_to_run_something_is_refused_and_does_not(write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "w.pth", {"a": Evil()}, [])
-    with pytest.raises(MetricsError, match=r"it wants to use (posix|nt|os)\.system, and only tensors are read"):
+    with pytest.raises(WeightsError, match=r"it wants to use (posix|nt|os)\.system, and only tensors are read"):
         torch_file.read(tmp_path / "w.pth")
     assert not (tmp_path / "pwned").exists()
 
@@ -130,7 +130,7 @@ def test_a_file_that_wants_to_run_something_is_refused_and_does_not(write, tmp_p
 @pytest.mark.parametrize("content", [[1, 2], {}, {"a": 3}, {"a": {"b": 1}}])
 def test_what_is_no_dictionary_of_tensors_is_refused(content, tmp_path):
     write_zip(tmp_path / "w.pth", content, [])
-    with pytest.raises(MetricsError, match="no dictionary of tensors|is no tensor"):
+    with pytest.raises(WeightsError, match="no dictionary of tensors|is no tensor"):
         torch_file.read(tmp_path / "w.pth")
 
 
@@ -141,14 +141,14 @@ def test_a_damaged_file_is_one_line(write, tmp_path):
     whole = path.read_bytes()
     for cut in (0, 1, 20, len(whole) // 2, len(whole) - 3):
         path.write_bytes(whole[:cut])
-        with pytest.raises(MetricsError, match="w.pth") as error:
+        with pytest.raises(WeightsError, match="w.pth") as error:
             torch_file.read(path)
         assert "\n" not in str(error.value)
-    with pytest.raises(MetricsError, match="nowhere.pth cannot be read"):
+    with pytest.raises(WeightsError, match="nowhere.pth cannot be read"):
         torch_file.read(tmp_path / "nowhere.pth")
 
 
 def test_a_tensor_longer_than_its_storage_is_refused(tmp_path):
     write_zip(tmp_path / "w.pth", {"t": Stored("0", np.zeros(9, np.float32))}, [np.zeros(4, np.float32)])
-    with pytest.raises(MetricsError, match="not all there"):
+    with pytest.raises(WeightsError, match="not all there"):
         torch_file.read(tmp_path / "w.pth")

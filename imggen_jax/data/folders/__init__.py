@@ -8,7 +8,11 @@ so in processes that a hostile file cannot leave, `notes` reads what is said bes
 it in SQLite, `similar` finds near duplicates, `layout` chooses splits, labels and attributes, `dataset` writes the
 array_record files, `report` tells what became of every file, and `ingestion` puts it together.
 """
-from imggen_jax.data.folders.ingestion import MAX_PIXELS, Ingested, card, ingest
+from imggen_jax.data.folders.checking import Damaged, verify
+from imggen_jax.data.folders.ingestion import Ingested, card, ingest
+from imggen_jax.data.folders.opening import Opened, open_picture
+from imggen_jax.data.folders.options import MAX_PIXELS, picture_options, splits
 from imggen_jax.data.folders.report import lines
 
-__all__ = ["MAX_PIXELS", "Ingested", "card", "ingest", "lines"]
+__all__ = ["MAX_PIXELS", "Damaged", "Ingested", "Opened", "card", "ingest", "lines", "open_picture", "picture_options",
+           "splits", "verify"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -16,66 +17,102 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tqdm
-from PIL import ImageColor
 
 from imggen_jax.data import sources
-from imggen_jax.data.folders import dataset, layout, notes, pixels, report, worker
-from imggen_jax.data.folders.members import Member, Place, find, members, read, stamp
+from imggen_jax.data.folders import (
+    checking,
+    dataset,
+    identity,
+    layout,
+    matching,
+    merging,
+    notes,
+    options,
+    pairing,
+    pixels,
+    report,
+    worker,
+)
+from imggen_jax.data.folders.checking import Damaged
+from imggen_jax.data.folders.members import UNREADABLE, Member, Place, Skipped, find, members, read, stamp
+from imggen_jax.data.folders.options import MAX_PIXELS
 from imggen_jax.data.folders.pixels import Refused, Wanted
 from imggen_jax.data.folders.store import Store, stem
-from imggen_jax.data.sources import DataError, brief
+from imggen_jax.errors import DataError, brief
 
-MAX_PIXELS = 80_000_000  # of one picture: phones make 50 million
+_FORMAT = 2              # of datasets; another one is made anew
 _SAVE_EVERY = 1.0        # seconds between commits
 
 
 class Ingested(NamedTuple):
     """A dataset made of someone's own pictures."""
 
-    name: str     # for config.data.name, with `dir`
+    name: str     # for config.data.name, with `dir`: folder_KEY:VERSION
     dir: str      # TFDS data_dir
     folder: Path  # of the dataset: the shards, README.md, card.json, ingest.json, ingest.html, ledger.csv
     card: dict    # what was found, as in card.json
 
 
 def ingest(folder: str | os.PathLike, *, size: int = 64, out: str | os.PathLike = "", fit: str = "crop",
-           background: str = "white", licence: str = "", min_side: int | None = None, max_pixels: int = MAX_PIXELS,
-           workers: int | None = None) -> Ingested:
+           background: str = "white", license: str = "", min_side: int | None = None, max_pixels: int = MAX_PIXELS,
+           pairs: str = "", workers: int | None = None, verify: bool = False) -> Ingested:
     """Makes a TFDS dataset (array_record) of the pictures in a folder tree, a zip or a tar; a second call finds it.
 
-    The dataset's name is folder_<key>, and the key a sha256 over the files' contents and names, what is said about
-    them, and the arguments that shape the pictures. A call that was killed goes on where it was.
+    The dataset's name is folder_<key>, and the key a sha256 over its pixels, their order and what shaped them. Where
+    only what is said about the same pictures differs (captions, labels, names of files), the dataset gets another
+    version, 1.0.1 and so on; see `identity`. A call that was killed goes on where it was. A dataset that is damaged is
+    set aside and made again.
 
     Args:
       folder: a folder with any tree in it, a zip, or a tar (also compressed). Sub-folders name the labels.
-      size: side of the pictures in pixels.
+      size: side of the pictures in pixels; 0 to keep each picture's own size.
       out: the TFDS data_dir to write to; "" for $IMGGEN_JAX_CACHE/folders or ~/.cache/imggen_jax/folders.
       fit: "crop" to the central square, or "pad" to a square.
-      background: colour behind transparency and padding, as CSS writes it: "white", "#20a040".
-      licence: of pictures for which no table names one.
+      background: color behind transparency and padding, as CSS writes it: "white", "#20a040".
+      license: of pictures for which no table names one.
       min_side: pixels; a picture whose shorter side is below is left out. None for half of `size`.
       max_pixels: a picture with more is left out.
+      pairs: "" for pictures alone or with masks, "side-by-side" for files that hold A and B side by side, "aligned" for
+        folders A and B with pictures of equal names, "unaligned" for folders A and B as two domains; see `pairing`.
       workers: processes that decode; None for one more than there are cores, 16 at most.
+      verify: compare the checksums of a dataset that is there already, instead of the sizes and times of its files.
 
     Raises:
-      DataError: nothing usable there, an argument or a table that makes no sense, or no place to write to.
+      DataError: nothing usable there, an argument or a table that makes no sense, pairs that are not complete, or no
+        place to write to.
     """
-    wanted = _wanted(size, fit, background, min_side, max_pixels)
-    if workers is not None and workers < 1:
-        raise DataError(f"workers is {workers}; it must be at least 1")
+    pairing.check_mode(pairs)
+    wanted = options.wanted(size=size, fit=fit, background=background, min_side=min_side, max_pixels=max_pixels,
+                            halves=pairs == "side-by-side")
+    if workers is not None:
+        workers = options.integer("workers", workers, 1, "a number of processes")
     place, root = find(folder), home(out)
-    options = {"recipe": pixels.RECIPE, **wanted._asdict(), "licence": notes.clean(licence)}
-    mark = hashlib.sha256(json.dumps([stamp(place), options]).encode()).hexdigest()[:32]
+    job = Job(place, root, wanted, notes.clean(license), pairs)
+    mark = hashlib.sha256(json.dumps([_FORMAT, stamp(place), job.options()]).encode()).hexdigest()[:32]
     try:
         with _alone(root, mark):
-            known = _known(root, mark)
-            return known if known is not None else _make(place, root, mark, wanted, options, workers)
+            known = _known(root, mark, verify)
+            return known if known is not None else _make(job, mark, workers)
     except OSError as error:
         raise DataError(f"cannot write to {root} ({error.strerror or error}); give another folder by "
                         "--out, or by $IMGGEN_JAX_CACHE") from error
     except sqlite3.Error as error:
-        raise DataError(f"{root / '.ingest' / mark} cannot be used ({brief(error)}); make room on the disk, or delete "
-                        "that folder, and run the same command again") from error
+        raise DataError(f"{root / '.ingest' / mark} cannot be used ({brief(error)}); make room on the disk, or move "
+                        "that folder away, and run the same command again") from error
+
+
+class Job(NamedTuple):
+    """What is to be made of what."""
+
+    place: Place
+    root: Path     # TFDS data_dir
+    wanted: Wanted
+    license: str
+    pairs: str
+
+    def options(self) -> dict:
+        """All that shapes the dataset besides the files."""
+        return {"recipe": pixels.RECIPE, **self.wanted._asdict(), "license": self.license, "pairs": self.pairs}
 
 
 def home(out: str | os.PathLike = "") -> Path:
@@ -86,21 +123,15 @@ def home(out: str | os.PathLike = "") -> Path:
     return Path(cache).expanduser().absolute() / "folders"
 
 
-def _wanted(size: int, fit: str, background: str, min_side: int | None, max_pixels: int) -> Wanted:
-    if size < 1:
-        raise DataError(f"size is {size}; give the side of the pictures in pixels, such as 64")
-    if fit not in pixels.FITS:
-        raise DataError(f"unknown fit {fit!r}; choose {' or '.join(pixels.FITS)}")
+def card(*, name: str, dir: str) -> dict | None:
+    """What card.json of a prepared dataset says, as `Ingested.card`; None for one that was not ingested."""
+    folder = sources.find_prepared(sources.parse_name(name), sources.data_dir(dir))
     try:
-        colour = ImageColor.getrgb(background)
-    except ValueError as error:
-        raise DataError(f"background {background!r} is no colour; write it as white or #20a040") from error
-    if len(colour) != 3:
-        raise DataError(f"background {background!r} must be opaque; write it as white or #20a040")
-    least = (size + 1) // 2 if min_side is None else min_side
-    if least < 1 or max_pixels < 1:
-        raise DataError(f"min_side is {least} and max_pixels {max_pixels}; both must be at least 1")
-    return Wanted(size, fit, colour, least, max_pixels)
+        return None if folder is None else json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / 'card.json'} cannot be read ({brief(error)}); ingest the folder again") from error
 
 
 @contextlib.contextmanager
@@ -117,98 +148,164 @@ def _alone(root: Path, mark: str) -> Iterator[None]:
         yield
 
 
-def _known(root: Path, mark: str) -> Ingested | None:
-    """What an earlier call made of the same, None if it is not there any more."""
+# ------------------------------------------------------------------------------------------------ what is there already
+
+
+def _known(root: Path, mark: str, full: bool) -> Ingested | None:
+    """What an earlier call made of the same; None if it is not there any more, or was damaged and is set aside."""
     pointer = root / ".ingest" / f"{mark}.json"
     try:
-        name = json.loads(pointer.read_text())["name"]
-        return _opened(root, name)
+        told = json.loads(pointer.read_text())
+        folder = root / told["name"] / told["version"]
+        verified = told["verified"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-
-
-def card(*, name: str, dir: str) -> dict | None:
-    """What card.json of a prepared dataset says, as `Ingested.card`; None for one that was not ingested."""
-    folder = sources.find_prepared(sources.parse_name(name), sources.data_dir(dir))
-    try:
-        return None if folder is None else json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not folder.is_dir():
         return None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / 'card.json'} cannot be read ({brief(error)}); ingest the folder again") from error
+    try:
+        stamp = checking.verify(folder, known=verified, full=full)
+    except Damaged as error:
+        _set_aside(folder, error)
+        return None
+    if stamp != verified:
+        _point(root, mark, told | {"verified": stamp})
+    return _opened(root, told["name"], told["version"])
 
 
-def _opened(root: Path, name: str) -> Ingested:
-    """An ingested dataset that lies there; raises FileNotFoundError or ValueError."""
-    folder = root / name / dataset.VERSION
-    return Ingested(name, str(root), folder, json.loads((folder / "card.json").read_text(encoding="utf-8")))
+def _point(root: Path, mark: str, told: dict) -> None:
+    pointer = root / ".ingest" / f"{mark}.json"
+    pointer.with_suffix(".tmp").write_text(json.dumps(told) + "\n")
+    os.replace(pointer.with_suffix(".tmp"), pointer)
 
 
-def _make(place: Place, root: Path, mark: str, wanted: Wanted, options: dict, workers: int | None) -> Ingested:
-    work = root / ".ingest" / mark
+def _set_aside(folder: Path, error: Damaged) -> None:
+    """Renames a damaged dataset, to a name that no reader takes for a version of it."""
+    numbers = itertools.count(1)
+    aside = next(path for path in (folder.with_name(f"damaged-{folder.name}-{n}") for n in numbers)
+                 if not path.exists())
+    os.rename(folder, aside)
+    print(f"{error}; the dataset is made again, and the damaged one kept as {aside}", file=sys.stderr, flush=True)
+
+
+def _opened(root: Path, name: str, version: str) -> Ingested:
+    folder = root / name / version
+    return Ingested(f"{name}:{version}", str(root), folder, json.loads((folder / "card.json").read_text("utf-8")))
+
+
+# -------------------------------------------------------------------------------------------------------------- make
+
+
+def _make(job: Job, mark: str, workers: int | None) -> Ingested:
+    work = job.root / ".ingest" / mark
     work.mkdir(exist_ok=True)
     with contextlib.closing(Store(work / "work.sqlite")) as store:
         if not store.fact("scanned"):
-            _scan(place, store)
+            _scan(job, store)
         if not store.fact("decoded"):
-            _decode(place, store, wanted, workers or min((os.cpu_count() or 1) + 1, 16))
-        store.choose()
-        plan = layout.plan(store)
-        card = report.survey(place, store, plan, options)
+            _decode(job.place, store, job.wanted, workers or min((os.cpu_count() or 1) + 1, 16))
+        with store.base:
+            pairing.arrange(store, job.pairs)
+            tree = layout.tree(store)
+            merging.choose(store, tree)
+            plan = layout.plan(store, tree, domain=job.pairs == "unaligned")
+            merging.note_labels(store, plan)
+        card = report.survey(job.place, store, plan, job.options())
         if not card["pictures"]:
             report.write(work, "nothing", store, card)
-            raise DataError(f"{place.path} has no picture that can be used: {report.counts(card['quarantined'])}; "
+            raise DataError(f"{card['path']} has no picture that can be used: {report.counts(card['quarantined'])}; "
                             f"see {work / 'ingest.html'}")
-        name = f"folder_{_key(store, options)[:16]}"
-        if not (root / name / dataset.VERSION / "card.json").is_file():
-            part = work / "dataset"
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
-            dataset.write(part, name, store, plan, options)
-            report.write(part, name, store, card)
-            (root / name).mkdir(exist_ok=True)
-            shutil.rmtree(root / name / dataset.VERSION, ignore_errors=True)  # one that has lost its card
-            os.replace(part, root / name / dataset.VERSION)
-    pointer = root / ".ingest" / f"{mark}.json"
-    pointer.with_suffix(".tmp").write_text(json.dumps({"name": name, "of": str(place.path)}) + "\n")
-    os.replace(pointer.with_suffix(".tmp"), pointer)
+        name, version, stamp = _write(job, work, store, plan, card)
+    _point(job.root, mark, {"name": name, "version": version, "of": str(job.place.path), "verified": stamp})
     shutil.rmtree(work)
-    return _opened(root, name)
+    return _opened(job.root, name, version)
 
 
-def _key(store: Store, options: dict) -> str:
-    """sha256 hex over all that decides the dataset: the files by name and content, what is said of them, options."""
-    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
-    for name, sha, reason in store.all("select name, sha, reason from files order by name"):
-        digest.update(f"{name}\0{sha.hex() if sha else reason}\n".encode())
-    for table in ("captions", "rows"):
-        for pair in store.all(f"select * from {table} order by name"):
-            digest.update(f"{table}\0{pair[0]}\0{pair[1]}\n".encode())
-    return digest.hexdigest()
+def _write(job: Job, work: Path, store: Store, plan: layout.Plan, card: dict) -> tuple[str, str, checking.Stamp]:
+    """Writes the dataset, unless it is there but for what its reports say; its name, version and files."""
+    form = dataset.Form(job.wanted.size, job.license, card["paired"], card["masks"] > 0, job.pairs == "unaligned")
+    made = identity.compute(store, plan, form)
+    shaped = [made.pixels, job.wanted.size, job.wanted.fit, job.wanted.background, job.pairs]
+    name = f"folder_{hashlib.sha256(json.dumps(shaped).encode()).hexdigest()[:16]}"
+    with _alone(job.root, name):
+        version, stamp = _version(job.root / name, made)
+        folder = job.root / name / version
+        if stamp is not None:
+            report.write(folder, name, store, card)
+            return name, version, stamp
+        part = work / "dataset"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        dataset.write(part, name, version, store, plan, form, made.words)
+        (part / identity.FILE).write_text(json.dumps(made.as_json(), indent=1) + "\n")
+        checking.write(part)
+        report.write(part, name, store, card)
+        folder.parent.mkdir(exist_ok=True)
+        os.replace(part, folder)
+        return name, version, checking.verify(folder)
+
+
+def _version(folder: Path, made: identity.Identity) -> tuple[str, checking.Stamp | None]:
+    """The version that holds the same and is intact, with its files; else the first that is free, and None."""
+    for number in itertools.count():
+        version = folder / f"1.0.{number}"
+        if not version.exists():
+            return version.name, None
+        try:
+            if json.loads((version / identity.FILE).read_text()) != made.as_json():
+                continue
+        except (OSError, ValueError):
+            _set_aside(version, Damaged(f"{version / identity.FILE} cannot be read"))
+            return version.name, None
+        try:
+            return version.name, checking.verify(version)
+        except Damaged as error:
+            _set_aside(version, error)
+            return version.name, None
+    raise AssertionError
 
 
 # -------------------------------------------------------------------------------------------------------------- scan
 
 
-def _scan(place: Place, store: Store) -> None:
+def _scan(job: Job, store: Store) -> None:
     """Notes every file, and reads what is said about pictures. All in one transaction: it is quick."""
+    place = job.place
     progress = tqdm.tqdm(desc=f"looking through {place.path.name}", unit=" files", delay=2, mininterval=1, leave=False,
                          disable=None)
     with store.base, progress:
         store.begin_scan()
         repeated = 0
         for member in members(place):
+            if isinstance(member, Skipped):
+                store.add_skipped(member)
+                continue
             name = member.name.rpartition("/")[2]
             if member.refused is None and name in notes.TABLES:
-                with member.open() as file:
-                    repeated += store.add_rows(notes.rows(member.name, file))
+                repeated += _read_table(member, store)
                 member = member._replace(refused=("note", "table"))
             elif member.refused is None and name.lower().endswith(".txt"):
                 member = member._replace(refused=_read_caption(member, store))
             store.add_file(member)
             progress.update()
+        if place.kind != "folder":
+            store.skip_in_archive()
         store.set_fact("repeated_rows", repeated)
+        matching.match(store)
+        pairing.check_names(store, job.pairs)
         store.set_fact("scanned", True)
+
+
+def _read_table(member: Member, store: Store) -> int:
+    """Keeps the rows of a table; returns how many repeat a name. Raises DataError where it cannot be read."""
+    try:
+        with member.open() as file:
+            return store.add_rows(notes.rows(member.name, file))
+    except DataError:
+        raise
+    except (Refused, *UNREADABLE) as error:
+        said = str(error) if isinstance(error, Refused) else brief(error)
+        raise DataError(f"{member.name} cannot be read ({said}); mend it, or take it out and the pictures go without "
+                        "what it says") from error
 
 
 def _read_caption(member: Member, store: Store) -> tuple[str, str]:
@@ -217,11 +314,11 @@ def _read_caption(member: Member, store: Store) -> tuple[str, str]:
         return "not a picture", "a text too long for a caption"
     try:
         with member.open() as file:
-            text = notes.clean(read(file, b"", notes.MOST_TEXT).decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        return "not a picture", "a text that is not UTF-8"
-    except Refused as error:
-        return error.reason, str(error)
+            text = notes.caption_text(read(file, b"", notes.MOST_TEXT))
+    except (Refused, *UNREADABLE) as error:
+        return (error.reason, str(error)) if isinstance(error, Refused) else ("broken", brief(error))
+    if text is None:
+        return "note", "caption in another encoding"
     store.add_caption(stem(member.name), text)
     return "note", "caption"
 
@@ -267,7 +364,7 @@ def _tasks(place: Place, store: Store, idle, pool: ThreadPoolExecutor) -> Iterat
     """One future for each pending file. A folder's files are read by the threads, an archive's here, in its order."""
     taken: set[str] | None = set() if store.fact("repeated") else None
     for member in members(place):
-        if member.refused is None and store.pending(member.name):
+        if isinstance(member, Member) and member.refused is None and store.pending(member.name):
             if taken is not None:  # of a name that an archive repeats, the first is read
                 if member.name in taken:
                     continue

@@ -6,7 +6,9 @@ not grow with what the files hold; a name costs some hundred bytes (of one direc
 """
 from __future__ import annotations
 
+import codecs
 import hashlib
+import lzma
 import os
 import re
 import stat
@@ -14,17 +16,28 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from imggen_jax.data.folders.pixels import Refused
-from imggen_jax.data.sources import DataError, brief
+from imggen_jax.errors import DataError, brief
 
 # Left by systems beside the user's own files. Names of files, and of folders with all that is in them.
 _SYSTEM_FILES = re.compile(r"\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|\.directory", re.IGNORECASE)
-_SYSTEM_FOLDERS = re.compile(r"__MACOSX|\.git|\.svn|\.Trash.*|\$RECYCLE\.BIN|@eaDir|\.thumbnails|\.ipynb_checkpoints")
+_SYSTEM_FOLDERS = re.compile(r"__MACOSX|\$RECYCLE\.BIN|@eaDir", re.IGNORECASE)
+# Folders that hold what this program or TFDS wrote, by what lies in them: (kind, one of these sets of names).
+_WRITTEN = (("run", (("config.json", "metrics.jsonl"), ("config.json", "checkpoints"))),
+            ("prepared dataset", (("dataset_info.json", "features.json"),)))
 # A tar that unpacks to more than this many times its own size is no archive of pictures, which hardly shrink.
 _MOST_GROWTH, _GROWTH_FREE = 100, 2**30
+# In this order: the mark of UTF-32 begins as that of UTF-16 does. These codecs take the mark off.
+_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+                     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+# What reading a damaged or forbidden member of an archive, or a file, raises.
+UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, tarfile.TarError, EOFError, OSError, NotImplementedError,
+              RuntimeError)
 
 
 class Member(NamedTuple):
@@ -33,7 +46,14 @@ class Member(NamedTuple):
     name: str                            # its path within, with "/"; unprintable bytes as \\xNN
     size: int                            # bytes
     refused: tuple[str, str] | None      # the reason and what exactly, where it must not be opened
-    open: Callable[[], BinaryIO] | None  # raises Refused
+    open: Callable[[], BinaryIO] | None  # raises Refused; None where it must not be opened
+
+
+class Skipped(NamedTuple):
+    """A folder that is passed over with all that is in it."""
+
+    name: str  # its path within
+    kind: str  # "hidden folder", "system folder", "run" or "prepared dataset"
 
 
 class Place(NamedTuple):
@@ -45,13 +65,19 @@ class Place(NamedTuple):
 
 def find(path: str | os.PathLike) -> Place:
     """Tells what PATH is; raises DataError where nothing can be read from it."""
+    if not os.fspath(path).strip():
+        raise DataError("the path of the pictures is empty; give a folder of pictures, a zip or a tar, or . for the "
+                        "current folder")
     place = Path(path).expanduser()
+    shown = printable(str(place))
     try:
         if place.is_dir():
-            os.listdir(place)
+            if passed_over("", os.listdir(place).__contains__) == "prepared dataset":
+                raise DataError(f"{shown} is a prepared dataset, not a folder of pictures; train with it by "
+                                "config.data.name and config.data.dir")
             return Place(place.resolve(), "folder")
         if not place.is_file():
-            raise DataError(f"{place} is {'neither a folder nor a file' if place.exists() else 'not there'}; give a "
+            raise DataError(f"{shown} is {'neither a folder nor a file' if place.exists() else 'not there'}; give a "
                             "folder of pictures, a zip or a tar")
         with open(place, "rb") as file:
             empty = not file.read(1)
@@ -60,30 +86,34 @@ def find(path: str | os.PathLike) -> Place:
         if not empty and tarfile.is_tarfile(place):
             return Place(place.resolve(), "tar")
     except OSError as error:
-        raise DataError(f"{place} cannot be read ({error.strerror or error}); give a folder of pictures, a zip or a "
+        raise DataError(f"{shown} cannot be read ({error.strerror or error}); give a folder of pictures, a zip or a "
                         "tar that you may read") from error
     except (EOFError, zlib.error) as error:
         raise _damaged(place, error) from error
-    raise DataError(f"{place} is a file but neither a zip nor a tar{', it is empty' if empty else ''}; give a folder "
+    raise DataError(f"{shown} is a file but neither a zip nor a tar{', it is empty' if empty else ''}; give a folder "
                     "of pictures, a zip or a tar")
 
 
 def stamp(place: Place) -> str:
     """sha256 hex of what the disk says without a file being opened: where, which names, sizes, times of change."""
     digest = hashlib.sha256(os.fsencode(place.path))
-    paths = (path for path, _ in _walk(os.fsencode(place.path))) if place.kind == "folder" else [place.path]
+    root = os.fsencode(place.path)
+    paths = (path for path, _, skipped in _walk(root) if not skipped) if place.kind == "folder" else [root]
     for path in paths:
         try:
             told = os.lstat(path)
         except OSError:  # gone this moment; reading will say so
             continue
         facts = (told.st_mode, told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino)
-        digest.update(b"%b\0%b\0" % (os.fsencode(path), repr(facts).encode()))
+        digest.update(b"%b\0%b\0" % (path, repr(facts).encode()))
     return digest.hexdigest()
 
 
-def members(place: Place) -> Iterator[Member]:
-    """All files of a place, in an order that is always the same. Raises DataError if an archive is damaged."""
+def members(place: Place) -> Iterator[Member | Skipped]:
+    """All files of a place, and the folders passed over, in an order that is always the same.
+
+    Raises DataError if an archive is damaged.
+    """
     try:
         if place.kind == "folder":
             yield from _in_folder(place.path)
@@ -94,21 +124,24 @@ def members(place: Place) -> Iterator[Member]:
             # As a stream: tarfile's index would grow with the archive.
             with tarfile.open(place.path, "r|*") as archive:
                 yield from _in_tar(archive, place.path)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, UnicodeError) as error:
         raise _damaged(place.path, error) from error
     except OSError as error:
-        raise DataError(f"{place.path} cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{printable(str(place.path))} cannot be read ({error.strerror or error})") from error
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"the archive {path} is damaged ({brief(error)}); make it again, or unpack what can be saved and "
-                     "give that folder")
+    return DataError(f"the archive {printable(str(path))} is damaged ({brief(error)}); make it again, or unpack what "
+                     "can be saved and give that folder")
 
 
-def _in_folder(root: Path) -> Iterator[Member]:
+def _in_folder(root: Path) -> Iterator[Member | Skipped]:
     base = os.fsencode(root)
-    for path, mode in _walk(base):
+    for path, mode, skipped in _walk(base):
         name, size = _clean(path[len(base):].lstrip(b"/")), 0
+        if skipped:
+            yield Skipped(name, skipped)
+            continue
         refused = _refused(name)
         if refused is None and not stat.S_ISREG(mode):
             kind = "link" if stat.S_ISLNK(mode) else "folder that cannot be read" if stat.S_ISDIR(mode) else "device"
@@ -117,27 +150,47 @@ def _in_folder(root: Path) -> Iterator[Member]:
             try:
                 size = os.lstat(path).st_size
             except OSError as error:
-                refused = "unreadable", brief(error)
+                refused = "unreadable", error.strerror or brief(error)
         yield Member(name, size, refused, None if refused else _opener(path))
 
 
-def _walk(folder: bytes) -> Iterator[tuple[bytes, int]]:
-    """(path, mode) of all that is no folder, and of folders that cannot be listed. Links are not followed."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        yield folder, stat.S_IFDIR
-        return
-    for name in names:
-        path = os.path.join(folder, name)
+def _walk(root: bytes) -> Iterator[tuple[bytes, int, str]]:
+    """(path, mode, "") of all that is no folder and of folders that cannot be listed, (path, mode, kind) of folders
+    passed over. Links are not followed. Without recursion, since folders may be nested deeper than Python's stack."""
+    waiting = [(root, _mode(root))]
+    while waiting:
+        path, mode = waiting.pop()
+        if not stat.S_ISDIR(mode):
+            yield path, mode, ""
+            continue
         try:
-            mode = os.lstat(path).st_mode
+            names = os.listdir(path)
         except OSError:
-            mode = stat.S_IFREG  # gone this moment; opening it will say so
-        if stat.S_ISDIR(mode) and not _SYSTEM_FOLDERS.fullmatch(os.fsdecode(name)):
-            yield from _walk(path)
-        elif not stat.S_ISDIR(mode):
-            yield path, mode
+            yield path, mode, ""
+            continue
+        kind = "" if path == root else passed_over(os.fsdecode(os.path.basename(path)),
+                                                   lambda name, names=names: os.fsencode(name) in names)
+        if kind:
+            yield path, mode, kind
+            continue
+        paths = [os.path.join(path, name) for name in sorted(names, reverse=True)]
+        waiting += [(path, _mode(path)) for path in paths]
+
+
+def _mode(path: bytes) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return stat.S_IFREG  # gone this moment, or too long a name; opening it will say so
+
+
+def passed_over(folder: str, holds: Callable[[str], bool]) -> str:
+    """Why a folder of this name is passed over, "" if it is not. holds: whether something of a name lies in it."""
+    if _SYSTEM_FOLDERS.fullmatch(folder):
+        return "system folder"
+    if folder.startswith("."):
+        return "hidden folder"
+    return next((kind for kind, sets in _WRITTEN if any(all(map(holds, names)) for names in sets)), "")
 
 
 def _opener(path: bytes) -> Callable[[], BinaryIO]:
@@ -199,23 +252,28 @@ def _refused(name: str) -> tuple[str, str] | None:
     parts = name.split("/")
     if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in parts:
         return "outside the archive", "its name climbs out of the archive"
-    if any(_SYSTEM_FOLDERS.fullmatch(part) for part in parts[:-1]) or _SYSTEM_FILES.fullmatch(parts[-1]):
+    if _SYSTEM_FILES.fullmatch(parts[-1]):
         return "system file", "left by the operating system or a program"
     return None
 
 
 def _clean(name: bytes) -> str:
     """A name that is text wherever it goes: what is not UTF-8, and control characters, as \\xNN."""
-    text = name.decode("utf-8", "backslashreplace")
-    text = re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\x{ord(match[0]):02x}", text)
+    text = printable(name.decode("utf-8", "backslashreplace"))
     return re.sub(r"^(\./)+|(?<=/)(\./|/)+", "", text) or "?"
+
+
+def printable(text: str) -> str:
+    """Text without control characters and lone surrogates: \\xNN and \\uNNNN stand for them."""
+    text = re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\x{ord(match[0]):02x}", text)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read(file: BinaryIO, head: bytes, most: int) -> bytes:
     """The rest of a file whose first bytes were read; raises Refused if it is larger than `most`."""
     try:
         rest = file.read(most + 1 - len(head))
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, tarfile.TarError) as error:
+    except UNREADABLE as error:
         raise Refused("broken" if not isinstance(error, OSError) else "unreadable", brief(error)) from error
     if len(head) + len(rest) > most:
         raise Refused("too large", f"the file is larger than {most // 2**20} MiB")
@@ -223,7 +281,20 @@ def read(file: BinaryIO, head: bytes, most: int) -> bytes:
 
 
 def text_of(file: BinaryIO) -> Iterator[str]:
-    """A file as lines of UTF-8 text, with or without a byte order mark. Files within a tar cannot seek, which all of
-    Python's own wrappers want."""
-    for number, line in enumerate(file):
-        yield line.decode("utf-8" if number else "utf-8-sig")
+    """A file as lines of text, by its byte order mark UTF-16 or UTF-32, else UTF-8; raises UnicodeDecodeError.
+
+    Files within a tar cannot seek, which all of Python's own wrappers want.
+    """
+    head = file.read(4)
+    decode = codecs.getincrementaldecoder(marked(head) or "utf-8")().decode
+    rest, blocks = "", chain([head], iter(partial(file.read, 2**16), b""), [b""])
+    for block in blocks:
+        *lines, rest = (rest + decode(block, not block)).split("\n")
+        yield from (line + "\n" for line in lines)
+    if rest:
+        yield rest
+
+
+def marked(head: bytes) -> str | None:
+    """The encoding that the byte order mark at the start of a file tells, None where there is none."""
+    return next((encoding for mark, encoding in _BYTE_ORDER_MARKS if head.startswith(mark)), None)

@@ -1,8 +1,8 @@
 """What is said about pictures beside them: NAME.txt, metadata.csv and metadata.jsonl (the imagefolder convention).
 
 A table has a column file_name, relative to the folder it lies in. `text`, `caption` and `description` hold captions;
-`source`, `licence` (or `license`) and `consent` go to the ledger; `label` is the label; every other column becomes an
-attribute: a class label where its values repeat, else a number or text.
+`origin` (or `source`), `license` (or `licence`) and `consent` go to the ledger; `label` is the label; every other
+column becomes an attribute: a class label where its values repeat, else a number or text.
 """
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ import csv
 import json
 import posixpath
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from imggen_jax.data.folders.members import text_of
-from imggen_jax.errors import DataError
+from imggen_jax.data.folders.members import marked, printable, text_of
+from imggen_jax.errors import DataError, brief
 
 TABLES = ("metadata.csv", "metadata.jsonl")
-LEDGER = ("source", "licence", "consent")
+LEDGER = ("origin", "license", "consent")
 CAPTION, LABEL = "caption", "label"
 MOST_TEXT = 64 * 1024   # bytes of a caption file
 MOST_CLASSES = 10_000   # of one column
 UNKNOWN = "unknown"     # the class of pictures for which nothing is said
 
-_SAME = {"text": CAPTION, "captions": CAPTION, "description": CAPTION, "license": "licence"}
-_TAKEN = {"image", "name", "split"}  # features of the dataset that come from elsewhere
+_SAME = {"text": CAPTION, "captions": CAPTION, "description": CAPTION, "source": "origin",
+         "licence": "license"}
+# Bytes that mean the same character wherever accented letters are one byte each.
+_EUROPEAN = ("latin-1", "iso8859-2", "iso8859-9", "iso8859-15", "cp1250", "cp1252", "cp1254")
+_AGREED = bytes(byte for byte in range(256) if len({bytes([byte]).decode(name, "replace") for name in _EUROPEAN}) == 1)
+_HIGH_RUN = re.compile(rb"[\x80-\xff]{2}")  # as in Cyrillic, Greek and the encodings of Asia
+_TAKEN = {"image", "mask", "domain", "name", "split"}  # features of the dataset that come from elsewhere
 
 Value = str | bool | int | float
 
@@ -39,27 +45,37 @@ def rows(name: str, file: BinaryIO) -> Iterator[tuple[str, dict[str, Value]]]:
     try:
         for number, row in read(name, text_of(file)):
             target = row.pop("file_name", None)
-            if not isinstance(target, str) or not target:
+            if not isinstance(target, str) or not target.strip():
                 raise DataError(f"{name}, line {number}: there is no file_name; each row names its picture in that "
                                 "column")
+            target = printable(target.strip().replace("\\", "/"))
             yield posixpath.normpath(posixpath.join(folder, target)), _columns(name, number, row)
     except UnicodeDecodeError as error:
         raise DataError(f"{name} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    except UnicodeError as error:  # UTF-16 that ends too early
+        raise DataError(f"{name} is not text ({brief(error)}); save it as UTF-8") from error
 
 
 def _csv(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict]]:
-    reader = csv.DictReader(lines, strict=True)
+    """(line on which the row begins, row). An unclosed quote runs on to the end of the table, so the line on which the
+    reader stumbles is not the one to mend."""
+    reader, begin = csv.reader(lines, strict=True), 1
     try:
-        if "file_name" not in (reader.fieldnames or ()):
-            raise DataError(f"{name} has no column file_name, only {', '.join(reader.fieldnames or ()) or 'nothing'}; "
-                            "its first line names the columns, separated by commas")
+        header = next(reader, [])
+        if "file_name" not in header:
+            raise DataError(f"{name} has no column file_name, only {', '.join(header) or 'nothing'}; its first line "
+                            "names the columns, separated by commas")
+        begin = reader.line_num + 1
         for row in reader:
-            if None in row:
-                raise DataError(f"{name}, line {reader.line_num}: it has more values than there are columns; put "
-                                "values with commas in quotes")
-            yield reader.line_num, row
+            if len(row) > len(header):
+                raise DataError(f"{name}, line {begin}: it has more values than there are columns; put values with "
+                                "commas in quotes")
+            if row:
+                yield begin, dict(zip(header, row))
+            begin = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{name}, line {reader.line_num}: not CSV ({error})") from error
+        more = f", at line {reader.line_num}" if reader.line_num > begin else ""
+        raise DataError(f"{name}, line {begin}: not CSV ({error}{more}); look at the quotes in that line") from error
 
 
 def _jsonl(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict]]:
@@ -68,7 +84,7 @@ def _jsonl(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict]]:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise DataError(f"{name}, line {number}: not JSON ({error})") from error
+                raise DataError(f"{name}, line {number}: not JSON ({brief(error)})") from error
             if not isinstance(row, dict):
                 raise DataError(f"{name}, line {number}: not a JSON object; each line is one, with a file_name")
             yield number, row
@@ -95,12 +111,25 @@ def _value(value: object) -> Value | None:
         return clean(value) or None
     if value is None or isinstance(value, bool | int | float):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return clean(json.dumps(value, ensure_ascii=False))
 
 
 def clean(text: str) -> str:
-    """One line, without lone surrogates, which no encoding takes."""
-    return " ".join(text.encode(errors="replace").decode().split())
+    """One line, without lone surrogates, which no encoding takes, and in Unicode's composed form (NFC)."""
+    return " ".join(unicodedata.normalize("NFC", text.encode(errors="replace").decode()).split())
+
+
+def caption_text(data: bytes) -> str | None:
+    """The text of a caption file, in one line; None where its encoding is not certain.
+
+    Certain are UTF-8, what begins with a byte order mark, and text in which every accented letter stands alone among
+    ASCII and is the same one in all the usual encodings of Europe (é, ü, ç; but è of Latin-1 is č in Latin-2).
+    """
+    try:
+        return clean(data.decode(marked(data[:4]) or "utf-8"))
+    except UnicodeError:
+        alone = not marked(data[:4]) and b"\0" not in data and not _HIGH_RUN.search(data)
+        return clean(data.decode("latin-1")) if alone and not data.translate(None, _AGREED) else None
 
 
 # ----------------------------------------------------------------------------------------------------------- columns

@@ -1,4 +1,4 @@
-"""One file's bytes -> the square RGB picture that a viewer would show, or the reason why there is none.
+"""One file's bytes -> the RGB picture that a viewer would show, as it is wanted, or the reason why there is none.
 
 Pillow decodes; what it leaves to its callers is done here: EXIF orientation, colour profiles, 16 bits, transparency,
 and limits. A JPEG that is much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size: libjpeg then keeps the low
@@ -7,6 +7,7 @@ frequencies of each block, so nothing aliases, and at least twice the wanted sid
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import warnings
 from typing import NamedTuple
@@ -35,11 +36,12 @@ _ORIENTATION, _BITS, _PHOTOMETRIC = 274, 258, 262  # tags of EXIF and TIFF
 class Wanted(NamedTuple):
     """What a picture is to become."""
 
-    size: int                          # side in pixels
+    size: int                          # side in pixels; 0 to keep the picture's own size
     fit: str                           # "crop" to the central square, or "pad" to a square with the background
     background: tuple[int, int, int]   # sRGB, behind transparency and beside padded pictures
     min_side: int                      # pixels; a shorter side is too small
     max_pixels: int                    # width times height; more is too large
+    halves: bool = False               # whether a file holds two pictures of one size, side by side
 
 
 class Facts(NamedTuple):
@@ -73,12 +75,24 @@ def sniff(head: bytes) -> str:
     raise Refused("not a picture", "empty" if not head else "its first bytes are of no picture format")
 
 
-def square(data: bytes, wanted: Wanted) -> tuple[Image.Image, Facts]:
-    """A file's bytes -> the RGB picture of wanted.size x wanted.size, and the file's facts; raises Refused."""
+def fitted(data: bytes, wanted: Wanted) -> tuple[tuple[Image.Image, ...], Facts]:
+    """A file's bytes -> the RGB picture as it is wanted, or with `wanted.halves` the right half and the left one.
+
+    The facts are the file's, of one half where there are two. Raises Refused.
+    """
     picture, facts = rgb(data, wanted)
-    if (facts.width, facts.height) == picture.size and wanted.fit == "crop":
-        return resize.square(picture, wanted.size), facts
-    return _fitted(picture, facts, wanted), facts
+    if not wanted.halves:
+        return (_fitted(picture, facts, wanted),), facts
+    if facts.width % 2:
+        raise Refused("not two halves", f"it is {facts.width} pixels wide, which two pictures of one size side by side "
+                      "are not")
+    middle = facts.width // 2
+    facts = facts._replace(width=middle)
+    if min(middle, facts.height) < wanted.min_side:
+        raise Refused("too small", f"its halves are {middle}x{facts.height}; their shorter side is below "
+                      f"{wanted.min_side}")
+    boxes = ((middle, 0, 2 * middle, facts.height), (0, 0, middle, facts.height))
+    return tuple(_fitted(picture.crop(box), facts, wanted) for box in boxes), facts
 
 
 def rgb(data: bytes, wanted: Wanted) -> tuple[Image.Image, Facts]:
@@ -92,7 +106,7 @@ def rgb(data: bytes, wanted: Wanted) -> tuple[Image.Image, Facts]:
             warnings.simplefilter("ignore")  # of odd EXIF blocks and the like; what matters is raised
             picture = _open(data, kind, wanted)
             mode, (width, height) = picture.mode, picture.size
-            if picture.format in ("JPEG", "MPO"):
+            if picture.format in ("JPEG", "MPO") and wanted.size and not wanted.halves:
                 _draft(picture, wanted)
             picture.load()
             turned, notes = _turn_upright(picture)
@@ -111,6 +125,12 @@ def rgb(data: bytes, wanted: Wanted) -> tuple[Image.Image, Facts]:
         paper.paste(colour, mask=alpha)
         colour = paper
     return colour, Facts(kind, mode, *((height, width) if turned else (width, height)), notes + more)
+
+
+def digest(picture: Image.Image) -> str:
+    """sha256 hex of a picture's size and pixels, however they are packed in a file."""
+    size = f"{picture.width}x{picture.height} {picture.mode} ".encode()
+    return hashlib.sha256(size + picture.tobytes()).hexdigest()
 
 
 def thumbnail(data: bytes, side: int, limit: int) -> bytes | None:
@@ -246,7 +266,14 @@ def _lab() -> ImageCms.ImageCmsTransform:
 
 
 def _fitted(picture: Image.Image, facts: Facts, wanted: Wanted) -> Image.Image:
-    """`resize.square` for a picture that was decoded small, where edges may fall between pixels; or padded."""
+    """Cropped or padded to a square of the wanted side, or left as it is for side 0.
+
+    As `resize.square`, also for a picture that was decoded small, where edges may fall between pixels.
+    """
+    if not wanted.size:
+        return picture
+    if (facts.width, facts.height) == picture.size and wanted.fit == "crop":
+        return resize.square(picture, wanted.size)
     shrunk = round(facts.width / picture.width)
     if wanted.fit == "crop":
         side = min(facts.width, facts.height)

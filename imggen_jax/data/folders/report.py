@@ -5,7 +5,9 @@ import base64
 import csv
 import functools
 import io
+import itertools
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imggen_jax.data.folders import similar
+from imggen_jax.data.folders import pairing, similar
 from imggen_jax.data.folders.dataset import ledger
 from imggen_jax.data.folders.layout import Plan
-from imggen_jax.data.folders.members import Place
+from imggen_jax.data.folders.members import Place, printable
 from imggen_jax.data.folders.notes import LEDGER, Kind
-from imggen_jax.data.folders.store import Store, stem
+from imggen_jax.data.folders.store import Store
 
 NEAR_BITS = similar.FURTHEST  # of 64 in which the hashes of near duplicates differ at most
 NEAR_LEVELS = 8.0        # of 255 by which their small pictures differ on average, at most
@@ -27,74 +29,67 @@ _LOOKS = 200_000         # pairs of pictures compared at most
 _SIDE = 16               # pixels of the small pictures
 SHOWN = 300              # files left out that the page shows; all stand in ingest.json
 _SAMPLES, _GROUPS, _THUMB = 64, 60, 72
+_ROWS = 3                # rows without a file that the card names
 _VALUES = 20             # of a ledger column that the card counts
 
 _LEFT_OUT = """
-    select files.name as name, coalesce(files.reason, pictures.reason) as reason,
-           coalesce(files.detail, pictures.detail) as detail, pictures.thumb as thumb
+    select files.name as name, coalesce(files.unused, files.reason, pictures.reason) as reason,
+           coalesce(files.unused_detail, files.detail, pictures.detail) as detail, pictures.thumb as thumb
     from files left join pictures on pictures.sha = files.sha
-    where coalesce(files.reason, pictures.reason) not in ('', 'note')
+    where coalesce(files.unused, files.reason, pictures.reason) not in ('', 'note')
 """
 _COPIES = """
-    select files.name as name, chosen.name as kept from files join chosen on chosen.sha = files.sha
-    where files.name != chosen.name order by files.name
+    select examples.name as name, chosen.name as kept from examples join chosen on chosen.key = examples.key
+    where examples.name != chosen.name order by examples.name
 """
+_SHOWN = "coalesce(nullif(pictures.thumb, x''), pictures.png)"  # the small one of pictures that keep their own size
+_PICTURES = "chosen join pictures on pictures.id = chosen.image"
 
 
 def survey(place: Place, store: Store, plan: Plan, options: Mapping) -> dict:
     """The card: everything worth telling as plain numbers and words, whatever the number of files."""
-    _disown_captions(store)
     copies = store.ask(f"select count(*) from ({_COPIES})")
     pictures = sum(plan.splits.values())
     groups, complete = near_duplicates(store)
     with store.base:
         store.set_fact("near", groups)
     return {
-        "path": str(place.path), "kind": place.kind, "size": options["size"], "fit": options["fit"],
+        "path": printable(str(place.path)), "kind": place.kind, "size": options["size"], "fit": options["fit"],
         "background": "#{:02x}{:02x}{:02x}".format(*options["background"]),
         "min_side": options["min_side"], "max_pixels": options["max_pixels"],
-        "recipe": options["recipe"], "licence": options["licence"],
+        "recipe": options["recipe"], "license": options["license"], "pairs": options["pairs"],
         "files": store.ask("select count(*) from files"),
         "bytes": store.ask("select coalesce(sum(size), 0) from files"),
         "pictures": pictures,
         "splits": plan.splits,
         "formats": _counted(store, "pictures.format"),
         "modes": _counted(store, "pictures.mode"),
+        "paired": options["pairs"] in ("side-by-side", "aligned"),
+        "masks": store.ask("select count(mask) from chosen"),
         "label_from": plan.label_from, "labels": plan.labels, "folders": plan.folders,
+        "one_folder": plan.tree.prefix.rstrip("/").rpartition("/")[2] if plan.folders == 1 else "",
+        "looks_paired": options["pairs"] == "" and pairing.looks_paired(plan.labels),
         "captions": plan.captions,
         "attributes": {key: _described(kind) for key, kind in plan.columns.items()},
         "quarantined": dict(store.all(f"select reason, count(*) from ({_LEFT_OUT}) group by reason "
                                       "order by count(*) desc, reason")),
+        "skipped": dict(store.all("select kind, count(*) from skipped group by kind order by count(*) desc, kind")),
         "duplicates": copies,
-        "duplicates_of_another_label": _other_labels(store, plan),
+        "conflicts": dict(store.all("select field, count(*) from conflicts group by field "
+                                    "order by count(*) desc, field")),
         "near_duplicates": {"groups": len(groups), "pictures": sum(map(len, groups)), "searched_all": complete},
         "notes": _notes(store),
         "rows_without_picture": store.ask("select count(*) from rows where name not in (select name from files)"),
+        "rows_unmatched": store.fact("rows_unmatched"),
         "rows_repeated": store.fact("repeated_rows"),
         "names_repeated": store.fact("repeated") or 0,
-        "ledger": _ledger(store, options["licence"]),
+        "ledger": _ledger(store, options["license"]),
     }
 
 
-def _disown_captions(store: Store) -> None:
-    """A text beside which there is no picture of its name is a file like any other that is no picture."""
-    with store.base:
-        alone = [name for name, in store.all("select name from files where reason = 'note' and detail = 'caption'")
-                 if not _pictured(store, stem(name))]
-        store.base.executemany("update files set reason = 'not a picture', detail = 'a text beside which there is no "
-                               "picture of its name' where name = ?", [(name,) for name in alone])
-
-
-def _pictured(store: Store, name: str) -> bool:
-    """Whether there is a file NAME.<ending> besides the text; "/" is the letter after ".", so these are in a row."""
-    return any(stem(other) == name for other, in store.all(
-        "select name from files where name > ? and name < ? and coalesce(detail, '') != 'caption'", name + ".",
-        name + "/"))
-
-
 def _counted(store: Store, column: str) -> dict[str, int]:
-    return dict(store.all(f"select {column}, count(*) from chosen join pictures on pictures.sha = chosen.sha "
-                          f"group by {column} order by count(*) desc, {column}"))
+    return dict(store.all(f"select {column}, count(*) from {_PICTURES} group by {column} "
+                          f"order by count(*) desc, {column}"))
 
 
 def _described(kind: Kind) -> dict:
@@ -102,27 +97,20 @@ def _described(kind: Kind) -> dict:
                                   if kind.kind == "class" else {})}
 
 
-def _other_labels(store: Store, plan: Plan) -> int:
-    if plan.label_from != "folders":
-        return 0
-    return sum(plan.folder(name) != plan.folder(kept) for name, kept in store.all(_COPIES))
-
-
 def _notes(store: Store) -> dict[str, int]:
     found: Counter[str] = Counter()
-    for notes, count in store.all("select notes, count(*) from chosen join pictures on pictures.sha = chosen.sha "
-                                  "where notes != '[]' group by notes"):
+    for notes, count in store.all(f"select notes, count(*) from {_PICTURES} where notes != '[]' group by notes"):
         for note in json.loads(notes):
             found[note] += count
     return dict(found)
 
 
-def _ledger(store: Store, licence: str) -> dict[str, dict]:
+def _ledger(store: Store, license: str) -> dict[str, dict]:
     """{column: {"stated": pictures, "missing": pictures, "values": {the most frequent: pictures}, "different": n}}"""
     counted = {key: Counter() for key in LEDGER}
     stated, many = Counter(), Counter()
     for picture in store.chosen(pixels=False):
-        for key, value in ledger(picture, licence).items():
+        for key, value in ledger(picture, license).items():
             stated[key] += bool(value)
             if value and (value in counted[key] or len(counted[key]) < 10_000):
                 counted[key][value] += 1
@@ -139,7 +127,7 @@ def _ledger(store: Store, licence: str) -> dict[str, dict]:
 
 def near_duplicates(store: Store) -> tuple[list[list[str]], bool]:
     """Groups of pictures that look alike, as sorted names, and whether the search came to its end."""
-    query = "select pictures.id, hash from chosen join pictures on pictures.sha = chosen.sha order by chosen.name"
+    query = f"select pictures.id, hash from {_PICTURES} order by chosen.name"
     rows = np.fromiter(store.all(query), np.dtype([("id", "i8"), ("hash", "i8")]))
     if not len(rows):
         return [], True
@@ -169,25 +157,33 @@ def near_duplicates(store: Store) -> tuple[list[list[str]], bool]:
 
 def _small(store: Store, number: int) -> np.ndarray:
     """float32 [16,16,3], levels"""
-    png = store.ask("select png from pictures where id = ?", number)
+    png = store.ask(f"select {_SHOWN} from pictures where id = ?", number)
     with Image.open(io.BytesIO(png)) as picture:
-        return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32)
+        return np.asarray(picture.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32)
 
 
 # ------------------------------------------------------------------------------------------------------------- files
 
 
 def write(folder: Path, name: str, store: Store, card: Mapping) -> None:
-    """Writes all five into a folder; ledger.csv and ingest.json grow with the files, the others do not."""
+    """Writes all five into a folder; ledger.csv and ingest.json grow with the files, the others do not.
+
+    Those of an earlier call are replaced, each at once.
+    """
     groups = store.fact("near")
-    (folder / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    with open(folder / "ingest.json", "w", encoding="utf-8") as out:
-        out.writelines(_whole(store, card, groups))
+    _put(folder / "card.json", [json.dumps(card, indent=2, ensure_ascii=False) + "\n"])
+    _put(folder / "ingest.json", _whole(store, card, groups))
     if card["pictures"]:
-        (folder / "README.md").write_text(_page("card.md.jinja", name=name, card=card, lines=lines(card)),
-                                          encoding="utf-8")
-        _write_ledger(folder / "ledger.csv", store, card)
-    (folder / "ingest.html").write_text(_html(store, card, groups), encoding="utf-8")
+        _put(folder / "README.md", [_page("card.md.jinja", name=name, card=card, lines=lines(card))])
+        _put(folder / "ledger.csv", _ledger_rows(store, card))
+    _put(folder / "ingest.html", [_html(store, card, groups)])
+
+
+def _put(file: Path, text: Iterable[str]) -> None:
+    part = file.with_name(f".{file.name}.part")
+    with open(part, "w", encoding="utf-8", newline="") as out:
+        out.writelines(text)
+    os.replace(part, file)
 
 
 def _whole(store: Store, card: Mapping, groups: list[list[str]]) -> Iterator[str]:
@@ -195,6 +191,9 @@ def _whole(store: Store, card: Mapping, groups: list[list[str]]) -> Iterator[str
     lists = {
         "left_out": ({"name": name, "reason": reason, "detail": detail} for name, reason, detail, _ in
                      store.all(f"{_LEFT_OUT} order by name")),
+        "conflicts": (dict(zip(("name", "other", "field", "kept", "dropped"), row)) for row in
+                      store.all("select * from conflicts order by name, field, other")),
+        "skipped": ({"name": name, "kind": kind} for name, kind in store.all("select * from skipped order by name")),
         "duplicates": ({"name": name, "of": kept} for name, kept in store.all(_COPIES)),
         "near_duplicates": iter(groups),
         "rows_without_picture": (name for name, in store.all(
@@ -209,12 +208,17 @@ def _whole(store: Store, card: Mapping, groups: list[list[str]]) -> Iterator[str
     yield "}\n"
 
 
-def _write_ledger(file: Path, store: Store, card: Mapping) -> None:
-    with open(file, "w", encoding="utf-8", newline="") as out:
-        table = csv.writer(out)
-        table.writerow(["name", "sha256", *LEDGER])
-        for picture in store.chosen(pixels=False):
-            table.writerow([picture.name, picture.sha.hex(), *ledger(picture, card["licence"]).values()])
+def _ledger_rows(store: Store, card: Mapping) -> Iterator[str]:
+    """ledger.csv, line by line."""
+    line = io.StringIO()
+    table = csv.writer(line)
+    rows = ([picture.name, picture.place[:32].hex(), *ledger(picture, card["license"]).values()]
+            for picture in store.chosen(pixels=False))
+    for row in itertools.chain([["name", "sha256_of_pixels", *LEDGER]], rows):
+        line.seek(0)
+        line.truncate()
+        table.writerow(row)
+        yield line.getvalue()
 
 
 def _html(store: Store, card: Mapping, groups: list[list[str]]) -> str:
@@ -222,14 +226,14 @@ def _html(store: Store, card: Mapping, groups: list[list[str]]) -> str:
     left_out = [(name, reason, detail, _uri(thumb) if thumb else "") for name, reason, detail, thumb in
                 store.all(f"{_LEFT_OUT} order by reason, name limit {SHOWN}")]
     samples = [(name, _thumb(png)) for name, png in store.all(
-        "select chosen.name, pictures.png from chosen join pictures on pictures.sha = chosen.sha order by chosen.sha "
-        f"limit {_SAMPLES}")]
-    near = [[(name, _thumb(store.ask("select pictures.png from pictures join chosen on chosen.sha = pictures.sha "
-                                     "where chosen.name = ?", name))) for name in group[:8]]
+        f"select chosen.name, {_SHOWN} from {_PICTURES} order by chosen.place limit {_SAMPLES}")]
+    png = f"select {_SHOWN} from {_PICTURES} where chosen.name = ?"
+    near = [[(name, _thumb(store.ask(png, name))) for name in group[:8]]
             for group in groups[:_GROUPS]]
     copies = list(store.all(f"{_COPIES} limit {SHOWN}"))
-    return _page("ingest.html.jinja", card=card, lines=lines(card), left_out=left_out, samples=samples, near=near,
-                 groups=groups, copies=copies, title=Path(card["path"]).name)
+    conflicts = list(store.all(f"select * from conflicts order by name, field, other limit {SHOWN}"))
+    return _page("ingest.html.jinja", card=card, conflicts=conflicts, lines=lines(card), left_out=left_out,
+                 samples=samples, near=near, groups=groups, copies=copies, title=Path(card["path"]).name)
 
 
 def _thumb(png: bytes) -> str:
@@ -263,24 +267,37 @@ def counts(table: Mapping[str, int] | Iterable[tuple[str, int]], most: int = 12)
     return ", ".join(f"{name} {count:,}" for name, count in items[:most]) + more or "none"
 
 
+def _labels(card: Mapping) -> str:
+    if card["labels"]:
+        hint = "; --pairs aligned or unaligned makes pairs of them" if card["looks_paired"] else ""
+        return f"{len(card['labels'])} from {card['label_from']}: {counts(card['labels'])}{hint}"
+    if card["folders"] > 1:
+        return f"none ({card['folders']:,} sub-folders are too many for {card['pictures']:,} pictures)"
+    return f"none (all pictures lie in one sub-folder, {card['one_folder']})" if card["one_folder"] else "none"
+
+
 def lines(card: Mapping) -> list[tuple[str, str]]:
     """The card in words: (what, value), for the screen, the page and README.md."""
     near, said = card["near_duplicates"], []
     say = said.append
     say(("Files", f"{card['files']:,}, {card['bytes'] / 1e6:,.1f} MB"))
-    say(("Pictures used", f"{card['pictures']:,}, {card['size']}x{card['size']}"
+    side = f"{card['size']}x{card['size']}" if card["size"] else "each of its own size"
+    say(("Pictures used", f"{card['pictures']:,}{' pairs' if card['paired'] else ''}, {side}"
          + (f": {counts(card['splits'])}" if len(card["splits"]) > 1 else "")))
+    if card["masks"]:
+        say(("Masks", f"{card['masks']:,}"))
     say(("Left out", f"{sum(card['quarantined'].values()):,}: {counts(card['quarantined'])}"
          if card["quarantined"] else "none"))
-    say(("Exact duplicates", f"{card['duplicates']:,} dropped" + (
-        f", {card['duplicates_of_another_label']:,} of them from another sub-folder than the one kept"
-        if card["duplicates_of_another_label"] else "")))
+    if card["skipped"]:
+        say(("Passed over", f"{counts(card['skipped'])}, with all that is in them"))
+    say(("Exact duplicates", f"{card['duplicates']:,} dropped"))
+    if card["conflicts"]:
+        say(("Copies disagree", f"in {counts(card['conflicts'])}; of consent and license the strictest counts, else "
+             "the first"))
     say(("Near duplicates", f"{near['pictures']:,} pictures in {near['groups']:,} groups, all kept"
          + ("" if near["searched_all"] else "; the search was cut short, there may be more")))
     say(("Formats", counts(card["formats"])))
-    say(("Labels", f"{len(card['labels'])} from {card['label_from']}: {counts(card['labels'])}" if card["labels"]
-         else "none" + (f" ({card['folders']:,} sub-folders are too many for {card['pictures']:,} pictures)"
-                        if card["folders"] > 1 else "")))
+    say(("Domains" if card["pairs"] == "unaligned" else "Labels", _labels(card)))
     say(("Captions", f"{card['captions']:,} of {card['pictures']:,}"))
     kinds = (f"{key} ({value['classes']} classes)" if value["kind"] == "class" else f"{key} ({value['kind']})"
              for key, value in card["attributes"].items())
@@ -289,11 +306,17 @@ def lines(card: Mapping) -> list[tuple[str, str]]:
         missing = f"; {column['missing']:,} not stated" if column["missing"] else ""
         values = counts(column["values"], 5) if column["different"] <= 5 else f"{column['different']:,} different"
         say((key.capitalize(), f"{values}{missing}" if column["stated"] else "not stated"))
+    said += [("Note", text) for text in _notes_in_words(card)]
+    return said
+
+
+def _notes_in_words(card: Mapping) -> Iterator[str]:
     for note, count in card["notes"].items():
-        say(("Note", f"{note}: {count:,} pictures"))
-    for key, text in (("rows_without_picture", "metadata rows name no file that is there"),
-                      ("rows_repeated", "metadata rows repeat a name; the first counts"),
+        yield f"{note}: {count:,} pictures"
+    if card["rows_without_picture"]:
+        yield f"{card['rows_without_picture']:,} metadata rows name no file that is there: " + "; ".join(
+            name + (f" (the nearest is {near})" if near else "") for name, near in card["rows_unmatched"][:_ROWS])
+    for key, text in (("rows_repeated", "metadata rows repeat a name; the first counts"),
                       ("names_repeated", "members of the archive repeat a name; the first counts")):
         if card[key]:
-            say(("Note", f"{card[key]:,} {text}"))
-    return said
+            yield f"{card[key]:,} {text}"

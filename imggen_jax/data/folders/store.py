@@ -5,45 +5,68 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from imggen_jax.data.folders.members import Member
+from imggen_jax.data.folders.members import Member, Skipped, passed_over
 from imggen_jax.data.folders.pixels import Facts
 from imggen_jax.data.folders.worker import Decoded
 
 _SCHEMA = """
 create table files (      -- what was found
     name text primary key, size integer, sha blob,
-    reason text, detail text   -- why it was left out unopened
+    reason text, detail text,  -- why it was left out unopened
+    unused text, unused_detail text   -- why a picture that could be used is not
 ) without rowid;
+create index files_sha on files (sha);
 create table pictures (   -- what became of the bytes, whatever they are called
     id integer primary key, sha blob unique, reason text, detail text, format text, mode text, width integer,
-    height integer, notes text, hash integer, bytes integer, png blob, thumb blob
+    height integer, notes text, hash integer, pixels blob, source_pixels blob, bytes integer, png blob, source blob,
+    thumb blob
 );
+create table skipped (name text primary key, kind text) without rowid;   -- folders
 create table captions (name text primary key, text text) without rowid;  -- NAME.txt, by the name without its ending
 create table rows (name text primary key, row text) without rowid;       -- of metadata tables, as JSON
 create table facts (key text primary key, value text);
 """
-# The first name of each picture, of those that are used. `chosen` is made once everything is decoded.
-_CHOOSE = """
-create table chosen as
-    select files.sha as sha, min(files.name) as name from files join pictures on pictures.sha = files.sha
-    where pictures.reason = '' group by files.sha;
-create unique index chosen_sha on chosen (sha);
-create unique index chosen_name on chosen (name);
+# Made anew once everything is decoded. An example is one picture, or several that belong together, each a row of
+# `pictures`; of examples with the same key, which is made of the files' contents, one is chosen. `place` is its place
+# in the dataset: the sha256 of its pixels and its key, which neither names nor folders nor metadata shape.
+_EXAMPLES = """
+drop table if exists examples;
+create table examples (name text primary key, path text, image integer, source integer, mask integer, key blob,
+                       place blob, also text) without rowid;
+drop table if exists chosen;
+create table chosen (place blob primary key, key blob unique, name text unique, path text, image integer,
+                     source integer, mask integer, caption text, row text) without rowid;
+drop table if exists conflicts;
+create table conflicts (name text, other text, field text, kept text, dropped text);
+update files set unused = null, unused_detail = null where unused is not null;
+"""
+_CHOSEN = """
+    select chosen.place, chosen.name, chosen.path, {image}, {source}, {mask}, image.pixels,
+           coalesce(source.pixels, image.source_pixels), mask.pixels, image.bytes, chosen.caption, chosen.row
+    from chosen join pictures as image on image.id = chosen.image left join pictures as source on
+    source.id = chosen.source left join pictures as mask on mask.id = chosen.mask order by chosen.place
 """
 
 
 class Picture(NamedTuple):
-    """A picture that is used, with what is said about it."""
+    """An example that is used, with what is said about it."""
 
-    sha: bytes     # sha256 of the file
-    name: str
-    png: bytes     # b"" unless asked for
-    bytes: int     # its length
-    caption: str   # from NAME.txt, "" for none
-    row: dict      # of a metadata table
+    place: bytes    # what it is ordered by
+    name: str       # of the file
+    path: str       # what names its split and label: the name, without what tells the pictures of a pair apart
+    png: bytes      # b"" unless asked for
+    source: bytes   # PNG of the picture that belongs to it, b"" for none
+    mask: bytes     # PNG of its mask, b"" for none
+    pixels: bytes   # sha256 of the pixels of each of these
+    source_pixels: bytes
+    mask_pixels: bytes
+    bytes: int      # length of `png`
+    caption: str    # "" for none
+    row: dict       # of a metadata table
 
 
 class Store:
@@ -78,15 +101,40 @@ class Store:
 
     def begin_scan(self) -> None:
         """Forgets a scan that did not come to its end."""
-        for table in ("files", "captions", "rows"):
+        for table in ("files", "skipped", "captions", "rows"):
             self.base.execute(f"delete from {table}")
 
     def add_file(self, member: Member) -> None:
         reason, detail = member.refused or (None, None)
-        added = self.base.execute("insert or ignore into files values (?, ?, null, ?, ?)",
+        added = self.base.execute("insert or ignore into files (name, size, reason, detail) values (?, ?, ?, ?)",
                                   (member.name, member.size, reason, detail)).rowcount
         if not added:  # archives may repeat a name; the first is read
             self.set_fact("repeated", (self.fact("repeated") or 0) + 1)
+
+    def add_skipped(self, folder: Skipped) -> None:
+        self.base.execute("insert or ignore into skipped values (?, ?)", folder)
+
+    def skip_in_archive(self) -> None:
+        """Passes over the folders of an archive that would be passed over on disk; its names are known only now."""
+        kinds: dict[str, str] = {}
+        for name, in self.all("select name from files where name like '%/%'"):
+            folder = ""
+            for part in name.split("/")[:-1]:
+                folder = f"{folder}/{part}" if folder else part
+                if folder not in kinds:
+                    kinds[folder] = passed_over(part, partial(self._holds, folder))
+                if kinds[folder]:
+                    break
+        for folder, kind in kinds.items():
+            if kind:
+                self.add_skipped(Skipped(folder, kind))
+                for table in ("files", "captions", "rows"):
+                    self.base.execute(f"delete from {table} where name > ? and name < ?", (folder + "/", folder + "0"))
+
+    def _holds(self, folder: str, name: str) -> bool:
+        path = f"{folder}/{name}"  # of a file, or of a folder with a file in it: "0" is the letter after "/"
+        return self.ask("select 1 from files where name = ? or (name > ? and name < ?)", path, path + "/",
+                        path + "0") is not None
 
     def pending(self, name: str) -> bool:
         return self.ask("select 1 from files where name = ? and sha is null and reason is null", name) is not None
@@ -105,19 +153,26 @@ class Store:
     def add_refusal(self, name: str, reason: str, detail: str) -> None:
         self.base.execute("update files set reason = ?, detail = ? where name = ?", (reason, detail, name))
 
+    def leave_out(self, name: str, reason: str, detail: str) -> None:
+        """A picture that could be used is not."""
+        self.base.execute("update files set unused = ?, unused_detail = ? where name = ?", (reason, detail, name))
+        self.base.execute("delete from examples where name = ?", (name,))
+
     def add_picture(self, name: str, sha: bytes, decoded: Decoded) -> None:
         facts = decoded.facts or Facts(None, None, None, None, ())
         signed = decoded.hash - (1 << 64) if decoded.hash >> 63 else decoded.hash
+        pixels, source_pixels = (*map(bytes.fromhex, decoded.digests), None, None)[:2]
         self.base.execute(
-            "insert or ignore into pictures (sha, reason, detail, format, mode, width, height, notes, hash, bytes, "
-            "png, thumb) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert or ignore into pictures (sha, reason, detail, format, mode, width, height, notes, hash, pixels, "
+            "source_pixels, bytes, png, source, thumb) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (sha, decoded.reason, decoded.detail, facts.format, facts.mode, facts.width, facts.height,
-             json.dumps(facts.notes), signed, len(decoded.png), decoded.png, decoded.thumb))
+             json.dumps(facts.notes), signed, pixels, source_pixels, len(decoded.png), decoded.png, decoded.source,
+             decoded.thumb))
         self.base.execute("update files set sha = ? where name = ?", (sha, name))
 
-    def choose(self) -> None:
-        with self.base:
-            self.base.executescript(f"begin; drop table if exists chosen; {_CHOOSE} commit;")
+    def begin_examples(self) -> None:
+        """Forgets what was chosen of the pictures, if it was. Ends the transaction that is open and begins another."""
+        self.base.executescript(f"commit; begin; {_EXAMPLES}" if self.base.in_transaction else f"begin; {_EXAMPLES}")
 
     def caption(self, name: str) -> str:
         return self.ask("select text from captions where name = ?", stem(name)) or ""
@@ -126,12 +181,16 @@ class Store:
         return json.loads(self.ask("select row from rows where name = ?", name) or "{}")
 
     def chosen(self, *, pixels: bool) -> Iterator[Picture]:
-        """The pictures that are used, by the sha256 of their files: an order that names and folders do not shape."""
-        png = "pictures.png" if pixels else "x''"
-        for sha, name, data, length in self.all(
-                f"select chosen.sha, chosen.name, {png}, pictures.bytes from chosen join pictures "
-                "on pictures.sha = chosen.sha order by chosen.sha"):
-            yield Picture(sha, name, data, length, self.caption(name), self.row(name))
+        """The examples that are used, in their order in the dataset."""
+        columns = dict(image="image.png", source="coalesce(source.png, image.source)", mask="mask.png")
+        for *cells, caption, row in self.all(_CHOSEN.format_map(columns if pixels else dict.fromkeys(columns, "x''"))):
+            place, name, path, *blobs, length = cells
+            if row is None:  # one file with nothing to merge
+                caption, row = self.caption(name), self.row(name)
+                caption = str(row.pop("caption", "")) or caption
+            else:
+                row = json.loads(row)
+            yield Picture(place, name, path, *(blob or b"" for blob in blobs), length, caption, row)
 
 
 def stem(name: str) -> str:

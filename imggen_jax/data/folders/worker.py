@@ -13,16 +13,21 @@ import os
 import queue
 import resource
 import signal
+import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from imggen_jax.data.folders import pixels, similar
+from PIL import Image
+
+from imggen_jax.data.folders import jpeg, pixels, similar
 from imggen_jax.data.folders.pixels import Facts, Refused, Wanted
+from imggen_jax.errors import DataError
 
 SECONDS = 20  # of the processor, for one picture
 THUMB = 72    # pixels, of what is left out
@@ -35,7 +40,10 @@ _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**24), "MALLOC_TRIM_THRESHOLD_": str(2
 
 _PROGRAM = "from imggen_jax.data.folders import worker; worker.main()"
 _READY = b"ready"
-_LENGTHS = struct.Struct("<III")
+_LENGTHS = struct.Struct("<IIII")
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # exit codes that no picture causes
+_SO_NOSIGPIPE = 0x1022  # of macOS, in place of MSG_NOSIGNAL
+_PAUSES = (0.1, 1.0)  # seconds between tries to start a process
 
 
 class Decoded(NamedTuple):
@@ -45,8 +53,10 @@ class Decoded(NamedTuple):
     detail: str
     facts: Facts | None  # None where it is left out
     hash: int            # `similar.perceptual_hash`
-    png: bytes           # the picture, b"" where it is left out
-    thumb: bytes         # a JPEG of what is left out, b"" if nothing of it can be shown
+    png: bytes           # the picture, b"" where it is left out; a JPEG that is kept at its own size stays one
+    thumb: bytes         # a JPEG of what is left out, b"" if nothing of it can be shown; of what keeps its own size too
+    source: bytes = b""  # the left half of a file that holds two pictures
+    digests: tuple[str, ...] = ()  # `pixels.digest` of the picture and of the left half
 
 
 class Worker:
@@ -54,55 +64,126 @@ class Worker:
 
     def __init__(self, wanted: Wanted):
         self.wanted = wanted
-        self.process = self._start()
+        self._start()
 
-    def _start(self) -> subprocess.Popen:
+    def _start(self) -> None:
+        """Starts the process; raises RuntimeError where it does not come up."""
         package = Path(__file__).resolve().parents[3]
         path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
-        process = subprocess.Popen(
-            # -P: the current folder may be the very one that is not trusted.
-            [sys.executable, "-P", "-c", _PROGRAM, json.dumps(self.wanted)],
-            env={**os.environ, **_MEMORY, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        if process.stdout.read(len(_READY)) != _READY:
-            raise RuntimeError("a process that decodes pictures ended at its start, with exit code "
-                               f"{process.wait()}; see what `{sys.executable} -c '{_PROGRAM}'` says")
-        return process
+        self.process: subprocess.Popen | None = None
+        self.pipe, end = socket.socketpair()
+        if sys.platform == "darwin":
+            self.pipe.setsockopt(socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
+        try:
+            with end:
+                self.process = subprocess.Popen(
+                    # -P: the current folder may be the very one that is not trusted.
+                    [sys.executable, "-P", "-c", _PROGRAM, json.dumps(self.wanted)],
+                    env={**os.environ, **_MEMORY, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1",
+                         "OMP_NUM_THREADS": "1"},
+                    stdin=end, stdout=end, stderr=subprocess.DEVNULL)
+            ready = _read(self.pipe, len(_READY))
+        except (OSError, EOFError) as error:
+            raise self._failed(error) from error
+        if ready != _READY:
+            raise self._failed(ready)
+
+    def _failed(self, what: object) -> RuntimeError:
+        code = None if self.process is None else self.process.wait()
+        self.close()
+        return RuntimeError(f"a process that decodes pictures ended at its start, with exit code {code} ({what!r}); "
+                            f"see what `{sys.executable} -c '{_PROGRAM}'` says")
 
     def decode(self, data: bytes) -> Decoded:
-        """Decodes one file's bytes; a picture that kills the process is left out, and a new process takes over."""
+        """Decodes one file's bytes; a picture that ends the process is left out, and a new process takes over.
+
+        A process that something else ended, as the kernel does where memory runs out, gets a second try.
+        """
+        ended = self._once(data)
+        if ended in _FROM_OUTSIDE:
+            ended = self._once(data)
+        if isinstance(ended, Decoded):
+            return ended
+        if ended == -signal.SIGXCPU:
+            return _left_out("too slow", f"decoding takes more than {SECONDS} seconds")
+        if ended is None:
+            return _left_out("not decoded", "no process could be started to decode it; is memory short?")
+        name = signal.Signals(-ended).name if ended < 0 else f"exit code {ended}"
+        if ended in _FROM_OUTSIDE:
+            return _left_out("not decoded", f"its decoder was killed twice ({name}); is memory short?")
+        return _left_out("broken", f"it made the decoder crash ({name})")
+
+    def _once(self, data: bytes) -> Decoded | int | None:
+        """What became of the bytes, or the exit code of the process that ended over them, None if none started."""
         try:
-            self.process.stdin.write(struct.pack("<Q", len(data)))
-            self.process.stdin.write(data)
-            self.process.stdin.flush()
-            return _receive(self.process.stdout)
-        except (BrokenPipeError, EOFError):
+            if self.process is None:
+                self._start_patiently()
+        except RuntimeError:
+            return None
+        try:
+            _write(self.pipe, struct.pack("<Q", len(data)))
+            _write(self.pipe, data)
+            return _receive(self.pipe)
+        except (ConnectionError, EOFError):  # BrokenPipeError is one
             code = self.process.wait()
             self.close()
-            self.process = self._start()
-            if code == -signal.SIGXCPU:
-                return Decoded("too slow", f"decoding takes more than {SECONDS} seconds", None, 0, b"", b"")
-            name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            return Decoded("broken", f"it made the decoder crash ({name})", None, 0, b"", b"")
+            return code
+
+    def _start_patiently(self) -> None:
+        """Starts the process anew; what keeps it from starting, short memory above all, may pass."""
+        for pause in _PAUSES:
+            try:
+                return self._start()
+            except RuntimeError:
+                time.sleep(pause)
+        self._start()
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            try:
-                pipe.close()
-            except BrokenPipeError:  # bytes that the process did not live to read
-                continue
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+        self.pipe.close()
+
+
+def _left_out(reason: str, detail: str) -> Decoded:
+    return Decoded(reason, detail, None, 0, b"", b"")
+
+
+def _write(pipe: socket.socket, data: bytes) -> None:
+    """Writes everything; where the other end is gone that raises BrokenPipeError, whatever SIGPIPE does here."""
+    pipe.sendall(data, getattr(socket, "MSG_NOSIGNAL", 0))
+
+
+def _read(pipe: socket.socket, length: int) -> bytes:
+    """So many bytes; raises EOFError where fewer come."""
+    data = bytearray(length)
+    view = memoryview(data)
+    while view:
+        got = pipe.recv_into(view)
+        if not got:
+            raise EOFError
+        view = view[got:]
+    return bytes(data)
 
 
 @contextmanager
 def crew(number: int, wanted: Wanted) -> Iterator[queue.SimpleQueue]:
-    """A queue of `number` workers: get one, use it, put it back."""
+    """A queue of `number` workers, or of those that could be started: get one, use it, put it back.
+
+    Raises DataError where not one could.
+    """
     workers: list[Worker] = []
     idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
     try:
         for _ in range(number):
-            workers.append(Worker(wanted))
+            try:
+                workers.append(Worker(wanted))
+            except RuntimeError as error:
+                if workers:
+                    break
+                raise DataError(f"no process could be started to decode pictures; is memory short? ({error})"
+                                ) from error
             idle.put(workers[-1])
         yield idle
     finally:
@@ -116,11 +197,11 @@ def crew(number: int, wanted: Wanted) -> Iterator[queue.SimpleQueue]:
 def main() -> None:
     """Decodes what comes on standard input until it ends; the command line holds `Wanted` as JSON."""
     read, write = sys.stdin.buffer, sys.stdout.buffer
-    size, fit, background, min_side, max_pixels = json.loads(sys.argv[1])
-    wanted = Wanted(size, fit, tuple(background), min_side, max_pixels)
+    wanted = Wanted(*json.loads(sys.argv[1]))
+    wanted = wanted._replace(background=tuple(wanted.background))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    pixels.Image.MAX_IMAGE_PIXELS = None          # wanted.max_pixels counts instead
-    _confine(max_pixels)
+    Image.MAX_IMAGE_PIXELS = None          # wanted.max_pixels counts instead
+    _confine(wanted.max_pixels)
     write.write(_READY)
     write.flush()
     while header := read.read(8):
@@ -132,13 +213,34 @@ def main() -> None:
 def decode(data: bytes, wanted: Wanted) -> Decoded:
     """What a worker does with one file's bytes."""
     try:
-        picture, facts = pixels.square(data, wanted)
+        pictures, facts = pixels.fitted(data, wanted)
     except Refused as error:
-        return Decoded(error.reason, str(error), None, 0, b"",
-                       pixels.thumbnail(data, THUMB, wanted.max_pixels) or b"")
-    out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=PNG_LEVEL, compress_type=PNG_TYPE)
-    return Decoded("", "", facts, similar.perceptual_hash(picture), out.getvalue(), b"")
+        return Decoded(error.reason, str(error), None, 0, b"", pixels.thumbnail(data, THUMB, wanted.max_pixels) or b"")
+    digests = tuple(pixels.digest(picture) for picture in pictures)
+    png, source = (*(_packed(picture, data, wanted) for picture in pictures), b"")[:2]
+    thumb = b"" if wanted.size else _thumb(pictures[0])
+    return Decoded("", "", facts, similar.perceptual_hash(pictures[0]), png, thumb, source, digests)
+
+
+def _packed(picture: Image.Image, data: bytes, wanted: Wanted) -> bytes:
+    """A PNG; of a picture that is kept as it is, the JPEG that it came as, which is a fifth as large."""
+    if not (wanted.size or wanted.halves) and (kept := jpeg.bare(data, picture)):
+        return kept
+    file = io.BytesIO()
+    save_png(picture, file)
+    return file.getvalue()
+
+
+def _thumb(picture: Image.Image) -> bytes:
+    """A small JPEG of a picture that may be large, for the page and the search for near duplicates."""
+    small, file = picture.copy(), io.BytesIO()
+    small.thumbnail((THUMB, THUMB))
+    small.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def save_png(picture: Image.Image, file: BinaryIO) -> None:
+    picture.save(file, "PNG", compress_level=PNG_LEVEL, compress_type=PNG_TYPE)
 
 
 def _confine(max_pixels: int) -> None:
@@ -160,22 +262,18 @@ def _allow_time() -> None:
 
 
 def _send(pipe: BinaryIO, decoded: Decoded) -> None:
-    head = json.dumps([decoded.reason, decoded.detail, decoded.facts, decoded.hash]).encode()
-    pipe.write(_LENGTHS.pack(len(head), len(decoded.png), len(decoded.thumb)))
-    pipe.write(head + decoded.png + decoded.thumb)
+    head = json.dumps([decoded.reason, decoded.detail, decoded.facts, decoded.hash, decoded.digests]).encode()
+    parts = (head, decoded.png, decoded.thumb, decoded.source)
+    pipe.write(_LENGTHS.pack(*map(len, parts)))
+    for part in parts:
+        pipe.write(part)
     pipe.flush()
 
 
-def _receive(pipe: BinaryIO) -> Decoded:
-    def read(length: int) -> Any:
-        data = pipe.read(length)
-        if len(data) < length:
-            raise EOFError
-        return data
-
-    head, png, thumb = (read(length) for length in _LENGTHS.unpack(read(_LENGTHS.size)))
-    reason, detail, facts, hash = json.loads(head)
+def _receive(pipe: socket.socket) -> Decoded:
+    head, png, thumb, source = (_read(pipe, length) for length in _LENGTHS.unpack(_read(pipe, _LENGTHS.size)))
+    reason, detail, facts, hash, digests = json.loads(head)
     if facts is not None:
         *plain, notes = facts
         facts = Facts(*plain, tuple(notes))
-    return Decoded(reason, detail, facts, hash, png, thumb)
+    return Decoded(reason, detail, facts, hash, png, thumb, source, tuple(digests))

@@ -70,7 +70,7 @@ def ready(made) -> dict[str, dict]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("messy")
-    return ingest(messy(folder / "pets"), size=SIZE, out=folder / "out", licence="all rights reserved")
+    return ingest(messy(folder / "pets"), size=SIZE, out=folder / "out", license="all rights reserved")
 
 
 def test_it_is_a_tfds_dataset_of_the_pictures(made):
@@ -83,14 +83,14 @@ def test_it_is_a_tfds_dataset_of_the_pictures(made):
     assert names == {"label": ["cat", "dog"], "coat": ["black", "tabby", "unknown"]}
     cat, dog = examples["cat/0.jpg"], examples["dog/deep/3.png"]
     assert [cat[key] for key in ("label", "coat", "weight")] == [0, 1, 4.5]
-    assert [cat[key].decode() for key in ("caption", "licence", "source", "consent")] == [
+    assert [cat[key].decode() for key in ("caption", "license", "origin", "consent")] == [
         "cat number 0", "CC0", "https://a.example/0", ""]
     assert [dog[key] for key in ("label", "coat", "weight")] == [1, 0, 20.5] and dog["caption"] == b""
-    assert dog["licence"] == b"all rights reserved" and np.isnan(examples["cat/2.jpg"]["weight"])
+    assert dog["license"] == b"all rights reserved" and np.isnan(examples["cat/2.jpg"]["weight"])
     wanted = pixels.Wanted(SIZE, "crop", (255, 255, 255), 8, 10**8)
     for name, example in examples.items():
         file = Path(made.card["path"], name).read_bytes()
-        assert np.array_equal(example["image"], np.asarray(pixels.square(file, wanted)[0]))
+        assert np.array_equal(example["image"], np.asarray(pixels.fitted(file, wanted)[0][0]))
 
 
 def test_it_is_read_and_conditions_as_any_dataset(made):
@@ -113,7 +113,8 @@ def test_every_file_is_accounted_for(made):
     assert all(entry["detail"] for entry in whole["left_out"])
     assert whole["duplicates"] == [{"name": "dog/copy.jpg", "of": "cat/0.jpg"},
                                    {"name": "dog/deep/1.png", "of": "dog/again.png"}]  # the first name stays
-    assert card["duplicates_of_another_label"] == 1
+    assert card["conflicts"] == {"label": 1} and whole["conflicts"] == [
+        {"name": "cat/0.jpg", "other": "dog/copy.jpg", "field": "label", "kept": "cat", "dropped": "dog"}]
     assert whole["near_duplicates"] == [["dog/deep/2.png", "dog/near.jpg"]]
     assert whole["rows_without_picture"] == ["nowhere.jpg"] and card["rows_without_picture"] == 1
     used = {*ready(made)}
@@ -124,15 +125,15 @@ def test_every_file_is_accounted_for(made):
 
 def test_the_ledger_goes_to_the_card_and_to_a_table(made):
     ledger = made.card["ledger"]
-    assert ledger["licence"] == {"stated": 13, "missing": 0, "different": 3,
+    assert ledger["license"] == {"stated": 13, "missing": 0, "different": 3,
                                  "values": {"all rights reserved": 10, "CC0": 2, "own": 1}}
-    assert (ledger["source"]["stated"], ledger["consent"]["stated"]) == (2, 0)
+    assert (ledger["origin"]["stated"], ledger["consent"]["stated"]) == (2, 0)
     card = (made.folder / "README.md").read_text()
-    assert "| Licence | all rights reserved 10, CC0 2, own 1 |" in card and "| Consent | not stated |" in card
+    assert "| License | all rights reserved 10, CC0 2, own 1 |" in card and "| Consent | not stated |" in card
     with open(made.folder / "ledger.csv", newline="") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
-    assert len(rows) == 13 and rows["cat/1.jpg"]["source"] == "https://a.example/1"
-    assert rows["dog/deep/0.png"]["licence"] == "all rights reserved"
+    assert len(rows) == 13 and rows["cat/1.jpg"]["origin"] == "https://a.example/1"
+    assert rows["dog/deep/0.png"]["license"] == "all rights reserved"
 
 
 def test_the_page_shows_all_and_needs_nothing(made):
@@ -146,9 +147,9 @@ def test_the_page_shows_all_and_needs_nothing(made):
 def test_the_words_say_what_the_card_does(made):
     said = dict(lines(made.card))
     assert said["Pictures used"] == "13, 16x16" and said["Left out"] == "5: not a picture 3, too small 1, truncated 1"
-    assert said["Exact duplicates"] == "2 dropped, 1 of them from another sub-folder than the one kept"
+    assert said["Exact duplicates"] == "2 dropped" and said["Copies disagree"].startswith("in label 1;")
     assert said["Attributes"] == "coat (3 classes), weight (number)" and said["Captions"] == "6 of 13"
-    assert said["Note"] == "1 metadata rows name no file that is there"
+    assert said["Note"] == "1 metadata rows name no file that is there: nowhere.jpg (the nearest is dog/near.jpg)"
 
 
 # ----------------------------------------------------------------------------------------------------- keyed by content
@@ -160,7 +161,7 @@ def archive(folder: Path, path: Path) -> Path:
             for file in sorted(folder.rglob("*")):
                 out.write(file, file.relative_to(folder))
     else:
-        with tarfile.open(path, "w:gz") as out:
+        with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as out:
             out.add(folder, ".")
     return path
 
@@ -168,7 +169,7 @@ def archive(folder: Path, path: Path) -> Path:
 @pytest.mark.parametrize("name", ["pets.zip", "pets.tgz"])
 def test_an_archive_gives_the_same_dataset_as_its_folder(made, name, tmp_path):
     packed = archive(Path(made.card["path"]), tmp_path / name)
-    again = ingest(packed, size=SIZE, out=tmp_path / "out", licence="all rights reserved", workers=1)
+    again = ingest(packed, size=SIZE, out=tmp_path / "out", license="all rights reserved", workers=1)
     assert again.name == made.name
     shards = [file for file in os.listdir(made.folder) if "array_record" in file]
     for file in [*shards, "features.json", "dataset_info.json", "ledger.csv"]:
@@ -197,13 +198,38 @@ def test_the_name_follows_the_content_and_the_options(tmp_path):
     shutil.copytree(root, tmp_path / "moved")
     assert ingest(tmp_path / "moved", **common).name == first.name
     names = [first.name, ingest(root, **common, fit="pad").name, ingest(root, **common | {"size": 8}).name,
-             ingest(root, **common, licence="CC0").name]
+             ingest(root, **common, license="CC0").name]
     put(root, "0.txt", "a caption")
     names.append(ingest(root, **common).name)
     (root / "3.png").unlink()
     names.append(ingest(root, **common).name)
     assert len(set(names)) == len(names)
-    assert (out / first.name / "1.0.0" / "card.json").exists()
+    assert (out / first.name.replace(":", "/") / "card.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_what_programs_write_beside_the_pictures_is_passed_over_and_counted(kind, tmp_path):
+    root = small(tmp_path / "in")
+    first = ingest(root, size=SIZE, out=tmp_path / "out", workers=1)
+    for name in ("runs/vae/pictures/a.png", "runs/vae/pictures/b.png", ".hidden/c.png"):
+        put(root, name, picture(hash(name) % 100, (20, 20)))
+    put(root, "runs/vae/config.json", "{}")
+    put(root, "runs/vae/metrics.jsonl", "{}")
+    shutil.copytree(first.folder, root / "made" / "1.0.0")
+    place = root if kind == "folder" else archive(root, tmp_path / f"in.{kind}")
+    again = ingest(place, size=SIZE, out=tmp_path / "again", workers=1)
+    assert again.card["pictures"] == 4 and again.card["quarantined"] == {}
+    assert again.card["skipped"] == {"hidden folder": 1, "prepared dataset": 1, "run": 1}
+    said = dict(lines(again.card))["Passed over"]
+    assert said == "hidden folder 1, prepared dataset 1, run 1, with all that is in them"
+    assert {"name": "runs/vae", "kind": "run"} in json.loads((again.folder / "ingest.json").read_text())["skipped"]
+
+
+def test_a_cache_inside_the_pictures_folder_is_not_read(tmp_path, monkeypatch):
+    root = small(tmp_path / "in")
+    first = ingest(root, size=SIZE, out=root / "cache", workers=1)
+    monkeypatch.setattr(ingestion, "_make", None)
+    assert ingest(root, size=SIZE, out=root / "cache") == first
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
@@ -283,14 +309,23 @@ def test_what_cannot_work_is_one_clear_line(make, said, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    (dict(size=0), "size is 0"), (dict(fit="stretch"), "unknown fit 'stretch'; choose crop or pad"),
-    (dict(background="blurple"), "background 'blurple' is no colour"), (dict(background="#12345678"), "must be opaque"),
-    (dict(min_side=0), "min_side is 0"), (dict(max_pixels=-1), "max_pixels -1"), (dict(workers=0), "workers is 0"),
+    (dict(size=-1), "size is -1"), (dict(size=32.5), "size is 32.5; give the side of the pictures in pixels"),
+    (dict(size="64"), "size is '64'"), (dict(size=True), "size is True"), (dict(min_side=1.5), "min_side is 1.5"),
+    (dict(fit="stretch"), "unknown fit 'stretch'; choose crop or pad"),
+    (dict(background="blurple"), "background 'blurple' is no color"), (dict(background=3), "background 3 is no color"),
+    (dict(background="#12345678"), "must be opaque"),
+    (dict(min_side=0), "min_side is 0"), (dict(max_pixels=-1), "max_pixels is -1"), (dict(workers=0), "workers is 0"),
 ])
 def test_arguments_that_make_no_sense(options, said, tmp_path):
     with pytest.raises(data.DataError, match=said) as error:
         ingest(small(tmp_path / "in"), **dict(out=tmp_path / "out") | options)
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+def test_numpy_integers_are_numbers(tmp_path):
+    root = small(tmp_path / "in")
+    assert ingest(root, size=np.int64(SIZE), min_side=np.uint8(8), out=tmp_path / "out", workers=np.int32(1)).name == (
+        ingest(root, size=SIZE, min_side=8, out=tmp_path / "out").name)
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path):
@@ -424,3 +459,59 @@ def test_workers_end_with_their_parent(tmp_path):
             return
         time.sleep(0.02)
     raise AssertionError("the worker is still there")
+
+
+def in_a_command(program: str, *words) -> subprocess.CompletedProcess:
+    """Runs a program as the command line does, with SIGPIPE at its default."""
+    head = "import signal, sys\nsignal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
+    return subprocess.run([sys.executable, "-c", head + program, *map(str, words)], cwd=shell.REPOSITORY, text=True,
+                          capture_output=True, timeout=120)
+
+
+def test_a_killed_decoder_is_replaced_though_sigpipe_is_at_its_default(tmp_path):
+    (tmp_path / "good.png").write_bytes(GOOD.getvalue())
+    result = in_a_command("from pathlib import Path\nfrom imggen_jax.data.folders import worker\n"
+                          f"made = worker.Worker(worker.Wanted{tuple(WANTED)!r})\n"
+                          "made.process.kill()\nmade.process.wait()\n"
+                          "print(repr(made.decode(Path(sys.argv[1]).read_bytes()).reason))\nmade.close()\n",
+                          tmp_path / "good.png")
+    assert (result.returncode, result.stdout) == (0, "''\n"), result.stderr
+
+
+TRICKED = """
+import os
+from imggen_jax.data.folders import pixels, worker
+original = pixels._srgb
+def tricked(picture, *rest):
+    if picture.width == 99:
+        os.kill(os.getpid(), 9)
+    return original(picture, *rest)
+pixels._srgb = tricked
+worker.main()
+"""
+
+
+def test_a_decoder_that_is_killed_again_and_again_costs_its_pictures_only(tmp_path):
+    root = small(tmp_path / "in")
+    picture(9, (99, 30)).save(root / "bad.png")
+    result = in_a_command(f"from imggen_jax.data.folders import ingest, worker\nworker._PROGRAM = {TRICKED!r}\n"
+                          "made = ingest(sys.argv[1], size=16, out=sys.argv[2], workers=2)\n"
+                          "print(made.card['pictures'], made.card['quarantined'])\n", root, tmp_path / "out")
+    assert (result.returncode, result.stdout) == (0, "4 {'not decoded': 1}\n"), result.stderr
+
+
+def test_decoders_that_cannot_be_started_are_one_clear_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(worker, "_PROGRAM", "raise SystemExit(7)")
+    with pytest.raises(data.DataError, match="no process could be started to decode pictures; is memory short"):
+        ingest(small(tmp_path / "in"), size=SIZE, out=tmp_path / "out")
+
+
+def test_names_that_no_encoding_takes_are_kept_as_text(tmp_path):
+    root = small(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")))
+    os.rename(root / "0.png", os.fsencode(root) + b"/\xff.png")
+    put(root, "metadata.jsonl", '{"file_name": "1.png", "text": "\\ud800"}\n{"file_name": "\\ud800.png"}\n')
+    made = ingest(root, size=SIZE, out=tmp_path / "out", workers=1)
+    assert made.card["path"].endswith("caf\\udce9") and made.card["pictures"] == 4
+    assert {"\\xff.png", "1.png", "2.png", "3.png"} == set(ready(made))
+    with pytest.raises(data.DataError, match="udce9/no is not there"):
+        ingest(root / "no", size=SIZE, out=tmp_path / "out")

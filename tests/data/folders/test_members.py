@@ -42,7 +42,9 @@ def contents(path) -> dict:
     """{name: its bytes, or the reason why it must not be opened}"""
     found = {}
     for member in reading.members(reading.find(path)):
-        if member.refused:
+        if isinstance(member, reading.Skipped):
+            found[member.name] = member.kind
+        elif member.refused:
             found[member.name] = member.refused[0]
         else:
             with member.open() as file:
@@ -134,6 +136,51 @@ def test_what_systems_leave_behind_is_named(tmp_path):
     left = [".DS_Store", "a/Thumbs.db", "__MACOSX/a/._1.jpg", "a/._1.jpg"]
     found = contents(zipped(tmp_path / "x.zip", dict.fromkeys(left, b"") | FILES))
     assert {found[name] for name in left} == {"system file"} and FILES.items() <= found.items()
+
+
+WRITTEN = {"run": ["runs/vae/config.json", "runs/vae/checkpoints/5/state.npz", "runs/vae/pictures/grid.png"],
+           "young run": ["runs/gan/config.json", "runs/gan/metrics.jsonl", "runs/gan/grid.png"],
+           "dataset": ["data/folder_1/1.0.0/dataset_info.json", "data/folder_1/1.0.0/features.json"],
+           "hidden": [".cache/deep/1.png", "a/.thumbnails/1.png"], "system": ["__MACOSX/1.png"]}
+PASSED_OVER = {"runs/vae": "run", "runs/gan": "run", "data/folder_1/1.0.0": "prepared dataset",
+               ".cache": "hidden folder", "a/.thumbnails": "hidden folder", "__MACOSX": "system folder"}
+
+
+def test_runs_datasets_and_hidden_folders_are_passed_over(tmp_path):
+    left = {name: b"x" for names in WRITTEN.values() for name in names} | {"mine/config.json": b"{}"}
+    root = folder(tmp_path / "x", FILES | left)
+    assert contents(root) == FILES | PASSED_OVER | {"mine/config.json": b"{}"}
+    before = reading.stamp(reading.find(root))
+    folder(root, {"runs/vae/pictures/grid2.png": b"y", ".cache/2.png": b"z"})
+    assert reading.stamp(reading.find(root)) == before
+
+
+def test_folders_nested_deeper_than_a_stack_are_walked(tmp_path):
+    deep = [str(tmp_path / "x")]
+    for _ in range(1100):
+        deep.append(deep[-1] + "/d")
+    for path in deep:
+        os.mkdir(path)
+    with open(deep[-1] + "/1.jpg", "wb") as file:
+        file.write(b"deep")
+    try:
+        assert list(contents(tmp_path / "x").values()) == [b"deep"]
+    finally:  # what cleans up after tests recurses
+        os.remove(deep[-1] + "/1.jpg")
+        for path in reversed(deep):
+            os.rmdir(path)
+
+
+@pytest.mark.parametrize("path", ["", "  "])
+def test_an_empty_path_is_not_the_current_folder(path):
+    with pytest.raises(DataError, match="the path of the pictures is empty; give a folder"):
+        reading.find(path)
+
+
+def test_a_prepared_dataset_is_no_folder_of_pictures(tmp_path):
+    root = folder(tmp_path / "x", {"dataset_info.json": b"{}", "features.json": b"{}"})
+    with pytest.raises(DataError, match="is a prepared dataset"):
+        reading.find(root)
 
 
 def test_names_that_are_no_text_become_text(tmp_path):

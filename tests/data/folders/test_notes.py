@@ -16,14 +16,14 @@ def rows(name, text):
 def test_csv():
     text = '\ufefffile_name,text,Licence,hair colour,age\n1.jpg,"red, and\n blue",CC0,,3\nx/../2.jpg,,,brown,\n'
     assert rows("a/metadata.csv", text) == {
-        "a/1.jpg": {"caption": "red, and blue", "licence": "CC0", "age": "3"}, "a/2.jpg": {"hair_colour": "brown"}}
+        "a/1.jpg": {"caption": "red, and blue", "license": "CC0", "age": "3"}, "a/2.jpg": {"hair_colour": "brown"}}
 
 
 def test_jsonl():
     text = ('{"file_name": "1.jpg", "text": "é", "license": "CC0", "smiles": true, "age": 3.5, "tags": ["a", "b"]}\n\n'
             '{"file_name": "2.jpg", "age": null}\n')
     assert rows("metadata.jsonl", text) == {
-        "1.jpg": {"caption": "é", "licence": "CC0", "smiles": True, "age": 3.5, "tags": '["a", "b"]'}, "2.jpg": {}}
+        "1.jpg": {"caption": "é", "license": "CC0", "smiles": True, "age": 3.5, "tags": '["a", "b"]'}, "2.jpg": {}}
 
 
 def test_columns_that_the_dataset_has_itself_get_another_name():
@@ -93,3 +93,35 @@ def test_cells_are_stored_as_their_kind_says():
 
 def test_captions_are_clean_text():
     assert notes.clean(" a\n\tb \ud800 ") == "a b ?"
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ('file_name,text\na,b\nb,"open\nc,d\ne,f\n', "line 3: not CSV .unexpected end of data, at line 5"),
+    ('file_name,text\na,"b\nc"d,e\nf,g\n', "line 2: not CSV .*, at line 3"),
+    ('file_name,text\n\na,"b\nc",d\n', "line 3: it has more values"),
+])
+def test_an_open_quote_is_named_where_it_begins(text, said):
+    with pytest.raises(DataError, match=said):
+        rows("metadata.csv", text)
+
+
+def test_lone_surrogates_become_text():
+    got = rows("metadata.jsonl", '{"file_name": "a\\ud800.jpg", "text": "x\\ud800", "k\\ud800": ["\\udfff"]}\n')
+    assert got == {"a\\ud800.jpg": {"caption": "x?", "k": '["?"]'}}
+    "".join(map(str, got)).encode()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_table_with_a_byte_order_mark_is_read_by_it(encoding):
+    text = "file_name,text\r\na.jpg,наш дом\r\n" + "".join(f"{i}.jpg,日本{i}\r\n" for i in range(20_000))
+    got = rows("metadata.csv", text.encode(encoding))
+    assert got["a.jpg"] == {"caption": "наш дом"} and got["19999.jpg"] == {"caption": "日本19999"}
+
+
+@pytest.mark.parametrize(("text", "encoding", "known"), [
+    ("café,  über", "utf-8", True), ("наш дом", "utf-16", True), ("日本", "utf-16-be", False),
+    ("\ufeff日本", "utf-16-be", True), ("café, über", "latin-1", True), ("très", "latin-1", False),
+    ("наш дом", "cp1251", False), ("日本", "shift-jis", False), ("\x93quoted\x94", "latin-1", False)])
+def test_a_caption_is_decoded_where_its_encoding_is_certain(text, encoding, known):
+    got = notes.caption_text(text.encode(encoding))
+    assert got == (notes.clean(text.removeprefix("\ufeff")) if known else None)

@@ -261,7 +261,7 @@ def test_a_phones_two_in_one_jpeg_is_its_first():
 
 
 def test_crop_is_the_resize_of_the_usual_path():
-    got, _ = pixels.square(file(COLOUR, "PNG"), WANTED)
+    (got,), _ = pixels.fitted(file(COLOUR, "PNG"), WANTED)
     assert np.array_equal(np.asarray(got), np.asarray(resize.square(Image.fromarray(COLOUR), 12)))
 
 
@@ -269,7 +269,7 @@ def test_crop_is_the_resize_of_the_usual_path():
 def test_pad_keeps_the_whole_picture(tall):
     picture = np.full((40, 80, 3), (10, 200, 30), np.uint8)
     picture = picture.transpose(1, 0, 2).copy() if tall else picture
-    got = np.asarray(pixels.square(file(picture, "PNG"), WANTED._replace(size=16, fit="pad"))[0])
+    got = np.asarray(pixels.fitted(file(picture, "PNG"), WANTED._replace(size=16, fit="pad"))[0][0])
     got = got.transpose(1, 0, 2) if tall else got
     assert (got[:4] == PAPER).all() and (got[12:] == PAPER).all() and (got[4:12] == (10, 200, 30)).all()
 
@@ -282,13 +282,13 @@ def test_a_jpeg_decoded_small_is_like_one_decoded_whole(fit):
     wanted = Wanted(64, fit, PAPER, 4, 10**7)
     data = file(picture, "JPEG", quality=92)
     whole = file(Image.open(io.BytesIO(data)), "PNG", compress_level=0)
-    got, exact = (np.asarray(pixels.square(each, wanted)[0], np.float64) for each in (data, whole))
+    got, exact = (np.asarray(pixels.fitted(each, wanted)[0][0], np.float64) for each in (data, whole))
     assert np.abs(got - exact).mean() < 1.0 and np.abs(got - exact).max() < 12
 
 
 def test_fine_stripes_do_not_alias():
     stripes = np.repeat(np.tile(np.array([0, 255], np.uint8), 800)[None, :, None], 1200, 0).repeat(3, -1)
-    got = np.asarray(pixels.square(file(stripes, "JPEG", quality=95), Wanted(64, "crop", PAPER, 4, 10**7))[0])
+    got = np.asarray(pixels.fitted(file(stripes, "JPEG", quality=95), Wanted(64, "crop", PAPER, 4, 10**7))[0][0])
     assert np.abs(got.astype(int) - 127).max() <= 6
 
 
@@ -297,7 +297,7 @@ def test_fine_stripes_do_not_alias():
 
 def refusal(data: bytes, wanted=WANTED) -> Refused:
     with pytest.raises(Refused) as caught:
-        pixels.square(data, wanted)
+        pixels.fitted(data, wanted)
     assert "\n" not in str(caught.value) and str(caught.value)
     return caught.value
 
@@ -352,7 +352,7 @@ def test_mutated_files_end_in_a_picture_or_a_reason():
             for place in rng.integers(8, len(data), rng.integers(1, 6)):
                 data[place] = rng.integers(256)
             try:
-                assert pixels.square(bytes(data), WANTED)[0].size == (12, 12)
+                assert pixels.fitted(bytes(data), WANTED)[0][0].size == (12, 12)
             except Refused as error:
                 refused += 1
                 assert error.reason and "\n" not in str(error)

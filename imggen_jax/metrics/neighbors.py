@@ -1,4 +1,4 @@
-"""Scores from nearest neighbours: improved precision and recall, density and coverage.
+"""Scores from nearest neighbors: improved precision and recall, density and coverage.
 
 A set of pictures is taken for the union of balls around its members, each as large as the distance to the k-th nearest
 other member. Distances are computed a block of rows at a time, so memory is that of the features and one block.
@@ -12,11 +12,11 @@ import numpy as np
 
 from imggen_jax.errors import MetricsError
 
-PRECISION_K, DENSITY_K = 3, 5  # neighbours: Kynkaanniemi et al., arXiv 1904.06991; Naeem et al., arXiv 2002.09797
+PRECISION_K, DENSITY_K = 3, 5  # neighbors: Kynkaanniemi et al., arXiv 1904.06991; Naeem et al., arXiv 2002.09797
 BLOCK = 1024                   # rows
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     """Shares of pictures in [0,1]; density alone can be above 1."""
 
     precision: float  # of fakes inside a ball of a real picture: quality
@@ -25,24 +25,24 @@ class Neighbours(NamedTuple):
     coverage: float   # of reals with a fake in their own ball: variety
 
 
-def neighbours(real: np.ndarray, fake: np.ndarray, k: int) -> Neighbours:
-    """All four scores with k neighbours; as the `prdc` package computes them, comparisons being strict.
+def neighbors(real: np.ndarray, fake: np.ndarray, k: int) -> Neighbors:
+    """All four scores with k neighbors; as the `prdc` package computes them, comparisons being strict.
 
     Args:
       real, fake: features float [n,D] and [m,D]. The scores depend on n and m, so compare those of equal numbers.
-      k: neighbours, not counting the picture itself.
+      k: neighbors, not counting the picture itself.
 
     Raises:
       MetricsError: not more than k pictures on a side.
     """
-    return several_neighbours(real, fake, (k,))[0]
+    return several_neighbors(real, fake, (k,))[0]
 
 
-def several_neighbours(real: np.ndarray, fake: np.ndarray, ks: Sequence[int]) -> list[Neighbours]:
-    """`neighbours` for each k, from distances that are computed once."""
+def several_neighbors(real: np.ndarray, fake: np.ndarray, ks: Sequence[int]) -> list[Neighbors]:
+    """`neighbors` for each k, from distances that are computed once."""
     k = max(ks)
     if min(len(real), len(fake)) <= k:
-        raise MetricsError(f"{k} nearest neighbours need more than {k} pictures on each side, not {len(real)} real and "
+        raise MetricsError(f"{k} nearest neighbors need more than {k} pictures on each side, not {len(real)} real and "
                            f"{len(fake)} fake ones")
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
     real_radii, fake_radii = radii(real, ks), radii(fake, ks)
@@ -54,7 +54,7 @@ def several_neighbours(real: np.ndarray, fake: np.ndarray, ks: Sequence[int]) ->
             balls[i] += inside.sum(axis=0)
             recalled[i] += (distances < fake_radii[:, i]).any(axis=1).sum()
             covered[i] += inside.any(axis=1).sum()
-    return [Neighbours(float((balls[i] > 0).mean()), int(recalled[i]) / len(real), float(balls[i].mean() / k),
+    return [Neighbors(float((balls[i] > 0).mean()), int(recalled[i]) / len(real), float(balls[i].mean() / k),
                        int(covered[i]) / len(real)) for i, k in enumerate(ks)]
 
 
