@@ -142,6 +142,7 @@ def test_pairs_that_are_not_complete_are_one_clear_line(files, pairs, said, tmp_
     with pytest.raises(DataError, match=said) as error:
         made(tmp_path / "in", files, pairs=pairs)
     assert "\n" not in str(error.value)
+    assert not list((tmp_path / "out").glob(".ingest/*/"))  # nothing is left that no call would use
 
 
 def test_missing_partners_are_told_before_any_picture_is_decoded(tmp_path, monkeypatch):
