@@ -14,9 +14,9 @@ def rows(name, text):
 
 
 def test_csv():
-    text = '\ufefffile_name,text,Licence,hair colour,age\n1.jpg,"red, and\n blue",CC0,,3\nx/../2.jpg,,,brown,\n'
+    text = '\ufefffile_name,text,Licence,hair color,age\n1.jpg,"red, and\n blue",CC0,,3\nx/../2.jpg,,,brown,\n'
     assert rows("a/metadata.csv", text) == {
-        "a/1.jpg": {"caption": "red, and blue", "license": "CC0", "age": "3"}, "a/2.jpg": {"hair_colour": "brown"}}
+        "a/1.jpg": {"caption": "red, and blue", "license": "CC0", "age": "3"}, "a/2.jpg": {"hair_color": "brown"}}
 
 
 def test_jsonl():
