@@ -12,10 +12,10 @@ belong together into one example, `layout` finds splits, labels and attributes, 
 together.
 """
 from imggen_jax.data.folders.checking import Damaged, verify
-from imggen_jax.data.folders.ingestion import Ingested, card, ingest
+from imggen_jax.data.folders.ingestion import Ingested, card, check, ingest
 from imggen_jax.data.folders.opening import Opened, open_picture
 from imggen_jax.data.folders.options import MAX_PIXELS, picture_options, splits
 from imggen_jax.data.folders.report import lines
 
-__all__ = ["MAX_PIXELS", "Damaged", "Ingested", "Opened", "card", "ingest", "lines", "open_picture", "picture_options",
-           "splits", "verify"]
+__all__ = ["MAX_PIXELS", "Damaged", "Ingested", "Opened", "card", "check", "ingest", "lines", "open_picture",
+           "picture_options", "splits", "verify"]

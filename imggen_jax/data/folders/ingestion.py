@@ -134,6 +134,21 @@ def card(*, name: str, dir: str) -> dict | None:
         raise DataError(f"{folder / 'card.json'} cannot be read ({brief(error)}); ingest the folder again") from error
 
 
+def check(*, name: str, dir: str, full: bool = False) -> None:
+    """Raises DataError where a prepared dataset was ingested and is damaged; says nothing of other datasets.
+
+    full: compare checksums, and not only the sizes of the files.
+    """
+    folder = sources.find_prepared(sources.parse_name(name), sources.data_dir(dir))
+    if folder is None or not any((folder / file).exists() for file in (checking.FILE, identity.FILE)):
+        return
+    try:
+        checking.verify(folder, full=True) if full else checking.verify_sizes(folder)
+    except Damaged as error:
+        raise DataError(f"{error}; give the pictures' folder again (data --folder, or config.data.folder): the damaged "
+                        "dataset is then set aside and made again") from error
+
+
 @contextlib.contextmanager
 def _alone(root: Path, mark: str) -> Iterator[None]:
     """Only one process at a time makes this dataset; the others wait, and find it made."""
