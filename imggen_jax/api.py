@@ -13,7 +13,7 @@ from imggen_jax.errors import RunError
 from imggen_jax.evaluation import watch
 from imggen_jax.evaluation.run import compare, evaluate, score_table
 from imggen_jax.loading import load
-from imggen_jax.model import Model
+from imggen_jax.model import Model, check_truncation
 from imggen_jax.pictures import grids
 from imggen_jax.provenance import records
 from imggen_jax.sampling import Fields
@@ -58,7 +58,8 @@ def generate(
     """
     loaded, out = load(model), Path(out).expanduser()
     numbers = loaded.check_seeds(seeds, num, seed)
-    asked = {"truncation": float(options.pop("truncation", 1.0)), **loaded.check_options(options)}
+    truncation = check_truncation(options.pop("truncation", 1.0))
+    asked = {"truncation": truncation, **loaded.check_options(options)}
     fields = loaded.check_given(given, len(numbers), drawn=True)
     weights, run = checkpoint.fingerprint(loaded.weights), Path(model).resolve().name
     shown: list[tuple[np.ndarray, records.Family]] = []

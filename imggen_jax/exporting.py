@@ -29,6 +29,7 @@ from imggen_jax.storage import checkpoint, manifest
 from imggen_jax.storage.files import write_atomic
 from imggen_jax.training.build import build
 from imggen_jax.training.pretrained import network
+from imggen_jax.weights import find
 
 FORMAT = 1
 WEIGHTS, FACTS, CARD, PROGRAM = "model.safetensors", "model.json", "README.md", "model.stablehlo"
@@ -112,9 +113,7 @@ def _network(folder: Path, name: str, entry: Mapping, sha256: str) -> Pretrained
         model = read(inside)
         found = network(model.part, model.weights)
     if found is None:
-        from imggen_jax import weights
-
-        found = weights.load(entry["weights"])
+        found = find.load(entry["weights"])
     if found.sha256 != sha256:
         raise RunError(f"the pretrained network {name!r} of {folder} has changed; put back the old weights")
     return found

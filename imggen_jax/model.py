@@ -93,10 +93,9 @@ class Model(NamedTuple):
         Raises:
           RunError: a seed, field or truncation that the model does not take.
         """
-        seeds = self.check_seeds(seeds)
-        _check_range("truncation", truncation, sampling.TRUNCATION)
+        seeds, truncation = self.check_seeds(seeds), check_truncation(truncation)
         fields = self.check_given(given, len(seeds), drawn=True)
-        return self.sampler.draw(self.weights, seeds, fields, float(truncation))
+        return self.sampler.draw(self.weights, seeds, fields, truncation)
 
     def encode(self, images: np.ndarray, given: Mapping | None = None) -> np.ndarray:
         """Latents of images: by the encoder, or by optimization for a generator without one.
@@ -202,6 +201,10 @@ class Model(NamedTuple):
             fits = made.ndim == 4 and all(b in (None, a) for a, b in zip(made.shape[1:], field.shape))
             if made.dtype != np.uint8 or not fits:
                 raise RunError(f"{name} is {made.dtype} {np.shape(value)}; this model takes uint8 {_shape(field)}")
+        elif isinstance(value, np.ndarray) and value.dtype == np.int32:  # tokens already
+            made = value
+            if made.shape[1:] != field.shape or made.min() < 0 or made.max() >= text.tokenizer_of(field).size:
+                raise RunError(f"{name} is {made.shape}; this model takes tokens int32 {_shape(field)} of its own text")
         else:
             values = [value] * n if isinstance(value, str) else list(value)
             made = text.tokenizer_of(field).encode(values, field.shape[0])[0]
@@ -263,6 +266,12 @@ class Model(NamedTuple):
                 raise RunError(f"option {name!r} is unknown to this model; it has {has}")
             _check_range(name, value, known[name])
         return dict(options)
+
+
+def check_truncation(value: float) -> float:
+    """A factor on latents, checked. Raises RunError."""
+    _check_range("truncation", value, sampling.TRUNCATION)
+    return float(value)
 
 
 def _check_range(name: str, value: float, option: sampling.Option) -> None:

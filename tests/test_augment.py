@@ -6,7 +6,7 @@ import pytest
 
 from imggen_jax import augment
 
-POLICIES = [("colour",), ("translation",), ("cutout",), augment.POLICIES]
+POLICIES = [("color",), ("translation",), ("cutout",), augment.POLICIES]
 
 
 def images(n=16, side=16, channels=3):
@@ -52,12 +52,12 @@ def test_cutout_blanks_a_box_of_at_most_half_the_side():
     assert gone.mean(0).min() > 0.04  # every pixel has its turn
 
 
-def test_colour_ranges():
-    grey = jnp.zeros((500, 4, 4, 3))
-    shift = augment.diff_augment(grey, jax.random.key(0), ("colour",))[:, 0, 0, 0]
+def test_color_ranges():
+    gray = jnp.zeros((500, 4, 4, 3))
+    shift = augment.diff_augment(gray, jax.random.key(0), ("color",))[:, 0, 0, 0]
     assert -0.5 <= shift.min() < -0.45 and 0.45 < shift.max() <= 0.5
-    steps = grey.at[:, :2].set(1.0)  # its contrast is 1, its mean 1/2, it has no colour
-    contrast = jnp.ptp(augment.diff_augment(steps, jax.random.key(0), ("colour",)), axis=(1, 2, 3))
+    steps = gray.at[:, :2].set(1.0)  # its contrast is 1, its mean 1/2, it has no color
+    contrast = jnp.ptp(augment.diff_augment(steps, jax.random.key(0), ("color",)), axis=(1, 2, 3))
     assert 0.5 <= contrast.min() < 0.55 and 1.45 < contrast.max() <= 1.5
 
 
@@ -88,5 +88,5 @@ def test_second_derivatives_follow_the_chain_rule(policy):
 def test_no_policy_changes_nothing_and_an_unknown_one_is_named():
     x = images(2)
     assert augment.diff_augment(x, jax.random.key(0), ()) is x
-    with pytest.raises(ValueError, match="'color'; choose from colour, translation, cutout"):
-        augment.diff_augment(x, jax.random.key(0), ("color",))
+    with pytest.raises(ValueError, match="'colour'; choose from color, translation, cutout"):
+        augment.diff_augment(x, jax.random.key(0), ("colour",))

@@ -390,11 +390,12 @@ def test_differences_lists_what_a_run_must_not_change_and_changes_what_it_may():
     new["train"]["images"], new["log"]["save"], new["devices"]["count"], new["data"]["dir"] = 1, 2, 3, "elsewhere"
     new["data"]["memory"], new["data"]["folder"], new["score"]["num"] = "stream", "there", 50
     new["players"]["vae"] |= {"learning_rate": 1e-4, "warmup": 8, "decay": "linear", "final": 0.5, "clip": 2.0}
+    old["players"]["vae"]["clip"] = 1.0
     assert differences(old, new) == []
     assert changes(old, new) == [
         "data.dir: '' before, 'elsewhere' now", "data.folder: '' before, 'there' now",
         "data.memory: 'resident' before, 'stream' now", "devices.count: 1 before, 3 now",
-        "log.save: 100 before, 2 now", "players.vae.clip: 0.0 before, 2.0 now",
+        "log.save: 100 before, 2 now", "players.vae.clip: 1.0 before, 2.0 now",
         "players.vae.decay: 'constant' before, 'linear' now", "players.vae.final: 1.0 before, 0.5 now",
         "players.vae.learning_rate: 0.001 before, 0.0001 now", "players.vae.warmup: 0 before, 8 now",
         "score.num: 20 before, 50 now", "train.images: 100000 before, 1 now",
@@ -408,6 +409,9 @@ def test_differences_lists_what_a_run_must_not_change_and_changes_what_it_may():
         "players.vae.b1: 0.5 before, 0.9 now", "seed: 0 before, 1 now", "train.batch: 8 before, 16 now",
     ]
     assert changes(old, new) == allowed
+    # Whether there is clipping at all decides what the optimizer remembers.
+    old["players"]["vae"]["clip"] = 0.0
+    assert "players.vae.clip: 0.0 before, 2.0 now" in differences(old, new)
 
 
 def test_a_run_of_before_a_key_was_declared_has_its_default():

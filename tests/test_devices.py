@@ -204,7 +204,7 @@ def test_wrong_devices_are_named():
     assert devices.describe(devices.choose(3)) == "3 x cpu"
     for changes, message in (
         (dict(count=9), "config.devices.count is 9, but there are 8"),
-        (dict(engine="tmap"), "unknown config.devices.engine 'tmap'; choose one of jit, pmap"),
+        (dict(engine="tmap"), "unknown config.devices.engine 'tmap'; choose one of 'jit', 'pmap'"),
         (dict(count=3), "config.train.batch is 8, which 3 devices cannot share evenly; choose a multiple of 3"),
     ):
         with pytest.raises(ConfigError, match=message):

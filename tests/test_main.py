@@ -100,8 +100,8 @@ def test_what_a_model_is_given_reaches_it(monkeypatch, tmp_path):
                       "guidance=1.5").code == 0
     assert shell.call(*words, "--label", "3").code == shell.call(*words, "--label=#3").code == 0
     assert calls[0] == (("zoo_model", str(tmp_path / "out")), dict(
-        num=2, seed=0, label=2, given={"text": "a red=hat"}, truncation=1.0, steps=32, guidance=1.5))
-    assert [options["label"] for _, options in calls[1:]] == ["3", 3]  # a name, and an index
+        num=2, seed=0, given={"text": "a red=hat", "label": 2}, truncation=1.0, steps=32, guidance=1.5))
+    assert [options["given"]["label"] for _, options in calls[1:]] == ["3", 3]  # a name, and an index
     refused(shell.call(*words, "--label", "a", "--given", "label=b"), "the label is given twice")
     refused(shell.call(*words, "--given", "text"), "--given 'text' is not of the form NAME=VALUE")
     refused(shell.call(*words, "--option", "steps=many"), "--option steps=many: 'many' is not a number")
@@ -362,10 +362,10 @@ REQUESTS = [
     ("vae", ["--num", 2, "--seed", 2**32 - 1], f"from 0 to {2**32 - 2}"),
     ("vae", ["--num", 2, "--truncation", -0.5], "truncation is -0.5"),
     ("vae", ["--num", 2, "--truncation", "nan"], "truncation is nan"),
-    ("vae", ["--num", 2, "--label", 0], "trained without labels"),
-    ("gan", ["--num", 2, "--label", 4], "label '4' is out of range; known are red, green, blue, grey"),
-    ("gan", ["--num", 2, "--label", -1], "label '-1' is out of range"),
-    ("gan", ["--num", 2, "--label", "pink"], "label 'pink' is out of range"),
+    ("vae", ["--num", 2, "--label", 0], "'label' is given, but this model does not need it"),
+    ("gan", ["--num", 2, "--label=#4"], "label 4 is unknown; names are red, green, blue, grey, indices 0 to 3"),
+    ("gan", ["--num", 2, "--label", "4"], "label '4' is unknown; names are"),
+    ("gan", ["--num", 2, "--label", "pink"], "label 'pink' is unknown"),
 ]
 
 
@@ -385,9 +385,10 @@ def test_pictures_are_not_made_without_a_run_or_a_place_to_put_them(vae, tmp_pat
     told = {"empty": no_run, "nowhere": no_run, "file": no_run, "untrained": "has no checkpoint yet"}
     for name, said in told.items():
         workdir = ("--workdir", tmp_path / name)
-        refused(shell.call("generate", *workdir, "--num", 1, "--out", tmp_path / "out"), name, said)
+        refused(shell.call("generate", *workdir, "--num", 1, "--out", tmp_path / "out"), name,
+                "neither a folder nor the name of a shipped model" if name == "nowhere" else said)
         refused(shell.call("describe", *workdir), name, said)
-    refused(shell.call("generate", "--workdir", vae, "--num", 1, "--out", tmp_path / "file"), "cannot write pictures")
+    refused(shell.call("generate", "--workdir", vae, "--num", 1, "--out", tmp_path / "file"), "cannot write images")
     assert shell.contents(tmp_path) == before
 
 
@@ -409,7 +410,7 @@ def test_a_run_whose_only_checkpoint_is_damaged_is_refused_and_kept(vae, tmp_pat
     file = tmp_path / "run" / "checkpoints" / "2" / "state.npz"
     file.write_bytes(file.read_bytes()[:-1])
     before = shell.contents(tmp_path / "run")
-    said = ("checkpoint", "checkpoints/2 is damaged", f"{file.name} differs from its sha256", "to start over")
+    said = ("checkpoints/2 is damaged", f"{file.name} differs from its sha256", "nothing to continue from")
     refused(shell.call("describe", "--workdir", tmp_path / "run"), *said)
     config = vae.parent / "configs" / "vae.py"
     refused(shell.call("--config", config, "--workdir", tmp_path / "run", "--config.train.images=64"), *said)
@@ -445,7 +446,7 @@ def test_the_pictures_of_the_command_are_those_of_the_library(gan, tmp_path):
     import imggen_jax
 
     generate(gan, tmp_path, "--num", 2, "--seed", 7, "--label", "grey", "--truncation", 0.5)
-    images = imggen_jax.load(gan).sample(2, seed=7, label="grey", truncation=0.5)
+    images = imggen_jax.load(gan).sample(num=2, seed=7, given={"label": "grey"}, truncation=0.5)
     for seed, image in zip((7, 8), images):
         with Image.open(tmp_path / f"{seed:06d}.png") as picture:
             assert np.array_equal(np.asarray(picture.convert("RGB")), image)

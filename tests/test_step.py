@@ -192,7 +192,7 @@ def test_what_is_not_finite_is_never_applied(position, where):
         reference, _ = jax.jit(build(game._replace(moves=game.moves[:position]), optax.adam(0.1), rate)[1])(
             before._replace(opt={who: before.opt[who] for who in "ab"[:position]}), images(0, 0), key)
     reference = reference._replace(opt={**before.opt, **reference.opt})
-    for part in ("params", "opt", "extra"):  # another program, so the last bit may differ
+    for part in ("params", "opt", "mutable"):  # another program, so the last bit may differ
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), getattr(after, part),
                      getattr(reference, part))
     for who in set("ab") - set("ab"[:position]):

@@ -19,6 +19,7 @@ from imggen_jax.provenance import records
 from imggen_jax.provenance.records import Family, Record
 from imggen_jax.sampling import Latents
 
+MOST_PSNR = 100.0  # dB, as which the PSNR of equal images is recorded
 CLOSE = 1.5  # gray levels, the mean difference up to which a picture is what its metadata says: another machine's bits
 
 
@@ -64,7 +65,7 @@ def find(run: Open, name: str, *, given: Mapping | None, truncation: float) -> F
         return by_pixels(run, path, given=given)
     latents = latents_of(run, family, name)
     pixels = stored(path)
-    made = show(run.model, latents)[0]
+    made = show(run.model, latents, **options_of(run.model, family.record))[0]
     if pixels.shape[:2] == made.shape[:2] and np.mean(np.abs(color(pixels) - color(made))) <= CLOSE:
         return Found(latents, family, ())
     found = by_pixels(run, path, given=given or given_of(run.model, family.record, name))
@@ -86,7 +87,9 @@ def by_pixels(run: Open, path: Path, *, given: Mapping | None, steps: int | None
     if missing := [name for name in run.model.generator.needs if name not in (given or {})]:
         raise RunError(f"this model is conditioned on a {missing[0]}: say with --{missing[0]} what {path} shows")
     projection = project(run.model, image[None], given=given, steps=steps)
-    figures = {"psnr": round(float(projection.psnr[0]), 2), "distance": round(float(projection.distance[0]), 3)}
+    # Infinity, of equal images, has no place in JSON.
+    figures = {"psnr": round(min(float(projection.psnr[0]), MOST_PSNR), 2),
+               "distance": round(float(projection.distance[0]), 3)}
     record = Record("project", run.run, run.weights, records.encode_latent(projection.latents.w[0]),
                     records.given_of(run.model.spec, rows_of(projection.latents.given, 0)), 0,
                     {"file": path.name[:records.TEXT], **figures}, ())
@@ -112,6 +115,11 @@ def given_of(model: Model, record: Record, title: str) -> dict:
                            f"model's is {model.spec[name].names[index]!r}; to use its pixels alone, project it")
         given[name] = index
     return given
+
+
+def options_of(model: Model, record: Record) -> dict[str, float]:
+    """The options of the generator with which a record's image was made."""
+    return {name: value for name, value in record.arguments.items() if name in model.generator.options}
 
 
 def latents_of(run: Open, family: Family, title: str) -> Latents:

@@ -294,7 +294,8 @@ def _again(run: Open, family: Family, title: str) -> np.ndarray:
         if columns is not None and not (isinstance(columns, int) and 1 <= columns <= len(images)):
             raise RunError(f"the metadata of {title} is damaged (columns); recall its pictures one by one")
         return grids.grid(images, columns)
-    return show(run.model, sources.latents_of(run, family, title))[0]
+    options = sources.options_of(run.model, record)
+    return show(run.model, sources.latents_of(run, family, title), **options)[0]
 
 
 @contextlib.contextmanager

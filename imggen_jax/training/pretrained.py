@@ -4,12 +4,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from imggen_jax import weights
 from imggen_jax.config import Settings
-from imggen_jax.errors import ConfigError, RunError
+from imggen_jax.errors import ConfigError, RunError, WeightsError
 from imggen_jax.game import Classifier, Generator, Pretrained, PyTree
 from imggen_jax.storage import checkpoint
 from imggen_jax.training import saved
+from imggen_jax.weights import find
 
 FILE = "pretrained.json"
 
@@ -29,8 +29,8 @@ def _load(name: str, entry: Mapping) -> Pretrained:
     if not isinstance(entry, Mapping) or set(entry) not in ({"weights"}, {"workdir"}):
         raise ConfigError(f'{where} must be {{"weights": NAME or FILE}} or {{"workdir": FOLDER of a run}}')
     try:
-        return weights.load(entry["weights"]) if "weights" in entry else of_run(Path(entry["workdir"]))
-    except RunError as error:
+        return find.load(entry["weights"]) if "weights" in entry else of_run(Path(entry["workdir"]))
+    except (RunError, WeightsError) as error:
         raise RunError(f"{where}: {error}") from error
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imggen_jax.config import flatten
+from imggen_jax.config import flatten, shipped
 from imggen_jax.storage.files import write_atomic
 from imggen_jax.training.log import read_metrics
 
@@ -207,13 +207,12 @@ def _value(value) -> str:
 
 
 def _commands(name: str, workdir: str, config: Mapping, data: Mapping) -> list[tuple[str, str]]:
-    main, at = "python -m imggen_jax.main", f"--workdir {_quote(workdir)}"
-    file = f"configs/{name}.py" if Path(f"configs/{name}.py").exists() else "CONFIG"
-    train = f"{main} --config {shlex.quote(file)} {at}"
+    at = f"--model {_quote(workdir)}"
+    train = f"imggen train --config {shlex.quote(name if name in shipped() else 'CONFIG')} --workdir {_quote(workdir)}"
     makes = config.get("game", {}).get("name") != "classifier"
-    commands = [("Make pictures with it", f"{main} generate {at} --num 64 --seed 0 --out pictures")] if makes else []
-    if makes and data.get("classes"):
-        commands.append(("Make pictures of one class", f"{main} generate {at} --num 64 --label 0 --out pictures"))
+    commands = [("Make pictures with it", f"imggen generate {at} --num 64 --seed 0 --out pictures")] if makes else []
+    if makes and "label" in data.get("spec", {}):
+        commands.append(("Make pictures of one class", f"imggen generate {at} --num 64 --label=#0 --out pictures"))
     commands.append(("Go on after an interruption: the command that began it", train))
     if images := config.get("train", {}).get("images"):
         commands.append(("Train it twice as long", f"{train} --config.train.images={2 * images}"))

@@ -179,7 +179,7 @@ WRONG = [
     (["breed", "--parents", "1,2", "--weights", "a,b"], "weights 'a,b' are not numbers"),
     (["breed", "--parents", "1,2", "--crossover", 3], "crossover is 3"),
     (["breed", "--parents", "1,2", "--inherit", "hair"], "inherit 'hair' is not of the form attribute=parent"),
-    (["project", "--image", __file__], "is not a picture that can be read"),
+    (["project", "--image", __file__], "cannot be used: not a picture"),
     (["edit", "--seed", 1, "--gene", "pca1:x"], "'x' is not a number"),
     (["edit", "--seed", 1, "--gene", "nose=long"], "unknown gene 'nose=long'; known are"),
     (["edit", "--seed", 1, "--gene", "pca1"], "gene pca1 has no target"),

@@ -36,14 +36,20 @@ class _Page(HTMLParser):
                 if name == tag and all(attributes.get(key) == value for key, value in wanted.items())]
 
 
+def _spec(*names):
+    """28x28 gray images, with a label of these names."""
+    label = {"label": {"shape": [], "dtype": "int32", "names": list(names)}} if names else {}
+    return {"image": {"shape": [28, 28, 1], "dtype": "uint8", "names": []}, **label}
+
+
 def _run(folder, *, steps=50, kinds=("samples", "reconstructions"), times=20, config=None, data=None, side=32):
     """A run's folder with a VAE's curves and pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     facts = {
         "config.json": {"seed": 3, "data": {"name": "mnist"}, "game": {"name": "vae", "network": {"widths": [8, 16]}},
                         "train": {"images": 64_000}} | (config or {}),
-        "data.json": {"name": "mnist", "split": "train", "size": 28, "channels": 1, "classes": 0, "label_names": [],
-                      "fingerprint": "f", "examples": 32_000} | (data or {}),
+        "data.json": {"name": "mnist", "split": "train", "spec": _spec(), "fingerprint": "f",
+                      "examples": 32_000} | (data or {}),
         "run.json": {"players": {"vae": 1_234_567}, "devices": "1 x cpu", "seed": 3,
                      "versions": {"imggen_jax": "0.1.0", "jax": "0.10.2"}},
     }
@@ -86,10 +92,10 @@ def test_page_needs_nothing_but_itself(tmp_path):
 def test_page_shows_all_that_a_run_left(tmp_path):
     page = _page(_run(tmp_path / "mnist_vae"))
     for text in (
-        "mnist_vae", "variational autoencoder of 28×28 gray pictures", "64,000, each picture 2 times", "2 min 5 s",
+        "mnist_vae", "variational autoencoder of 28×28 gray images", "64,000, each picture 2 times", "2 min 5 s",
         "512 images/s", "1,234,567", "1 x cpu", "test/elbo", "−103.5", "Reconstructions", "Curves",
         "ELBO, nats per image", "Loss", "Speed, images per second", "network.widths", "8, 16", "jax 0.10.2",
-        f"python -m imggen_jax.main generate --workdir {tmp_path / 'mnist_vae'} --num 64",
+        f"imggen generate --model {tmp_path / 'mnist_vae'} --num 64",
     ):
         assert text in page.text, text
     assert len(page.all("svg")) == 3
@@ -157,7 +163,7 @@ def test_text_from_files_is_shown_and_never_run(tmp_path):
     folder = _run(
         tmp_path / "a<b>&", times=1,
         config={"game": {"name": HOSTILE, HOSTILE: HOSTILE}, HOSTILE: 1},
-        data={"name": HOSTILE, "classes": 2, "label_names": [HOSTILE, "</dd><img src=x onerror=alert(1)>"]},
+        data={"name": HOSTILE, "spec": _spec(HOSTILE, "</dd><img src=x onerror=alert(1)>")},
     )
     with (folder / "metrics.jsonl").open("a") as file:
         for step in (600, 700):
@@ -195,9 +201,9 @@ def test_what_own_pictures_were_made_of_is_told_with_their_ledger(tmp_path):
 
 def test_a_thousand_classes_are_not_all_written_out(tmp_path):
     names = [f"class-{k:03d}" for k in range(1000)]
-    text = _page(_run(tmp_path, kinds=(), data={"classes": 1000, "label_names": names})).text
+    text = _page(_run(tmp_path, kinds=(), data={"spec": _spec(*names)})).text
     assert "1,000 classes" in text and "class-039 and 960 more" in text and "class-040" not in text
-    assert "--label 0" in text
+    assert "--label=#0" in text
 
 
 def test_scalars_of_one_kind_share_a_chart_and_a_player_keeps_its_color():
@@ -238,9 +244,9 @@ def test_the_start_does_not_hide_what_follows():
 
 def test_names_that_are_not_text_do_not_break_the_page(tmp_path):
     folder = tmp_path / os.fsdecode(b"run \xff'")
-    _run(folder, data={"classes": 2, "label_names": ["a\ud800", "b"]})
+    _run(folder, data={"spec": _spec("a\ud800", "b")})
     page = _page(folder)
     assert "run \N{REPLACEMENT CHARACTER}'" in page.text and "a\N{REPLACEMENT CHARACTER}, b" in page.text
-    (quoted,) = set(re.findall(r"--workdir (\$'.*?') --num", page.text))
+    (quoted,) = set(re.findall(r"--model (\$'.*?') --num", page.text))
     echoed = subprocess.run(["bash", "-c", f"printf %s {quoted}"], capture_output=True, check=True).stdout
     assert echoed == os.fsencode(folder)

@@ -143,7 +143,7 @@ def test_a_pretrained_network_stands_beside_the_state_and_is_checked_on_resume(r
     result = shell.call("--config", file, "--workdir", workdir)
     assert result.code == 2 and "config.pretrained.features: " in result.err and result.err.count("\n") == 1
     # Another network in its place is refused.
-    imggen_jax.train(shell.config("classifier", train={"images": 16}, seed=3), features)
+    imggen_jax.train({**shell.config("classifier", train={"images": 16}), "seed": 3}, features)
     result = shell.call("--config", file, "--workdir", workdir)
     assert result.code == 2 and "config.pretrained.features has changed since" in result.err.splitlines()[-1]
 
@@ -153,7 +153,8 @@ def _same(one, other):
 
 
 @pytest.mark.parametrize(("entry", "said"), [
-    ({"weights": "nonsense"}, "nonsense"), ({"path": "x"}, "must be"), ({"workdir": "nowhere"}, "nowhere"),
+    ({"weights": "nonsense"}, "nonsense"), ({"workdir": "nowhere"}, "nowhere"),
+    ({"path": "x"}, "unknown key config.pretrained.features.path; known are weights, workdir"),
 ])
 def test_a_pretrained_network_that_cannot_be_loaded_is_one_line(entry, said, folder, tmp_path):
     made = config("toys.translator", folder, **KINDS["toys.translator"])

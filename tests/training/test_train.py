@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +19,7 @@ from imggen_jax import data
 from imggen_jax.config import check
 from imggen_jax.data import decoding
 from imggen_jax.storage import checkpoint
-from imggen_jax.training import train
+from imggen_jax.training import loop, train
 
 LINES = [2, 4, 6, 8, 10]  # rounds after which a line of metrics is due
 
@@ -53,7 +52,7 @@ both = pytest.mark.parametrize("run", ["vae", "gan"], indirect=True)
 def test_a_run_ends_with_one_done_and_says_how_to_make_pictures(run):
     assert run.result.code == 0, run.result.err
     assert run.result.out.count("Done.") == 1
-    assert f"generate --workdir {run.workdir}" in run.result.out
+    assert f"generate --model {run.workdir}" in run.result.out
     assert not re.search("warn|traceback|absl", run.result.err, re.IGNORECASE)
 
 
@@ -67,8 +66,8 @@ def test_everything_that_a_run_writes_is_there(run):
     assert "</html>" in (run.workdir / "report.html").read_text()
     facts = json.loads((run.workdir / "data.json").read_text())
     labels = [] if run.workdir.parent.name.startswith("vae") else list(shell.LABELS)
-    assert {key: facts[key] for key in ("size", "channels", "classes", "label_names", "examples")} == {
-        "size": 16, "channels": 3, "classes": len(labels), "label_names": labels, "examples": shell.TRAIN}
+    assert facts["examples"] == shell.TRAIN and facts["spec"]["image"]["shape"] == [16, 16, 3]
+    assert facts["spec"].get("label", {"names": []})["names"] == labels
     assert set(json.loads((run.workdir / "run.json").read_text())) == {"players", "devices", "versions", "seed"}
 
 
@@ -142,16 +141,15 @@ def test_a_streamed_run_may_be_taken_up_resident(vae, tmp_path):
 
 
 def test_processes_share_every_batch_without_overlap(monkeypatch):
-    images = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
-    whole = data.Dataset(images, None, 0, (), "")
+    whole = data.from_arrays(image=np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1))
     settings = check(shell.config("vae", devices={"steps_per_call": 2}))
-    loop = SimpleNamespace(settings=settings, train_set=whole, rounds=7)
-    monkeypatch.setattr(train.jax, "process_count", lambda: 4)
+    run = SimpleNamespace(settings=settings, train_set=whole, steps=7)
+    monkeypatch.setattr(loop.jax, "process_count", lambda: 4)
     shares = []
     for process in range(4):
-        monkeypatch.setattr(train.jax, "process_index", lambda: process)
-        shares.append(list(train._batches(loop, 2)))
-    assert [len(share) for share in shares] == [3] * 4  # rounds 2 to 7, and one more to fill the last call
+        monkeypatch.setattr(loop.jax, "process_index", lambda: process)
+        shares.append(list(loop._batches(run, 2)))
+    assert [len(share) for share in shares] == [3] * 4  # steps 2 to 7, and one more to fill the last call
     for call, parts in enumerate(zip(*shares)):
         got = np.concatenate([part["image"] for part in parts], axis=1)[..., 0, 0, 0]
         assert got.tolist() == [data.batch_indices(50, seed=0, step=2 + 2 * call + i, batch=8).tolist()
@@ -163,9 +161,9 @@ def test_a_broken_picture_that_is_met_while_streaming_ends_the_run_in_one_line(t
     config = shell.write_config(tmp_path / "configs" / "broken.py", content)
     decode, seen = decoding.decode, []
 
-    def one_is_broken(source, index, encoded):
+    def one_is_broken(source, column, index, encoded):
         seen.append(index)
-        return decode(source, index, encoded if len(seen) < 60 else b"garbage")
+        return decode(source, column, index, encoded if len(seen) < 60 else b"garbage")
 
     monkeypatch.setattr(decoding, "decode", one_is_broken)
     result = shell.call("--config", config, "--workdir", tmp_path / "run")
@@ -182,7 +180,7 @@ def test_a_run_is_not_resumed_on_other_pictures(vae, tmp_path):
     (tmp_path / "run" / "data.json").write_text(json.dumps({**facts, "fingerprint": "0" * 64}))
     before = shell.contents(tmp_path / "run")
     result = shell.call("--config", vae.config, "--workdir", tmp_path / "run", "--config.train.images=160")
-    assert result.code == 2 and "the pictures of 'small' are not those" in result.err
+    assert result.code == 2 and "the images of 'small' are not those" in result.err
     assert shell.contents(tmp_path / "run") == before
 
 
@@ -263,23 +261,6 @@ def test_a_signal_saves_and_says_so_and_the_run_resumes_with_the_same_bits(run, 
     assert described(workdir)["sha256"] == described(run.workdir)["sha256"]
     assert values(workdir) == values(run.workdir)
     assert shell.contents(workdir / "pictures") == shell.contents(run.workdir / "pictures")
-
-
-def test_a_second_signal_leaves_at_once_even_from_compiled_code(tmp_path):
-    # Hashing stands for a long compilation: it holds the main thread in C for a minute.
-    program = ("import hashlib, sys; from imggen_jax.training.signals import Signals\n"
-               "with Signals() as signals:\n"
-               "    signals.trained = True; print('ready', flush=True)\n"
-               "    hashlib.pbkdf2_hmac('sha256', b'x', b'y', 200_000_000)")
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=shell.REPOSITORY, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGTERM)
-    assert process.stderr.readline() == "\n" and "Stopping" in process.stderr.readline()
-    process.send_signal(signal.SIGTERM)
-    err = process.communicate(timeout=60)[1]
-    assert process.returncode == 143
-    assert "Left at once" in err and "Traceback" not in err
 
 
 # A discriminator of absurd parameters is noticed in the same round: by the generator, whose move comes after its own.

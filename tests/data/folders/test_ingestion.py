@@ -94,12 +94,13 @@ def test_it_is_a_tfds_dataset_of_the_pictures(made):
 
 
 def test_it_is_read_and_conditions_as_any_dataset(made):
-    loaded = data.load(name=made.name, dir=made.dir, split="train", size=SIZE, label="label", cache=None)
-    assert loaded.images.shape == (13, SIZE, SIZE, 3) and loaded.label_names == ("cat", "dog")
-    assert np.bincount(loaded.labels).tolist() == [6, 7]
-    parts = [data.load(name=made.name, dir=made.dir, split=split, size=SIZE, label="coat", cache=None)
-             for split in ("train[:60%]", "train[60%:]")]
-    assert sum(len(part.images) for part in parts) == 13 and parts[0].classes == 3
+    common = dict(name=made.name, dir=made.dir, size=SIZE, cache=None)
+    loaded = data.open_dataset(split="train", label="label", **common)
+    batch = loaded.read(np.arange(loaded.length))
+    assert batch["image"].shape == (13, SIZE, SIZE, 3) and loaded.spec["label"].names == ("cat", "dog")
+    assert np.bincount(batch["label"]).tolist() == [6, 7]
+    parts = [data.open_dataset(split=split, label="coat", **common) for split in ("train[:60%]", "train[60%:]")]
+    assert sum(part.length for part in parts) == 13 and parts[0].spec["label"].classes == 3
 
 
 def test_every_file_is_accounted_for(made):
