@@ -1,4 +1,4 @@
-"""README and docs say what is true: commands parse, snippets compile and name what exists, links lead somewhere, and the tutorial runs."""
+"""README and docs: commands parse, snippets compile and name what exists, links lead somewhere, the tutorial runs."""
 import ast
 import importlib
 import re
@@ -34,9 +34,9 @@ def prose(page: Path) -> str:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of every command of this package: in bash blocks, and in inline code that starts with `imggen VERB`."""
+    """The words of every command of this package: in bash blocks, and in inline code."""
     lines = [line for _, text in blocks(page, "bash") for line in text.replace("\\\n", " ").splitlines()]
-    lines += [code for code in re.findall(r"`([^`\n]+)`", prose(page)) if re.match(r"imggen [a-z]+ --", code)]
+    lines += [code for code in re.findall(r"`([^`\n]+)`", prose(page)) if re.match(r"imggen [a-z]+ \S", code)]
     words = [shlex.split(line, comments=True) for line in lines]
     found = [each[1:] for each in words if each[:1] == ["imggen"]]
     return found + [each[3:] for each in words if each[1:3] == ["-m", "imggen_jax.main"]]
