@@ -1,8 +1,8 @@
 """Build hook of the site: files outside docs/ become a part of it, and links that work in the repository work there.
 
 README.md is the home page. A link is written as it is right in the repository, from the file in which it stands; here
-it is rewritten for the site. One to a file that is no part of the site becomes its text. One that leads nowhere stays as
-it is, and the strict build refuses it.
+it is rewritten for the site. One to a file that is no part of the site becomes its text. One that leads nowhere stays
+as it is, and the strict build refuses it.
 """
 from __future__ import annotations
 
