@@ -16,7 +16,7 @@ def get_config() -> dict:
     return {
         "data": {"name": "cifar10", "test": "test", "label": "label", "flip": True},
         "game": {"name": "gan", "latent": 64, "generator": network, "discriminator": network, "r1": 0.05, "r2": 0.05,
-                 "augment": ("colour", "translation", "cutout")},
+                 "augment": ("color", "translation", "cutout")},
         "players": {"generator": adam, "discriminator": adam},
         "train": {"images": 20_000_000, "batch": 512, "dtype": "bfloat16"},
         "ema": {"halflife": 500_000},

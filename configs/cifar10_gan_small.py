@@ -1,6 +1,6 @@
 """cifar10_gan for two CPU cores: the same losses and classes with DCGAN networks, which are ten times as fast there.
 
-Makes: 32x32 photographs of ten classes. Expected: colours and layouts of the classes, objects only roughly.
+Makes: 32x32 photographs of ten classes. Expected: colors and layouts of the classes, objects only roughly.
 Hardware and time: two CPU cores, 15 minutes.
 Run: imggen train --config cifar10_gan_small
 Data: cifar10, prepared once: imggen prepare --name cifar10

@@ -1,7 +1,7 @@
 """Your own pictures by a residual VAE with a Gaussian likelihood.
 
 Makes: 64x64 pictures like those in a folder, a zip or a tar; --config.data.size=32 makes smaller ones, four times as
-fast. Expected: the colours and layouts of the folder, soft; test/elbo is of the tenth of the pictures held out.
+fast. Expected: the colors and layouts of the folder, soft; test/elbo is of the tenth of the pictures held out.
 Hardware and time: two CPU cores, 16 minutes (211 images/s).
 Run: imggen train --config folder_vae --config.data.folder=PATH
 """

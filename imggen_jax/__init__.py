@@ -9,12 +9,13 @@ import importlib
 from imggen_jax import threads
 
 __version__ = "0.1.0"
-__all__ = ["compare", "describe", "evaluate", "generate", "ingest", "load", "prepare", "read_config", "train"]
+__all__ = ["compare", "describe", "evaluate", "export", "generate", "ingest", "load", "prepare", "read_config", "train"]
 
 _HOME = {
     "compare": "imggen_jax.api",
     "describe": "imggen_jax.api",
     "evaluate": "imggen_jax.api",
+    "export": "imggen_jax.api",
     "generate": "imggen_jax.api",
     "ingest": "imggen_jax.data",
     "load": "imggen_jax.api",

@@ -2,16 +2,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from imggen_jax import cards, exporting
 from imggen_jax.config import check
 from imggen_jax.errors import RunError
 from imggen_jax.evaluation import watch
-from imggen_jax.evaluation.run import compare, evaluate
+from imggen_jax.evaluation.run import compare, evaluate, score_table
 from imggen_jax.loading import load
-from imggen_jax.metrics import spaces
 from imggen_jax.model import Model
 from imggen_jax.pictures import grids
 from imggen_jax.provenance import records
@@ -21,15 +20,16 @@ from imggen_jax.training import train as training
 from imggen_jax.training.build import parameter_counts
 from imggen_jax.training.saved import open_run
 
-__all__ = ["Model", "RunError", "compare", "describe", "evaluate", "export", "generate", "load", "train"]
+__all__ = ["Model", "RunError", "compare", "describe", "evaluate", "export", "generate", "load", "score_table", "train"]
 
 
-def train(config: Mapping, workdir: str | os.PathLike, *, heartbeat: int = 60) -> Path:
+def train(
+    config: Mapping, workdir: str | os.PathLike, *, heartbeat: int = 60, leave: Callable[[int], object] | None = None
+) -> Path:
     """`training.train.train`, with scores during training where config.score asks for them."""
     settings = check(config)
-    if settings.score.every:
-        spaces.check_there(settings.score.space)
-    return training.train(config, workdir, heartbeat=heartbeat, scorer=watch.scorer)
+    watch.check(settings)
+    return training.train(config, workdir, heartbeat=heartbeat, scorer=watch.scorer, leave=leave)
 
 
 def generate(

@@ -148,7 +148,7 @@ Shipped configs: {names}""", others=r"--(no)?config\.")
     from imggen_jax import api
 
     workdir = args.workdir or str(Path("runs") / Path(args.config).stem)
-    report = api.train(read, workdir, heartbeat=args.heartbeat)
+    report = api.train(read, workdir, heartbeat=args.heartbeat, leave=os._exit)
     more = [] if read.game.name == "classifier" else [
         f"Pictures: {flags.program()} generate --model {shlex.quote(workdir)} --num 64 --out out"]
     streams.say([f"Done. Report: {report}", *more])
@@ -204,10 +204,11 @@ def _evaluate(words: list[str]) -> int:
     _start_jax()
     from imggen_jax import api
 
-    common = dict(space=args.space, seed=args.seed, resamples=args.resamples, against=args.against)
+    common = dict(space=args.space, seed=args.seed, resamples=args.resamples, against=args.against,
+                  num=args.num, out=args.out)
     if args.model is not None:
-        found = api.evaluate(args.model, num=args.num, also=args.also, only=args.only, samples=args.samples,
-                             out=args.out, **common)
+        found = api.evaluate(args.model, also=args.also, only=args.only, samples=args.samples, where=args.data or "",
+                             allow_changed=args.changed_data, **common)
     else:
         found = api.compare(args.real, args.fake, dir=args.data_dir or "", **common)
     streams.say([json.dumps(found, allow_nan=False) if args.json else api.score_table(found)])

@@ -275,7 +275,13 @@ def _differing(old: Mapping, new: Mapping, *, free: bool) -> list[str]:
     nothing = "not set"
     return [f"{name}: {old.get(name, nothing)!r} before, {new.get(name, nothing)!r} now"
             for name in sorted(set(old) | set(new))
-            if old.get(name, nothing) != new.get(name, nothing) and _is_free(name) == free]
+            if old.get(name, nothing) != new.get(name, nothing)
+            and (_is_free(name) and not _switches(name, old, new)) == free]
+
+
+def _switches(name: str, old: Mapping, new: Mapping) -> bool:
+    """Whether gradient clipping is switched on or off, which the state of the optimizer does not survive."""
+    return name.startswith("players.") and name.endswith(".clip") and bool(old.get(name)) != bool(new.get(name))
 
 
 def _is_free(name: str) -> bool:

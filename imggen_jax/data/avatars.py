@@ -47,8 +47,13 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
         AvatarsConfig(name="32x32", description="The same faces, averaged over squares of 2 pixels.", size=32),
     ]
 
+    @property
+    def _config(self) -> AvatarsConfig:
+        assert isinstance(self.builder_config, AvatarsConfig)
+        return self.builder_config
+
     def _info(self) -> tfds.core.DatasetInfo:
-        size = self.builder_config.size
+        size = self._config.size
         labels = {name: tfds.features.ClassLabel(names=values) for name, values in faces.FACTORS.items()}
         return self.dataset_info_from_configs(
             description="Cartoon faces drawn by a program from ten named factors, with captions.",
@@ -63,11 +68,11 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        return {"train": self._generate_examples("train", self.builder_config.train),
-                "test": self._generate_examples("test", self.builder_config.test)}
+        return {"train": self._generate_examples("train", self._config.train),
+                "test": self._generate_examples("test", self._config.test)}
 
     def _generate_examples(self, split: str, number: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        config, first = self.builder_config, face_number(split, 0)
+        config, first = self._config, face_number(split, 0)
         drawn = faces.draw_many(range(first, first + number), config.size, config.weights)
         for index, (factors, image) in enumerate(drawn):
             yield index, {"image": _png(image), "label": factors["expression"],

@@ -2,22 +2,24 @@
 from __future__ import annotations
 
 import logging
-import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from imggen_jax.data.dataset import sha256
 from imggen_jax.data.sources import Source
+from imggen_jax.storage.cache import cache_folder
+from imggen_jax.storage.files import write_atomic
 
 Arrays = Mapping[str, np.ndarray]
 
 
 def folder(cache: str) -> Path:
-    """The folder of the files; "" for $IMGGEN_JAX_CACHE or ~/.cache/imggen_jax/data."""
-    return Path(cache or os.environ.get("IMGGEN_JAX_CACHE") or "~/.cache/imggen_jax/data").expanduser()
+    """The folder of the files; "" for `storage.cache`'s."""
+    return Path(cache).expanduser() if cache else cache_folder("data")
 
 
 def file_of(source: Source, cache: str | None, *what: object) -> Path | None:
@@ -48,15 +50,10 @@ def write(file: Path | None, arrays: Arrays) -> None:
     """Keeps the arrays; the file appears whole or not at all. Where it cannot be written, a warning says so."""
     if file is None:
         return
-    partial = file.with_suffix(f".{os.getpid()}.tmp")
+    named: dict[str, Any] = dict(arrays)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(partial, "wb") as out:
-                np.savez(out, **arrays)
-            os.replace(partial, file)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_atomic(file, lambda out: np.savez(out, **named))
     except OSError as error:
         logging.warning("cannot keep what was read of the dataset in %s (%s); it is read again next time",
                         file.parent, error)

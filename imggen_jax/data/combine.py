@@ -9,7 +9,7 @@ import numpy as np
 from imggen_jax.data import resize as resizing
 from imggen_jax.data.batches import permutation
 from imggen_jax.data.cropping import mixed
-from imggen_jax.data.dataset import Dataset, is_image, sha256
+from imggen_jax.data.dataset import Dataset, fixed_size, is_image, sha256
 from imggen_jax.data.decoding import scales
 from imggen_jax.errors import DataError
 from imggen_jax.spec import Field, make_spec
@@ -97,9 +97,10 @@ def zipped(*datasets: Dataset) -> Dataset:
             raise DataError(f"{datasets[0].title} has {datasets[0].length:,} examples and {each.title} "
                             f"{each.length:,}; aligned pairs need equally many (unaligned ones do not)")
     spec = _united(datasets)
-    shapes = {field: each.shape[:2] for field, each in spec.items() if is_image(each) and None not in each.shape}
-    if shapes:
-        scales(title, shapes, 0)
+    sizes = {field: fixed_size(each) for field, each in spec.items() if is_image(each)}
+    known = {field: size for field, size in sizes.items() if size is not None}
+    if known:
+        scales(title, known, 0)
 
     def read(indices: np.ndarray, *bits: np.ndarray) -> Batch:
         batch = {}
@@ -107,8 +108,8 @@ def zipped(*datasets: Dataset) -> Dataset:
             batch |= each.read(indices, *bits) if each.random else each.read(indices)
         return batch
 
-    return Dataset(spec, datasets[0].length, read, _marks(datasets), max(each.threads for each in datasets), title,
-                   any(each.random for each in datasets))
+    return Dataset(make_spec(**spec), datasets[0].length, read, _marks(datasets),
+                   max(each.threads for each in datasets), title, any(each.random for each in datasets))
 
 
 def unaligned(one: Dataset, other: Dataset) -> Dataset:
@@ -133,11 +134,11 @@ def unaligned(one: Dataset, other: Dataset) -> Dataset:
 
     marks = {field: sha256("unaligned", mark, [each.length for each in (one, other)], field in one.spec)
              for field, mark in _marks([one, other]).items()}
-    return Dataset(_united([one, other]), length, read, marks, max(one.threads, other.threads),
+    return Dataset(make_spec(**_united([one, other])), length, read, marks, max(one.threads, other.threads),
                    f"{one.title} with {other.title}", one.random or other.random)
 
 
-def side_by_side(dataset: Dataset, fields: tuple[str, str] = ("source", "image"), field: str = "image") -> Dataset:
+def side_by_side(dataset: Dataset, fields: Sequence[str] = ("source", "image"), field: str = "image") -> Dataset:
     """Two fields of one: a picture of two side by side becomes the left and the right one.
 
     fields: what to call the left and the right half. field: the picture, which is no field any more.
@@ -187,18 +188,18 @@ def stacked(dataset: Dataset, groups: np.ndarray,
       recipe: names what those functions do, for the fingerprint.
     """
     spec = {field: Field((), "int32", tuple(names)) for field, (_, names) in labels.items()}
-    if "image" in dataset.spec:
-        height, width, _ = _picture(dataset, "image").shape
-        spec["image"] = Field((height, width, 3), "uint8")
+    size = fixed_size(_picture(dataset, "image")) if "image" in dataset.spec else None
+    if size is not None:
+        spec["image"] = Field((*size, 3), "uint8")
 
     def read(indices: np.ndarray) -> Batch:
         three = groups[indices]
         batch = dataset.read(three.ravel())
-        made = {field: change(batch["label"].reshape(three.shape)).astype(np.int32)
-                for field, (change, _) in labels.items()}
-        if "image" in batch:
-            images = batch["image"].reshape(*three.shape, height, width)
-            made["image"] = np.empty((len(images), height, width, 3), np.uint8)
+        made: Batch = {field: change(batch["label"].reshape(three.shape)).astype(np.int32)
+                       for field, (change, _) in labels.items()}
+        if size is not None:
+            images = batch["image"].reshape(*three.shape, *size)
+            made["image"] = np.empty((len(images), *size, 3), np.uint8)
             for channel in range(3):  # five times as fast as moveaxis
                 made["image"][..., channel] = images[:, channel]
         return made
@@ -245,7 +246,7 @@ def _in_order(title: str, parts: Sequence[np.ndarray], order: np.ndarray) -> np.
     return out
 
 
-def _united(datasets: Sequence[Dataset]) -> Mapping[str, Field]:
+def _united(datasets: Sequence[Dataset]) -> dict[str, Field]:
     spec: dict[str, Field] = {}
     for each in datasets:
         twice = sorted(set(spec) & set(each.spec))
@@ -253,7 +254,7 @@ def _united(datasets: Sequence[Dataset]) -> Mapping[str, Field]:
             raise DataError(f"the field {twice[0]!r} of {each.title} is there already; rename it: "
                             f"select(dataset, [{twice[0]!r}], {{{twice[0]!r}: 'source'}})")
         spec |= each.spec
-    return make_spec(**spec)
+    return spec
 
 
 def _marks(datasets: Sequence[Dataset]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from imggen_jax.data.dataset import Dataset, is_image, sha256
+from imggen_jax.data.dataset import Dataset, fixed_size, is_image, sha256
 from imggen_jax.data.decoding import scales as scales_of
 from imggen_jax.errors import DataError
 from imggen_jax.spec import make_spec
@@ -33,14 +33,14 @@ def cropped(dataset: Dataset, side: int, scales: Mapping[str, int] | None = None
     if side < 1 or not images:
         raise DataError(f"{dataset.title} cannot be cropped to {side} pixels: " + (
             "give a side of at least 1" if images else "it has no pictures"))
-    fixed = all(None not in dataset.spec[field].shape for field in images)
+    sizes = {field: fixed_size(dataset.spec[field]) for field in images}
+    known = {field: size for field, size in sizes.items() if size is not None}
+    fixed = len(known) == len(images)
     if scales is None:
-        shapes = {field: dataset.spec[field].shape[:2] for field in images}
-        scales = scales_of(dataset.title, shapes, 0) if fixed else dict.fromkeys(images, 1)
+        scales = scales_of(dataset.title, known, 0) if fixed else dict.fromkeys(images, 1)
     crops = sides(dataset.title, side, scales)
-    if fixed:
-        for field in images:
-            _check(dataset, field, dataset.spec[field].shape, crops[field], 0)
+    for field, size in known.items():
+        _check(dataset, field, size, crops[field], 0)
     least = min(images, key=lambda field: scales[field])
 
     def crop(batch: Batch, indices: np.ndarray, bits: np.ndarray | None) -> Batch:
@@ -57,7 +57,8 @@ def cropped(dataset: Dataset, side: int, scales: Mapping[str, int] | None = None
         if fixed or not len(indices):
             batch = _read(dataset, indices, bits)
             return crop(batch, indices, bits) if len(indices) else batch | {
-                field: np.empty((0, *spec[field].shape), np.uint8) for field in images}
+                field: np.empty((0, crops[field], crops[field], dataset.spec[field].shape[2] or 1), np.uint8)
+                for field in images}
         rows = [slice(row, row + 1) for row in range(len(indices))]
         made = [crop(_read(dataset, indices[row], None if bits is None else bits[row]), indices[row],
                      None if bits is None else bits[row]) for row in rows]

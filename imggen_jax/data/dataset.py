@@ -40,6 +40,12 @@ def is_image(field: Field) -> bool:
     return field.dtype == "uint8" and len(field.shape) == 3
 
 
+def fixed_size(field: Field) -> tuple[int, int] | None:
+    """Height and width of the pictures of a field; None where they differ."""
+    height, width = field.shape[:2]
+    return None if height is None or width is None else (height, width)
+
+
 def sha256(*parts: object) -> str:
     """sha256 hex over the `repr` of the parts."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()

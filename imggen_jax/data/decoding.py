@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -39,7 +39,7 @@ class Request(NamedTuple):
         return [Wanted(column.feature, column.kind, len(column.names)) for column in self.columns.values()]
 
 
-def cells(request: Request, index: int, row: Sequence) -> dict[str, np.ndarray | int | str]:
+def cells(request: Request, index: int, row: Sequence) -> dict[str, Any]:
     """A record's features -> fields: pictures uint8 [H,W,C], labels int, texts str. Raises DataError."""
     values, found = {}, {}
     for (field, column), value in zip(request.columns.items(), row):

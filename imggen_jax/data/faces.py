@@ -135,13 +135,15 @@ def draw_many(numbers: range, size: int = 64, weights: Mapping[str, Sequence[flo
     try:
         for i, number in enumerate(numbers):
             child = children[i % workers]
+            assert child.stdout is not None
             pixels = child.stdout.read(size * size * 3)
             if len(pixels) < size * size * 3:
                 raise RuntimeError(f"a process that draws faces ended early, with exit code {child.wait()}")
             yield sample_factors(number, weights), np.frombuffer(pixels, np.uint8).reshape(size, size, 3)
     finally:
         for child in children:
-            child.stdout.close()
+            if child.stdout is not None:
+                child.stdout.close()
             child.kill()
             child.wait()
 
@@ -184,7 +186,7 @@ class _Jitter(NamedTuple):
     frame: float         # the color of spectacle frames
 
 
-_RANGES = _Jitter(
+_RANGES: dict[str, tuple[float, float]] = dict(
     x=(30.6, 33.4), y=(30.8, 33.0), tilt=(-0.05, 0.05), scale=(0.98, 1.09), width=(0.96, 1.04), height=(0.97, 1.03),
     eye_gap=(6.5, 7.5), eye_size=(0.93, 1.08), eye_y=(0.2, 1.4), gaze_x=(-0.8, 0.8), gaze_y=(-0.3, 0.5),
     brow_y=(-0.5, 0.5), brow_weight=(0.95, 1.3), nose_size=(0.8, 1.25), nose_y=(5.4, 6.2), mouth_width=(0.9, 1.12),
@@ -193,8 +195,9 @@ _RANGES = _Jitter(
 
 
 def _jitter(face: int) -> _Jitter:
+    ranges = [_RANGES[name] for name in _Jitter._fields]
     return _Jitter(*(low + r * (high - low) for (low, high), r
-                     in zip(_RANGES, uniform(face, "jitter", len(_RANGES)).tolist())))
+                     in zip(ranges, uniform(face, "jitter", len(ranges)).tolist())))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -240,8 +243,8 @@ def _window(frame: _Frame, box: tuple[float, float, float, float]) -> tuple[slic
     return (slice(max(int(y - b), 0), max(int(y + b) + 2, 0)), slice(max(int(x - a), 0), max(int(x + a) + 2, 0)))
 
 
-def _fill(image: np.ndarray, frame: _Frame, box: tuple[float, float, float, float], shape: Distance, color: Color,
-          alpha: float = 1.0, blur: float = 0.0) -> None:
+def _fill(image: np.ndarray, frame: _Frame, box: tuple[float, float, float, float], shape: Distance,
+          color: Color | float, alpha: float = 1.0, blur: float = 0.0) -> None:
     """Paint a shape over the picture, in place. image: float64 [3,S,S] in [0,255]. box: holds the shape.
     blur: the width of the soft edge, in units of the frame, beyond the pixel that antialiasing takes."""
     rows, cols = _window(frame, box)

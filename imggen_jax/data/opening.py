@@ -4,6 +4,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def open_dataset(
         they must, or are smaller than `crop`, or do not match each other.
     """
     _check(memory=memory, size=size, crop=crop, fields=fields)
-    options = dict(name=name, dir=dir, label=label, memory=memory, text=text, cache=cache)
+    options: dict[str, Any] = dict(name=name, dir=dir, label=label, memory=memory, text=text, cache=cache)
     if sources.parse_name(name).name == sources.STACKED_MNIST:
         dataset = stacked_mnist.open_stacked(open_dataset, split=split, size=size, fields=fields, **options)
         return cropping.cropped(dataset, crop) if crop else dataset
@@ -151,7 +152,7 @@ def _open(*, name: str, split: str, dir: str, size: int, label: str, memory: str
 
 
 def _side_by_side(names: Sequence[str], size: int, crop: int, dataset: Dataset) -> Dataset:
-    made = combine.side_by_side(dataset, fields=tuple(names))
+    made = combine.side_by_side(dataset, names)
     made = combine.resized(made, size) if size else made
     return cropping.cropped(made, crop) if crop else made
 
@@ -192,7 +193,7 @@ def _spec(request: Request, sizes: resident.Sizes, wanted: captions.Wanted | Non
             spec[field] = Field((*shape, column.channels), "uint8")
         elif column.kind == "label":
             spec[field] = Field((), "int32", column.names)
-        else:
+        elif wanted is not None:
             words = scanning.vocabulary(request.source, column, cache) if wanted.kind == "words" else ()
             spec[field] = captions.text_field(wanted, words)
     return make_spec(**spec)

@@ -32,11 +32,12 @@ def open_rows(source: Source, wanted: Sequence[Wanted]) -> Callable[[Sequence[in
     """
     from tensorflow_datasets.proto import tf_example_pb2
 
+    parse_example = tf_example_pb2.Example.FromString  # pyright: ignore[reportAttributeAccessIssue]: made at import
     read = _open_records(source)
 
     def parse(index: int, record: bytes) -> tuple:
         try:
-            feature = tf_example_pb2.Example.FromString(record).features.feature
+            feature = parse_example(record).features.feature
             row = tuple((feature[one.feature].int64_list if one.kind == "label" else feature[one.feature].bytes_list)
                         .value[0] for one in wanted)
         except Exception as error:  # protobuf's DecodeError, or an IndexError where a feature is missing

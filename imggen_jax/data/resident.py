@@ -5,6 +5,7 @@ cache folder too, and a second start takes them from there in half a second.
 """
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import os
@@ -13,7 +14,6 @@ import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tqdm
@@ -26,7 +26,8 @@ from imggen_jax.data.decoding import Request
 Sizes = Mapping[str, np.ndarray]   # field -> height and width of its pictures, int32 [N,2], or [1,2] if all are equal
 
 
-class Pixels(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Pixels:
     """Pictures of many sizes, one after the other."""
 
     flat: np.ndarray    # uint8
@@ -106,16 +107,17 @@ def _load(request: Request, sizes: Sizes, encode: Callable, kept: str | None) ->
     """All columns: from the cache where they are there, else read and decoded."""
     number, aligned = request.source.examples, sorted(column.feature for column in request.images.values())
     files = {field: _file(request, column, aligned, kept) for field, column in request.columns.items()}
-    right = {field: functools.partial(_right, column, number, sizes.get(field))
-             for field, column in request.columns.items()}
-    found = {field: cache.read(file, right[field]) for field, file in files.items()}
-    missing = {field: request.columns[field] for field, arrays in found.items() if arrays is None}
+    found: dict[str, cache.Arrays] = {}
+    for field, file in files.items():
+        arrays = cache.read(file, functools.partial(_right, request.columns[field], number, sizes.get(field)))
+        found |= {field: arrays} if arrays is not None else {}
+    missing = {field: column for field, column in request.columns.items() if field not in found}
     if missing:
         for field, arrays in _read_all(request._replace(columns=missing), sizes).items():
             cache.write(files[field], arrays)
             found[field] = arrays
-    columns = {field: _held(request.columns[field], arrays, sizes.get(field), encode)
-               for field, arrays in found.items()}
+    columns = {field: _held(column, found[field], sizes.get(field), encode)
+               for field, column in request.columns.items()}
     for values in columns.values():
         (values if isinstance(values, np.ndarray) else values.flat).flags.writeable = False
     return columns
@@ -129,7 +131,7 @@ def _file(request: Request, column: Column, aligned: list[str], kept: str | None
 
 
 def _right(column: Column, number: int, sizes: np.ndarray | None, arrays: cache.Arrays) -> bool:
-    if column.kind == "image":
+    if sizes is not None:
         wanted = number * math.prod(sizes[0].tolist()) if len(sizes) == 1 else sizes.prod(axis=1, dtype=np.int64).sum()
         return arrays["pixels"].dtype == np.uint8 and arrays["pixels"].shape == (wanted * column.channels,)
     if column.kind == "label":
@@ -139,7 +141,7 @@ def _right(column: Column, number: int, sizes: np.ndarray | None, arrays: cache.
 
 def _held(column: Column, arrays: cache.Arrays, sizes: np.ndarray | None, encode: Callable) -> np.ndarray | Pixels:
     """Stored arrays -> what is read from: pictures uint8 [N,H,W,C] or Pixels, labels int32 [N], text int32 [N,T]."""
-    if column.kind == "image":
+    if sizes is not None:
         return _pixels(arrays["pixels"], sizes, column.channels)
     if column.kind == "label":
         return arrays["labels"]
@@ -176,10 +178,10 @@ def _read_all(request: Request, sizes: Sizes) -> dict[str, cache.Arrays]:
                 texts[field][index] = value.encode("utf-8", "replace")
 
     _for_all(request, put)
-    return ({field: {"pixels": flat} for field, flat in flats.items()}
-            | {field: {"labels": values} for field, values in labels.items()}
-            | {field: {"bytes": np.frombuffer(b"".join(values), np.uint8), "lengths": np.array([*map(len, values)])}
-               for field, values in texts.items()})
+    made: dict[str, cache.Arrays] = {field: {"pixels": flat} for field, flat in flats.items()}
+    made |= {field: {"labels": values} for field, values in labels.items()}
+    return made | {field: {"bytes": np.frombuffer(b"".join(values), np.uint8), "lengths": np.array([*map(len, values)])}
+                   for field, values in texts.items()}
 
 
 def _for_all(request: Request, put: Callable[[int, tuple], None]) -> None:

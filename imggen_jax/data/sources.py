@@ -163,7 +163,7 @@ def draw_avatars(wanted: Name, root: Path, *, split: str = "train",
     if wanted.config is None:
         raise DataError("dataset 'avatars' comes in several sizes; name one, such as avatars/32x32 or avatars/64x64")
     try:
-        builder = avatars.builder(wanted.config, str(root))
+        builder: Any = avatars.builder(wanted.config, str(root))
     except ValueError as error:
         raise DataError(str(error)) from error
     if wanted.version not in (None, str(builder.version)):

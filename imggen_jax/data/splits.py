@@ -62,7 +62,7 @@ def _tokens(text: str) -> list[str]:
         match = _TOKEN.match(text, position)
         if match is None:
             raise ValueError
-        tokens.append(match[match.lastgroup])
+        tokens.append(match.group().strip())
         position = match.end()
     return tokens[::-1]
 
@@ -117,10 +117,9 @@ def _bound(text: str | None, total: int, percent: bool, default: int) -> int:
     if not text:
         return default
     if percent:
-        share = float(text.rstrip("%"))
-        bound = int(round(share * total / 100.0))
+        bound = int(round(float(text.rstrip("%")) * total / 100.0))
     else:
         bound = int(text)
-    if abs(bound) > total or percent and abs(share) > 100:
+    if abs(bound) > total or percent and abs(float(text.rstrip("%"))) > 100:
         raise ValueError
     return bound + total if bound < 0 else bound

@@ -118,7 +118,7 @@ def _pattern() -> re.Pattern:
 
 
 def _bytes_tokenizer(field: Field) -> Tokenizer:
-    def encode(texts: Sequence[str], length: int = field.shape[0]) -> tuple[np.ndarray, int]:
+    def encode(texts: Sequence[str], length: int = field.shape[0] or 0) -> tuple[np.ndarray, int]:
         tokens, cut = np.zeros((len(texts), length), np.int32), 0
         for row, text in zip(tokens, texts):
             data = text.encode("utf-8", "replace")
@@ -137,7 +137,7 @@ def _bytes_tokenizer(field: Field) -> Tokenizer:
 def _words_tokenizer(field: Field) -> Tokenizer:
     known = {word: number for number, word in enumerate(field.names, _FIRST_WORD)}
 
-    def encode(texts: Sequence[str], length: int = field.shape[0]) -> tuple[np.ndarray, int]:
+    def encode(texts: Sequence[str], length: int = field.shape[0] or 0) -> tuple[np.ndarray, int]:
         tokens, cut = np.zeros((len(texts), length), np.int32), 0
         for row, text in zip(tokens, texts):
             numbers = [known.get(word, _UNKNOWN) for word in words(text)]

@@ -10,7 +10,6 @@ al., arXiv 2004.02546). Along a gene one goes by an amount; to a value without a
 from __future__ import annotations
 
 import difflib
-import io
 import json
 import os
 import zipfile
@@ -28,6 +27,7 @@ from imggen_jax.evaluation import classifier
 from imggen_jax.model import Model
 from imggen_jax.sampling import Latents
 from imggen_jax.storage import checkpoint
+from imggen_jax.storage.files import write_atomic
 
 FILE = "genes.npz"
 FORMAT = 2
@@ -365,12 +365,8 @@ def save(workdir: str | os.PathLike, genes: Genes) -> Path:
         facts["guide"], weights = classifier.pack(genes.guide)
         arrays |= {f"guide.{name}": leaf for name, leaf in weights.items()}
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    part = path.with_name(f".{FILE}.{os.getpid()}.part")
     try:
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        part.write_bytes(buffer.getvalue())
-        os.replace(part, path)
+        write_atomic(path, lambda file: np.savez(file, **arrays))
     except OSError as error:
         raise SaveError(f"genes cannot be written to {path} ({error.strerror or error})") from error
     return path

@@ -12,6 +12,7 @@ from imggen_jax.editing.genes import Genes
 from imggen_jax.editing.space import fresh, seeds, show, take
 from imggen_jax.errors import RunError
 from imggen_jax.model import Model
+from imggen_jax.training.dataset import of_run
 
 METHODS = ("labels", "sefa", "pca")
 SAMPLES = 8_000     # pictures of the model's own that a classifier labels
@@ -99,13 +100,14 @@ def labeller_of(model: Model, labels: Sequence[str] | None = None, *, seed: int 
     """
     from imggen_jax.evaluation import classifier
 
-    wanted, where = model.config["data"], {**_place(model), "split": model.config["data"]["split"]}
+    wanted = of_run(model.config, model.data).data
+    where = {"name": wanted.name, "dir": wanted.dir, "split": wanted.split}
     try:
         data.class_labels(**where)
     except data.DataError as error:
         raise RunError(f"{error}; genes that need no labels: genes --learn --method sefa, or --method pca") from error
-    return classifier.dataset_classifier(held_out=wanted["test"], size=wanted["size"], labels=labels,
-                             recipe={**classifier.RECIPE, "seed": seed}, **where)
+    return classifier.dataset_classifier(held_out=wanted.test, size=wanted.size, labels=labels,
+                                         recipe={**classifier.RECIPE, "seed": seed}, **where)
 
 
 def guide_of(model: Model, labels: Sequence[str] | None = None):
@@ -125,7 +127,7 @@ def _labelled(model: Model, labeller, samples: int) -> tuple[np.ndarray, np.ndar
 
 def _encoded(model: Model, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """(w [n,D], labels int32 [n,K]) of the dataset's images, by the encoder."""
-    dataset = _dataset(model, model.config["data"]["split"], names)
+    dataset = _dataset(model, "split", names)
     number, found, truth = min(PICTURES, dataset.length), [], []
     for i in range(0, number, 500):
         batch = dataset.read(np.minimum(np.arange(i, i + 500), number - 1))
@@ -137,22 +139,13 @@ def _encoded(model: Model, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray
 
 def _dataset(model: Model, split: str, names: Sequence[str]) -> data.Dataset:
     """A split of the dataset that a run was trained on, with these label fields too."""
-    wanted = model.config["data"]
-    return data.open_dataset(split=split, size=wanted["size"], label=wanted["label"], memory=wanted["memory"],
-                             fields=("image", *names), **_place(model))
-
-
-def _place(model: Model) -> dict[str, str]:
-    """Name and data_dir of the dataset that a run was trained on; a folder of images was made into one."""
-    wanted = model.config["data"]
-    if wanted["folder"]:
-        made = data.ingest(wanted["folder"], size=wanted["size"])
-        return {"name": made.name, "dir": made.dir}
-    return {"name": wanted["name"], "dir": wanted["dir"]}
+    wanted = of_run(model.config, model.data).data
+    return data.open_dataset(name=wanted.name, dir=wanted.dir, split=getattr(wanted, split), size=wanted.size,
+                             label=wanted.label, memory=wanted.memory, fields=("image", *names))
 
 
 def held_out(model: Model, number: int, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """(images uint8 [n,H,W,C], their true labels int32 [n,K]): the first ones of a run's test split."""
-    dataset = _dataset(model, model.config["data"]["test"], names)
+    dataset = _dataset(model, "test", names)
     batch = dataset.read(np.arange(min(number, dataset.length)))
     return batch["image"], np.stack([batch[name] for name in names], axis=-1)

@@ -20,6 +20,7 @@ from imggen_jax.pictures import grids
 from imggen_jax.provenance import records
 from imggen_jax.provenance.records import Family, Record
 from imggen_jax.sampling import Latents
+from imggen_jax.storage.files import write_atomic
 
 SHOWN = 128             # CSS pixels: smaller pictures are enlarged in animations, by whole factors
 SLIDER = (-3, -2, -1, 0, 1, 2, 3)
@@ -157,7 +158,7 @@ def lineage(workdir, out, name: str) -> Done:
     page = lineages.page(family, lambda one: _again(run, one, "an ancestor"), title=Path(name).name)
     with _explained(out):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
+        write_atomic(path, page)
     return Done([path], [], {"people": 1 + len(family.ancestors)})
 
 

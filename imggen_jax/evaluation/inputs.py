@@ -13,11 +13,11 @@ from imggen_jax import spec as specs
 from imggen_jax.errors import MetricsError
 from imggen_jax.evaluation import scores
 from imggen_jax.evaluation.context import CHUNK
+from imggen_jax.loading import load
 from imggen_jax.metrics import pictures
 from imggen_jax.metrics.pictures import Pictures
 from imggen_jax.model import Model
 from imggen_jax.storage import checkpoint
-from imggen_jax.training.saved import open_run
 
 MOST = 10_000  # images that are generated where no number is given
 
@@ -30,10 +30,7 @@ def open_model(model: Model | str | os.PathLike) -> tuple[Model, Path | None]:
     """
     if isinstance(model, Model):
         return model, None
-    workdir = Path(model).expanduser()
-    run = open_run(workdir)
-    name = "main" if "main" in run.built.game.models else next(iter(run.built.game.models))
-    return Model(run.config, run.spec, run.step, run.weights, run.built.game, name), workdir
+    return load(model), Path(model).expanduser()
 
 
 def open_images(images, title: str, *, dir: str = "", seed: int = 0, num: int | None = None) -> Pictures:

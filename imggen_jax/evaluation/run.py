@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from imggen_jax import data
-from imggen_jax.config import Settings, check
+from imggen_jax.config import Settings
 from imggen_jax.errors import RunError
 from imggen_jax.evaluation import EVALUATORS, classifier, inputs, scores, store
 from imggen_jax.evaluation.context import Context, Terms, fingerprint, image_shape, require_classifier
@@ -20,15 +19,14 @@ from imggen_jax.metrics import spaces
 from imggen_jax.metrics.pictures import Pictures
 from imggen_jax.metrics.scores import Report
 from imggen_jax.model import MOST_SEEDS, Model
-from imggen_jax.training.saved import read_json
-from imggen_jax.training.train import ingested, open_split
+from imggen_jax.training.dataset import of_run, open_split
 
 CHANGED = "changed_data"  # key under which results say that the data are not those of the training
 
 
 def evaluate(model: Model | str | os.PathLike, *, num: int | None = None, space: str = scores.CLASSIFIER, seed: int = 0,
              resamples: int = 3, also: Sequence[str] = (), only: Sequence[str] = (), samples: int = 500, out=None,
-             against=None, allow_changed: bool = False) -> dict:
+             against=None, allow_changed: bool = False, where: str = "") -> dict:
     """Evaluate a trained generator on the data that it was trained on. All that is cheap is checked first.
 
     Args:
@@ -44,6 +42,7 @@ def evaluate(model: Model | str | os.PathLike, *, num: int | None = None, space:
       out: folder for reports, pages and charts; None for scores/ in the run's folder, and for nowhere with a loaded
         model. What cannot be written there is returned all the same, and a note on stderr says so.
       against: path of a stored report, of the same recipe, to subtract.
+      where: where the dataset is now, if it was moved: a TFDS data_dir, or a folder, zip or tar of images.
       allow_changed: evaluate although the images are not those that the run was trained on; the results say so.
 
     Returns:
@@ -53,13 +52,14 @@ def evaluate(model: Model | str | os.PathLike, *, num: int | None = None, space:
     Raises:
       RunError, DataError, MetricsError: it cannot be done, and why.
     """
+    _check_whole(num=num, seed=seed, resamples=resamples, samples=samples)
     spaces.check_there(space)
     metric_scores.check_resamples(resamples)
     evaluators = _evaluators(also, only, against)
     other = store.read_report(against) if against is not None else None
     model, workdir = inputs.open_model(model)
     folder = Path(out).expanduser() if out is not None else workdir and workdir / "scores"
-    context, changes = _context(model, workdir, allow_changed, dict(
+    context, changes = _context(model, workdir, allow_changed, where, dict(
         num=num, seed=seed, resamples=resamples, samples=samples, space=space, out=folder))
     reference = None if only else _reference(context, other)
     for module in evaluators.values():
@@ -80,6 +80,13 @@ def evaluate(model: Model | str | os.PathLike, *, num: int | None = None, space:
     return results
 
 
+def _check_whole(**values) -> None:
+    """Raises RunError for a number that is neither whole nor None."""
+    for name, value in values.items():
+        if value is not None and (not isinstance(value, numbers.Integral) or isinstance(value, bool)):
+            raise RunError(f"{name} is {value!r}; it must be a whole number")
+
+
 def _evaluators(also: Sequence[str], only: Sequence[str], against) -> dict[str, ModuleType]:
     """{name: module}, in the order asked for."""
     if (also or against is not None) and only:
@@ -92,48 +99,31 @@ def _evaluators(also: Sequence[str], only: Sequence[str], against) -> dict[str, 
     return {name: importlib.import_module(f"imggen_jax.evaluation.{name}") for name in (*also, *only)}
 
 
-def _context(model: Model, workdir: Path | None, allow_changed: bool, terms: dict) -> tuple[Context, dict]:
+def _context(model: Model, workdir: Path | None, allow_changed: bool, where: str, terms: dict) -> tuple[Context, dict]:
     """What evaluators are given, and what of the data has changed since the training.
 
     Raises:
       RunError, DataError: a classifier, no data, other data, or numbers out of range.
     """
     model.generator  # a classifier has none
-    settings = _settings(model, workdir)
+    settings = of_run(model.config, model.data, where)
     train_set = open_split(settings, settings.data.split)
     test_set = open_split(settings, settings.data.test) if settings.data.test else None
     num = min(inputs.MOST, train_set.length) if terms["num"] is None else terms["num"]
-    for name, value in {**terms, "num": num}.items():
-        if name in ("num", "seed", "resamples", "samples") and not isinstance(value, numbers.Integral):
-            raise RunError(f"{name} is {value!r}; it must be a whole number")
     if num < 2 or terms["seed"] < 0 or terms["seed"] + num * terms["resamples"] > MOST_SEEDS:
         raise RunError(f"num is {num} and seed {terms['seed']}; {terms['resamples']} sets of at least 2 images have "
                        f"seeds from 0 to {MOST_SEEDS - 1}")
-    changes = _changes(settings, workdir, train_set, test_set, allow_changed)
+    changes = _changes(model, settings, train_set, test_set, allow_changed)
     return Context(model, settings, train_set, test_set, Terms(**{**terms, "num": int(num)})), changes
 
 
-def _settings(model: Model, workdir: Path | None) -> Settings:
-    """The model's, with the dataset that its folder of images was made into."""
-    settings = check(model.config)
-    try:
-        return ingested(settings)
-    except data.DataError:
-        # The folder is elsewhere now; what was made of it may still be there.
-        facts = read_json(workdir / "data.json") if workdir else None
-        name, place = (facts or {}).get("name", ""), (facts or {}).get("dir", "")
-        if not (name and place and (Path(place) / name).is_dir()):
-            raise
-        return settings._replace(data=settings.data._replace(name=name, dir=place))
-
-
-def _changes(settings: Settings, workdir: Path | None, train_set, test_set, allow_changed: bool) -> dict:
+def _changes(model: Model, settings: Settings, train_set, test_set, allow_changed: bool) -> dict:
     """{} for the data of the training; else under CHANGED the fingerprints, after a warning on stderr.
 
     Raises:
       RunError: they are others and that was not allowed.
     """
-    facts = read_json(workdir / "data.json") if workdir else None
+    facts = model.data
     sets = {"fingerprint": train_set, "held_out_fingerprint": test_set}
     changed = {name: {"of_the_training": facts[name], "now": each.fingerprint} for name, each in sets.items()
                if facts and each is not None and facts.get(name) and facts[name] != each.fingerprint}
@@ -141,7 +131,7 @@ def _changes(settings: Settings, workdir: Path | None, train_set, test_set, allo
         return {}
     where = settings.data.folder or settings.data.name
     which = "held-out examples" if "fingerprint" not in changed else "examples"
-    message = f"the {which} of {where!r} are not those that {workdir} was trained with"
+    message = f"the {which} of {where!r} are not those that the model was trained with"
     if not allow_changed:
         raise RunError(f"{message}, so that what is held out may not be; put the dataset back, or evaluate on what is "
                        "there now with --changed-data (allow_changed=True), which the results will say")
@@ -216,6 +206,7 @@ def compare(real, fake, *, dir: str = "", space: str = scores.CLASSIFIER, held_o
     Raises:
       RunError, DataError, MetricsError: it cannot be done, and why.
     """
+    _check_whole(num=num, seed=seed, resamples=resamples)
     spaces.check_there(space)
     metric_scores.check_resamples(resamples)
     other = store.read_report(against) if against is not None else None

@@ -211,7 +211,7 @@ def _rows(images: pictures.Pictures, rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _size(shape: tuple[int, int, int]) -> str:
-    return f"{shape[1]}x{shape[0]} {'grey' if shape[2] == 1 else 'RGB'}"
+    return f"{shape[1]}x{shape[0]} {'gray' if shape[2] == 1 else 'RGB'}"
 
 
 def dataset_pictures(dataset: data.Dataset, title: str) -> pictures.Pictures:

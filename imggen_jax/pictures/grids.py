@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from imggen_jax.storage.files import write_atomic
 
 if TYPE_CHECKING:
     from PIL import PngImagePlugin
@@ -92,7 +93,7 @@ def upscale(image: np.ndarray, factor: int) -> np.ndarray:
 def write_png(path: str | Path, image: np.ndarray, info: PngImagePlugin.PngInfo | None = None) -> None:
     """Write uint8 [H,W,C], C 1 or 3, as a PNG; the file is there whole or not at all. Makes its folder.
 
-    A colour image without colour is stored with one channel, which takes about a third of the space. `info` holds text
+    A color image without color is stored with one channel, which takes about a third of the space. `info` holds text
     chunks, as `provenance.png_info` makes them.
     """
     from PIL import Image
@@ -102,9 +103,5 @@ def write_png(path: str | Path, image: np.ndarray, info: PngImagePlugin.PngInfo 
     if (image == image[..., :1]).all():
         image = image[..., 0]
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        Image.fromarray(image).save(part, format="PNG", optimize=True, pnginfo=info)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    picture = Image.fromarray(image)
+    write_atomic(path, lambda file: picture.save(file, format="PNG", optimize=True, pnginfo=info))

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import jax
 
 from imggen_jax import data, devices
 from imggen_jax import spec as specs
-from imggen_jax.config import Settings, differences, resolve
-from imggen_jax.errors import RunError
+from imggen_jax.config import Settings, changes, differences, resolve
+from imggen_jax.errors import RunError, SaveError
+from imggen_jax.storage.files import disk_is_full, write_atomic
 from imggen_jax.training import pretrained
 from imggen_jax.training.build import Built, parameter_counts
 from imggen_jax.training.finetune import Start
@@ -42,7 +44,15 @@ def check_workdir(workdir: Path, config: Mapping) -> None:
     if old is None and (workdir / "checkpoints").exists():
         raise RunError(f"{workdir} has checkpoints but no config.json to say what they are; choose another --workdir")
     if differ := differences(old, config) if old is not None else []:
-        raise RunError(f"{workdir} holds a run of another config ({'; '.join(differ)}); choose another --workdir")
+        again = f"--config.init.workdir={shlex.quote(str(workdir))}"
+        raise RunError(f"{workdir} holds a run of another config ({'; '.join(differ)}); choose another --workdir; to "
+                       f"begin there with the weights of this run, add {again}")
+
+
+def config_changes(workdir: Path, config: Mapping) -> list[str]:
+    """What a resumed run does otherwise than when it was last started: lengths, intervals, learning rates."""
+    old = read_json(workdir / CONFIG)
+    return changes(old, config) if old is not None else []
 
 
 def check_same(workdir: Path, settings: Settings, train_set: data.Dataset, built: Built, networks: Mapping,
@@ -61,8 +71,9 @@ def check_same(workdir: Path, settings: Settings, train_set: data.Dataset, built
     pretrained.check_unchanged(workdir, networks, read_json(workdir / pretrained.FILE))
 
 
-def write_facts(workdir: Path, config: Mapping, settings: Settings, train_set: data.Dataset, built: Built,
-                networks: Mapping, chosen: list[jax.Device], start: Start | None) -> None:
+def write_facts(workdir: Path, config: Mapping, settings: Settings, train_set: data.Dataset,
+                test_set: data.Dataset | None, built: Built, networks: Mapping, chosen: list[jax.Device],
+                start: Start | None) -> None:
     """Write what the run is made of: its data, weights, devices, versions and config. Makes the folder.
 
     Raises:
@@ -73,9 +84,11 @@ def write_facts(workdir: Path, config: Mapping, settings: Settings, train_set: d
     card = data.card(name=settings.data.name, dir=settings.data.dir)
     facts = ({INIT: start.facts} if start else {}) | {
         DATA: {
-            "name": settings.data.name, "dir": settings.data.dir, "split": settings.data.split,
+            "name": settings.data.name, "dir": str(data.sources.data_dir(settings.data.dir).absolute()),
+            "split": settings.data.split, "test": settings.data.test,
             "spec": specs.to_json(train_set.spec), "fingerprint": train_set.fingerprint,
-            "examples": train_set.length, **({"card": card} if card else {}),
+            "examples": train_set.length,
+            **({"held_out_fingerprint": test_set.fingerprint} if test_set else {}), **({"card": card} if card else {}),
         },
         **({pretrained.FILE: pretrained.facts(networks)} if networks else {}),
         RUN: {
@@ -88,8 +101,9 @@ def write_facts(workdir: Path, config: Mapping, settings: Settings, train_set: d
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         for name, content in facts.items():
-            temporary = workdir / f".{name}.tmp"
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-            os.replace(temporary, workdir / name)
+            write_atomic(workdir / name, json.dumps(content, indent=2) + "\n")
     except OSError as error:
+        if disk_is_full(error):
+            raise SaveError(f"cannot write to {workdir} ({error.strerror}); make room, then run the same command again"
+                            ) from error
         raise RunError(f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir") from error

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +14,12 @@ from ml_collections import ConfigDict
 
 from imggen_jax import data, devices
 from imggen_jax.config import Settings, check
-from imggen_jax.errors import ConfigError, RunError, SaveError
-from imggen_jax.game import Field, Generator, Pretrained, PyTree, make_spec
+from imggen_jax.errors import RunError, SaveError
+from imggen_jax.game import Generator, Pretrained, PyTree
 from imggen_jax.storage import checkpoint, lock
 from imggen_jax.training import finetune, folder, loop, pretrained, report, watchdog
 from imggen_jax.training.build import Built, build, check_devices, flops_per_step
+from imggen_jax.training.dataset import ingested, open_split
 from imggen_jax.training.heldout import evaluator
 from imggen_jax.training.log import open_log, read_metrics
 from imggen_jax.training.saved import Saved
@@ -42,17 +42,22 @@ class Parts(NamedTuple):
     start: finetune.Start | None  # of a run that starts from another one, and has not been saved yet
     latest: int | None            # the step to resume from
     saved: Mapping                # what was saved with that step
+    changes: list[str]            # of the config, since the run was last started
 
 
-def train(config: ConfigDict | Mapping, workdir: str | os.PathLike, *, heartbeat: int = 60,
-          scorer: Scorer | None = None) -> Path:
+def train(
+    config: ConfigDict | Mapping, workdir: str | os.PathLike, *, heartbeat: int = 60, scorer: Scorer | None = None,
+    leave: Callable[[int], object] | None = None,
+) -> Path:
     """Train to the end, from the start or from where an earlier call stopped; the result is the same to the bit.
 
     Args:
       config: as from a file in configs/.
       workdir: the run's folder; made if needed.
-      heartbeat: seconds of silence after which another process of the run is taken for lost; then this one leaves.
+      heartbeat: seconds of silence after which another process of the run counts as lost.
       scorer: makes the function that scores images during training, where config.score asks for it.
+      leave: ends the process with an exit code, from any thread: `os._exit`, for the command line, which then leaves at
+        once when a signal comes or another process is lost. None never ends the process; see `Signals`, `watchdog`.
 
     Returns:
       The path of the run's report.html.
@@ -61,35 +66,35 @@ def train(config: ConfigDict | Mapping, workdir: str | os.PathLike, *, heartbeat
       ConfigError, data.DataError, MetricsError, RunError: before anything starts, for what cannot work.
       Diverged: a loss or gradient is not finite.
       SaveError: a file cannot be written.
-      Interrupted: SIGTERM or Ctrl-C came; everything is saved.
+      Interrupted: SIGTERM or Ctrl-C came; everything is saved. KeyboardInterrupt: it came twice.
     """
     workdir = Path(workdir).expanduser()
     settings = check(config)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(watchdog.watch(heartbeat))
+        stack.enter_context(watchdog.watch(heartbeat, leave))
         folder.check_place(workdir)
         chosen = check_devices(settings)
         if jax.process_index() == 0:
             stack.enter_context(lock.hold(workdir))
         folder.check_workdir(workdir, config)
-        return _train(config, workdir, settings, chosen, scorer)
+        return _train(config, workdir, settings, chosen, scorer, leave)
 
 
-def _train(config, workdir: Path, settings: Settings, chosen, scorer: Scorer | None) -> Path:
+def _train(config, workdir: Path, settings: Settings, chosen, scorer: Scorer | None, leave) -> Path:
     batch = settings.train.batch
     steps = loop.up(settings.train.images, batch, settings.devices.steps_per_call)
     latest = _newest(workdir)
     saved = checkpoint.meta(workdir, latest) if latest is not None else {}
     if latest is not None and latest >= steps and (not saved.get("left") or _report_is_new(workdir)):
         return _complete(workdir, latest * batch)
-    parts = _parts(workdir, settings, chosen, latest, saved)
+    parts = _parts(workdir, settings, chosen, latest, saved)._replace(changes=folder.config_changes(workdir, config))
     try:
         # From here on the folder is a run, and is left in good order.
-        with _memory_explained(settings, chosen), Signals() as signals:
+        with _memory_explained(settings, chosen), Signals(leave) as signals:
             if jax.process_index() == 0:
                 folder.check_same(workdir, parts.settings, parts.train_set, parts.built, parts.networks, parts.start)
-                folder.write_facts(workdir, config, parts.settings, parts.train_set, parts.built, parts.networks,
-                                   chosen, parts.start)
+                folder.write_facts(workdir, config, parts.settings, parts.train_set, parts.test_set, parts.built,
+                                   parts.networks, chosen, parts.start)
             run, host = _begin(workdir, parts, steps, scorer)
             try:
                 loop.run(run, host, saved, signals)
@@ -130,43 +135,7 @@ def _parts(workdir: Path, settings: Settings, chosen, latest: int | None, saved:
         finetune.match(settings, source, built, train_set.spec)
     test_set = open_split(settings, settings.data.test) if settings.data.test else None
     start = finetune.begin(settings, source, built, train_set.spec) if source else None
-    return Parts(settings, chosen, train_set, test_set, networks, built, start, latest, saved)
-
-
-def open_split(settings: Settings, split: str) -> data.Dataset:
-    """A split of a run's dataset; nothing is decoded yet. Raises DataError."""
-    wanted = settings.data
-    return data.open_dataset(
-        name=wanted.name, dir=wanted.dir, split=split, size=wanted.size, label=wanted.label, memory=wanted.memory,
-        text=wanted.text, crop=wanted.crop, fields=tuple(wanted.fields))
-
-
-def ingested(settings: Settings, networks: Mapping[str, Pretrained] | None = None) -> Settings:
-    """With the dataset that config.data.folder was made into, now or earlier, in place of the folder."""
-    wanted = settings.data
-    if not wanted.folder:
-        if not wanted.name:
-            raise ConfigError("no data are named; set --config.data.folder=PATH to a folder, zip or tar of images, "
-                              "or --config.data.name to a TFDS dataset")
-        return settings
-    if wanted.size and not wanted.text and not wanted.fields:
-        # What cannot work is refused before images are read.
-        label = {"label": Field((), "int32", ("0", "1"))} if wanted.label else {}
-        build(settings, make_spec(image=Field((wanted.size, wanted.size, 3), "uint8"), **label), networks)
-    made = data.ingest(wanted.folder, size=wanted.size, pairs=wanted.pairs)
-    if jax.process_index() == 0:
-        left_out = sum(made.card["quarantined"].values())
-        print(f"{wanted.folder}: {made.card['pictures']:,} pictures, {left_out:,} files left out; see "
-              f"{made.folder / 'ingest.html'}", file=sys.stderr, flush=True)
-    split, test = wanted.split, wanted.test
-    own = data.folders.splits(made.card)[1]
-    if test.startswith("train[") and not own.startswith("train["):
-        # The folder holds out pictures of its own; none of its training pictures need be.
-        split, test = "train", own
-        if jax.process_index() == 0:
-            print(f"{wanted.folder}: its own {own} pictures are held out", file=sys.stderr, flush=True)
-    chosen = dataclasses.replace(wanted, name=made.name, dir=made.dir, split=split, test=test)
-    return dataclasses.replace(settings, data=chosen)
+    return Parts(settings, chosen, train_set, test_set, networks, built, start, latest, saved, [])
 
 
 def _begin(workdir: Path, parts: Parts, steps: int, scorer: Scorer | None) -> tuple[loop.Loop, PyTree]:
@@ -194,6 +163,8 @@ def _begin(workdir: Path, parts: Parts, steps: int, scorer: Scorer | None) -> tu
     log.progress(int(host.step) * batch)
     if latest is not None:
         log.say(f"Resuming {workdir} at {latest * batch:,} images.")
+    for line in parts.changes:
+        log.say(f"  changed: {line}")
     saver = checkpoint.Saver(workdir, keep=wanted.keep, keep_every=keep_every, say=log.say) if first else None
     if start:
         for line in start.lines:

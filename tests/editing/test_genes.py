@@ -1,4 +1,4 @@
-"""Genes: boundaries with known answers, edits that reach their goal, and files that are kept with their weights."""
+"""Genes: boundaries with known answers, edits that reach their target, and files that are kept with their weights."""
 import functools
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ import pytest
 from imggen_jax import editing
 from imggen_jax.editing import firstlayer, genes, learning
 from imggen_jax.editing.genes import Genes
-from imggen_jax.editing.space import Points
 from imggen_jax.errors import RunError
 from imggen_jax.evaluation import classifier
-from imggen_jax.game import Classifier, Spec
+from imggen_jax.game import Classifier, Field, make_spec
+from imggen_jax.sampling import at_rows
 
 NAMES, VALUES = ("brightness", "side"), (("dark", "light"), ("left", "middle", "right"))
 CUTS = (-0.43, 0.43)
@@ -44,11 +44,11 @@ class Guide(NamedTuple):
     names: tuple = NAMES
     values: tuple = VALUES
     weights: dict = {}
-    moved: bool = False
+    shifted: bool = False
 
     @property
     def classifier(self):
-        return Classifier(_guides(self.centre), None)
+        return Classifier(NAMES, _guides(self.centre), None)
 
 
 @functools.cache
@@ -69,24 +69,24 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def learnt(model, tmp_path_factory):
+def learned(model, tmp_path_factory):
     found, said = learning.learn(tmp_path_factory.mktemp("genes"), model, samples=3000, faces=100,
                                  labeller=Labeller(model), guide=Guide(0))
     assert any("3000 of the model's pictures" in line for line in said)
     return found
 
 
-def test_boundaries_are_found_and_orthogonal_to_other_attributes(learnt):
-    light = learnt.attributes["brightness"].directions[1]
+def test_boundaries_are_found_and_orthogonal_to_other_attributes(learned):
+    light = learned.attributes["brightness"].directions[1]
     np.testing.assert_allclose(light, np.eye(linear.LATENT)[0], atol=0.12)
-    side = learnt.attributes["side"]
+    side = learned.attributes["side"]
     right = np.zeros(linear.LATENT)
     right[1:3] = np.array([1, 0.5]) / 1.25**0.5
     np.testing.assert_allclose(side.directions[2], right, atol=0.15)
     np.testing.assert_allclose(side.directions[0], -right, atol=0.15)
     for direction in side.directions:
-        assert np.abs(learnt.attributes["brightness"].basis.T @ direction).max() < 0.02
-    for attribute in learnt.attributes.values():
+        assert np.abs(learned.attributes["brightness"].basis.T @ direction).max() < 0.02
+    for attribute in learned.attributes.values():
         np.testing.assert_allclose(np.linalg.norm(attribute.directions, axis=-1), 1, atol=1e-5)
 
 
@@ -102,39 +102,39 @@ def test_correlated_labels_are_disentangled():
     assert abs(found["b"].directions[1][0]) < 0.1
 
 
-def test_an_edit_reaches_its_goal_and_leaves_the_rest(model, learnt):
+def test_an_edit_reaches_its_target_and_leaves_the_rest(model, learned):
     points = editing.seeds(model, range(200), truncation=0.8)
     before = truth(points.w)
     for gene, column, value in (("brightness=light", 0, 1), ("side=left", 1, 0), ("side=middle", 1, 1)):
-        after = truth(editing.edit(model, points, {gene: None}, learnt).w)
+        after = truth(editing.edit(model, points, {gene: None}, learned).w)
         assert np.mean(after[:, column] == value) > 0.95
         assert np.mean(after[:, 1 - column] == before[:, 1 - column]) > 0.95
 
 
-def test_an_amount_is_in_standard_deviations_and_edits_add_up(model, learnt):
+def test_an_amount_is_in_standard_deviations_and_edits_add_up(model, learned):
     face = editing.seeds(model, [4])
-    direction = learnt.attributes["brightness"].directions[1]
-    moved = editing.edit(model, face, {"brightness=light": 1.5}, learnt).w
+    direction = learned.attributes["brightness"].directions[1]
+    moved = editing.edit(model, face, {"brightness=light": 1.5}, learned).w
     np.testing.assert_allclose(moved - face.w, 1.5 * direction[None], atol=1e-5)
-    back = editing.edit(model, Points(moved, None), {"brightness=light": -1.5}, learnt).w
+    back = editing.edit(model, at_rows(moved, {}), {"brightness=light": -1.5}, learned).w
     np.testing.assert_allclose(back, face.w, atol=1e-5)
-    np.testing.assert_array_equal(editing.edit(model, face, {}, learnt).w, face.w)
-    both = editing.edit(model, face, {"brightness=light": 1.0, "side=left": -2.0}, learnt).w
-    one = editing.edit(model, face, {"brightness=light": 1.0}, learnt)
-    np.testing.assert_allclose(both, editing.edit(model, one, {"side=left": -2.0}, learnt).w, atol=1e-6)
+    np.testing.assert_array_equal(editing.edit(model, face, {}, learned).w, face.w)
+    both = editing.edit(model, face, {"brightness=light": 1.0, "side=left": -2.0}, learned).w
+    one = editing.edit(model, face, {"brightness=light": 1.0}, learned)
+    np.testing.assert_allclose(both, editing.edit(model, one, {"side=left": -2.0}, learned).w, atol=1e-6)
 
 
-def test_what_was_measured_is_what_happens(learnt):
-    light = learnt.measured["brightness=light"]
+def test_what_was_measured_is_what_happens(learned):
+    light = learned.measured["brightness=light"]
     assert 30 <= light["faces"] <= 70 and light["reached"] > 0.9 and light["kept"]["side"] > 0.9
-    assert set(learnt.measured) == {f"{name}={value}" for name, values in zip(NAMES, VALUES) for value in values}
+    assert set(learned.measured) == {f"{name}={value}" for name, values in zip(NAMES, VALUES) for value in values}
 
 
 def test_a_mapped_space_has_genes_too():
     model = linear.model(mapped=True)
-    learnt, _ = learning.learn("nowhere", model, samples=3000, faces=100, labeller=Labeller(model, centre=1),
+    learned, _ = learning.learn("nowhere", model, samples=3000, faces=100, labeller=Labeller(model, centre=1),
                                guide=Guide(1))
-    assert learnt.measured["brightness=dark"]["reached"] > 0.9
+    assert learned.measured["brightness=dark"]["reached"] > 0.9
 
 
 def test_closed_form_directions_are_the_first_layer_s_singular_vectors():
@@ -146,13 +146,13 @@ def test_closed_form_directions_are_the_first_layer_s_singular_vectors():
 
 
 def test_a_generator_that_begins_otherwise_has_no_closed_form():
-    def paint(weights, w, labels):
+    def decode(weights, w, fields):
         return jnp.sin(w) @ weights["kernel"]
 
     with pytest.raises(RunError, match="does not begin with a dense layer.*--method pca"):
-        firstlayer.kernel(paint, {"kernel": np.ones((4, 3), np.float32)}, 4, False)
+        firstlayer.kernel(decode, {"kernel": np.ones((4, 3), np.float32)}, 4, {})
     plain = firstlayer.kernel(lambda weights, w, labels: jnp.tanh(w @ weights["a"]) @ weights["b"],
-                              {"a": np.eye(4, 3, dtype=np.float32), "b": np.ones((3, 2), np.float32)}, 4, False)
+                              {"a": np.eye(4, 3, dtype=np.float32), "b": np.ones((3, 2), np.float32)}, 4, {})
     np.testing.assert_array_equal(plain, np.eye(4, 3))
 
 
@@ -164,34 +164,35 @@ def test_principal_components_are_ordered_by_what_they_change(model):
     assert abs(np.linalg.norm(seen["pca1"]) - 1) < 1e-5
 
 
-def test_genes_of_other_methods_stay(model, learnt, tmp_path):
-    genes.save(tmp_path, learnt._replace(guide=None))
+def test_genes_of_other_methods_stay(model, learned, tmp_path):
+    genes.save(tmp_path, learned._replace(guide=None))
     more, _ = learning.learn(tmp_path, model, method="pca", faces=10)
     assert set(more.attributes) == set(NAMES) and "pca1" in more.directions
     assert more.measured["pca1"]["change"] > 0 and more.measured["brightness=dark"]["reached"] > 0.9
 
 
-def test_genes_are_kept_with_their_weights(model, learnt, tmp_path):
+def test_genes_are_kept_with_their_weights(model, learned, tmp_path):
     recipe = {"network": {"name": "classifier", "widths": (4,), "blocks": (0,), "features": 4}, "augment": ()}
-    spec = Spec(linear.SIZE, 1, (2, 3))
-    weights = classifier._game(spec, recipe).init(jax.random.key(0), None)[0]
-    guide = classifier.labeller_of(spec, NAMES, VALUES, weights, recipe)
-    learnt = learnt._replace(guide=guide)
-    genes.save(tmp_path, learnt)
+    labels = {name: Field((), "int32", values) for name, values in zip(NAMES, VALUES)}
+    spec = make_spec(image=linear.SPEC["image"], **labels)
+    weights = classifier._game(spec, recipe).init(jax.random.key(0), spec)[0]
+    guide = classifier.make_labeller(spec, weights, recipe)
+    learned = learned._replace(guide=guide)
+    genes.save(tmp_path, learned)
     again = genes.load(tmp_path, model)
-    assert again.weights == learnt.weights and again.names() == learnt.names() and again.measured == learnt.measured
+    assert again.weights == learned.weights and again.names() == learned.names() and again.measured == learned.measured
     assert again.guide.sha256 == guide.sha256 and (again.guide.names, again.guide.values) == (NAMES, VALUES)
     images = editing.show(model, editing.seeds(model, range(5)))
     np.testing.assert_array_equal(again.guide.predict(images), guide.predict(images))
-    for name, one in learnt.attributes.items():
+    for name, one in learned.attributes.items():
         for field, value in one._asdict().items():
             assert np.array_equal(getattr(again.attributes[name], field), value)
     other = linear.model()
     other.weights["blocks"] = 2 * other.weights["blocks"]
-    with pytest.raises(RunError, match="learnt on other weights than the run has now; learn them again"):
+    with pytest.raises(RunError, match="learned on other weights than the run has now; learn them again"):
         genes.load(tmp_path, other)
     with pytest.raises(RunError, match="belong to other weights"):
-        genes.edit(other, editing.seeds(other, [1]), {"brightness=dark": 1.0}, learnt)
+        genes.edit(other, editing.seeds(other, [1]), {"brightness=dark": 1.0}, learned)
 
 
 def test_no_genes_or_damaged_ones_are_named(model, tmp_path):
@@ -209,14 +210,14 @@ def test_no_genes_or_damaged_ones_are_named(model, tmp_path):
     ({"side=left": np.nan}, "gene side=left is to go nan; give a number from -6 to 6"),
     ({"side=left": 100.0}, "gene side=left is to go 100"),
 ])
-def test_an_edit_that_cannot_be_is_one_clear_line(amounts, said, model, learnt):
+def test_an_edit_that_cannot_be_is_one_clear_line(amounts, said, model, learned):
     with pytest.raises(RunError, match=said):
-        editing.edit(model, editing.seeds(model, [1]), amounts, learnt)
+        editing.edit(model, editing.seeds(model, [1]), amounts, learned)
 
 
-def test_a_gene_without_labels_has_no_goal(model):
+def test_a_gene_without_labels_has_no_target(model):
     found = Genes(genes.fingerprint(model), {}, None, genes.components(model, 2), {})
-    with pytest.raises(RunError, match="gene pca1 has no goal; say how far to go"):
+    with pytest.raises(RunError, match="gene pca1 has no target; say how far to go"):
         editing.edit(model, editing.seeds(model, [1]), {"pca1": None}, found)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from imggen_jax import editing
-from imggen_jax.editing import operations
-from imggen_jax.editing.space import Points, space
+from imggen_jax.editing import operations, take
 from imggen_jax.errors import RunError
+from imggen_jax.sampling import at_rows
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_an_interpolation_visits_its_points_and_moves_evenly(model):
 
 
 def test_a_gaussian_prior_is_crossed_on_a_sphere_and_any_other_straight(model, mapped):
-    assert space(model).gaussian and not space(mapped).gaussian
+    assert model.space().gaussian and not mapped.space().gaussian
     for each in (model, mapped):
         points = editing.seeds(each, [1, 2])
         middle = editing.interpolate(each, points, 3, even=False).w[1]
@@ -56,14 +56,14 @@ def test_a_gaussian_prior_is_crossed_on_a_sphere_and_any_other_straight(model, m
 def test_a_prior_that_only_looks_gaussian_in_mean_and_variance_is_not_taken_for_one():
     import jax
 
-    uniform = linear.model(prior=lambda key, n: jax.random.uniform(key, (n, linear.LATENT), minval=-3**0.5,
-                                                                   maxval=3**0.5))
-    assert not space(uniform).gaussian
+    uniform = linear.model(prior=lambda key, n, condition: jax.random.uniform(
+        key, (n, linear.LATENT), minval=-3**0.5, maxval=3**0.5))
+    assert not uniform.space().gaussian
 
 
 def test_the_path_length_of_a_linear_generator_is_known(mapped):
     """Half a step in w changes pixels by half of the blocks: d / e^2 does not depend on where."""
-    points = Points(np.stack([np.zeros(linear.LATENT), np.full(linear.LATENT, 2.0)]).astype(np.float32), None)
+    points = at_rows(np.stack([np.zeros(linear.LATENT), np.full(linear.LATENT, 2.0)]).astype(np.float32), {})
     # All six blocks of 20 pixels change by 2 * 0.25 of [-1,1], so by 0.25 of [0,1], over a whole stretch.
     pixels = np.mean((linear.BLOCKS.sum(0) * 2 / 2) ** 2)
     found = editing.path_length(mapped, points, samples=64)
@@ -102,7 +102,7 @@ def test_variations_and_children_are_as_likely_as_any(which, request):
     each = request.getfixturevalue(which)
     usual = editing.distance(each, editing.seeds(each, range(200)).w).mean()
     parents = editing.seeds(each, [1, 2, 3])
-    for made in (editing.vary(each, parents.take([0]), 200, strength=0.7), editing.breed(each, parents, 200)):
+    for made in (editing.vary(each, take(parents, [0]), 200, strength=0.7), editing.breed(each, parents, 200)):
         assert 0.5 * usual < editing.distance(each, made.w).mean() < 1.3 * usual
 
 
@@ -147,16 +147,16 @@ def test_a_child_is_the_same_whatever_their_number(model):
 
 
 @pytest.mark.parametrize(("ask", "said"), [
-    (lambda m, p: editing.interpolate(m, p.take([0]), 5), "at least 2 pictures"),
+    (lambda m, p: editing.interpolate(m, take(p, [0]), 5), "at least 2 images"),
     (lambda m, p: editing.interpolate(m, p, 2), "frames is 2; an interpolation of 3"),
-    (lambda m, p: editing.vary(m, p, 4, strength=0.5), "3 pictures are given; vary takes one"),
-    (lambda m, p: editing.vary(m, p.take([0]), 0, strength=0.5), "num is 0"),
-    (lambda m, p: editing.vary(m, p.take([0]), 4, strength=1.5), "strength is 1.5; it must be from 0 to 1, or one of"),
-    (lambda m, p: editing.vary(m, p.take([0]), 4, strength="huge"), "strength is huge"),
-    (lambda m, p: editing.vary(m, p.take([0]), 4, strength=np.nan), "strength is nan"),
-    (lambda m, p: editing.vary(m, p.take([0]), 4, strength=0.1, seed=-1), "seed is -1"),
-    (lambda m, p: editing.vary(m, p.take([0]), 4, strength=0.1, truncation=-1), "truncation is -1"),
-    (lambda m, p: editing.breed(m, p.take([0, 1, 2, 0, 1, 2]), 4), "6 parents are given; breed takes 1 to 5"),
+    (lambda m, p: editing.vary(m, p, 4, strength=0.5), "3 images are given; vary takes one"),
+    (lambda m, p: editing.vary(m, take(p, [0]), 0, strength=0.5), "num is 0"),
+    (lambda m, p: editing.vary(m, take(p, [0]), 4, strength=1.5), "strength is 1.5; it must be from 0 to 1, or one of"),
+    (lambda m, p: editing.vary(m, take(p, [0]), 4, strength="huge"), "strength is huge"),
+    (lambda m, p: editing.vary(m, take(p, [0]), 4, strength=np.nan), "strength is nan"),
+    (lambda m, p: editing.vary(m, take(p, [0]), 4, strength=0.1, seed=-1), "seed is -1"),
+    (lambda m, p: editing.vary(m, take(p, [0]), 4, strength=0.1, truncation=-1), "truncation is -1"),
+    (lambda m, p: editing.breed(m, take(p, [0, 1, 2, 0, 1, 2]), 4), "6 parents are given; breed takes 1 to 5"),
     (lambda m, p: editing.breed(m, p, 4, weights=[1, 2]), "2 weights are given for 3 parents"),
     (lambda m, p: editing.breed(m, p, 4, weights=[1, -2, 1]), "none may be negative"),
     (lambda m, p: editing.breed(m, p, 4, weights=[0, 0, 0]), "not all zero"),
@@ -164,10 +164,11 @@ def test_a_child_is_the_same_whatever_their_number(model):
     (lambda m, p: editing.breed(m, p, 0), "num is 0"),
     (lambda m, p: editing.seeds(m, []), "no seed is given"),
     (lambda m, p: editing.seeds(m, [2**32]), "seed is 4294967296"),
-    (lambda m, p: editing.seeds(m, [1], label=2), "trained without labels"),
-    (lambda m, p: editing.show(m, Points(np.zeros((2, 9)), None)), r"latents are \(2, 9\); this model takes \(n, 6\)"),
-    (lambda m, p: editing.show(m, Points(np.full((1, 6), np.nan), None)), "not all finite"),
-    (lambda m, p: editing.show(m, Points(np.zeros((1, 6)), np.array([0]))), "trained without labels"),
+    (lambda m, p: editing.seeds(m, [1], given={"label": 2}), "this model does not need it"),
+    (lambda m, p: editing.show(m, at_rows(np.zeros((2, 9)), {})), r"latents are \(2, 9\); this model takes \(n, 6\)"),
+    (lambda m, p: editing.show(m, at_rows(np.full((1, 6), np.nan), {})), "not all finite"),
+    (lambda m, p: editing.show(m, at_rows(np.zeros((1, 6)), {"label": np.array([0])})),
+     "this model does not need it"),
 ])
 def test_what_cannot_be_is_one_clear_line(ask, said, model):
     with pytest.raises(RunError, match=said) as error:
@@ -175,14 +176,13 @@ def test_what_cannot_be_is_one_clear_line(ask, said, model):
     assert "\n" not in str(error.value)
 
 
-def test_seeds_are_those_of_sample_and_pictures_have_their_places(model, mapped):
+def test_seeds_are_those_of_sample_to_the_bit(model, mapped):
     for each in (model, mapped):
         for truncation in (1.0, 0.5):
-            images = editing.show(each, editing.seeds(each, range(3, 25), truncation=truncation))
-            np.testing.assert_allclose(images.astype(int), each.sample(22, seed=3, truncation=truncation), atol=1)
-        points = editing.seeds(each, range(20))
-        again = editing.show_at(each, points.take([3, 18]), [3, 2])
-        np.testing.assert_array_equal(again, editing.show(each, points)[[3, 18]])
+            latents = editing.seeds(each, range(3, 25), truncation=truncation)
+            images = each.sample(num=22, seed=3, truncation=truncation)
+            np.testing.assert_array_equal(editing.show(each, latents), images)
+            np.testing.assert_array_equal(editing.show(each, take(latents, [3, 18])), images[[3, 18]])
 
 
 def test_truncation_draws_w_to_its_mean(mapped):

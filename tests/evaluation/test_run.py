@@ -93,7 +93,7 @@ def test_the_difference_to_another_report(run):
 
 
 def test_a_report_of_another_recipe_is_refused_before_scores_are_computed(run, nothing_long):
-    with pytest.raises(MetricsError, match="do not compare.*fake: 21 here"):
+    with pytest.raises(MetricsError, match="fake: 21 here, 20 there"):
         evaluate(run, num=21, against=run / "scores" / REPORT)
 
 
@@ -116,7 +116,7 @@ def test_evaluators_run_beside_scores_and_alone(run):
     (dict(num=20, also=["modes"]), "counted on stacked_mnist"),
     (dict(num=20, also=["usefulness"]), "not class-conditional"),
     (dict(num=20, also=["copying"]), "at least 20 generated and 20 held-out images, not 20 and 8"),
-    *[(dict(num=20, resamples=number), f"{number} resamples.*at least 3") for number in (-1, 0, 1, 2)],
+    *[(dict(num=20, resamples=number), "(?=.*at least 3)(?=.*resamples)") for number in (-1, 0, 1, 2)],
     (dict(num=20, also=["likelihood"], samples=0), "0 samples for each image"),
     (dict(num=20, against="none.json"), "cannot be read as a report"),
     (dict(num=20, space="vgg"), "unknown feature space 'vgg'"), (dict(num=20, out="data.json"), "choose another --out"),
@@ -227,7 +227,7 @@ def test_images_that_cannot_be_compared_are_named(toy, tmp_path):
     (tmp_path / "empty").mkdir()
     cases = [
         (tmp_path / "empty", "has no pictures"), (images[:6], "6 pictures"), ([], "has no images"),
-        (inputs.pictures(1, 20, 12, 15), "15x12 RGB"), (write(tmp_path / "grey", images[..., 0]), "12x12 grey"),
+        (inputs.pictures(1, 20, 12, 15), "15x12 RGB"), (write(tmp_path / "grey", images[..., 0]), "12x12 gray"),
         (tmp_path / "nowhere", "nowhere"), ([images[0], images[0][1:]], "differ in size"),
         (images.astype(np.float32), "uint8"),
     ]
@@ -253,7 +253,7 @@ def test_sizes_and_numbers_are_checked_before_the_classifier_is_trained(fake, me
 
 def test_a_report_of_another_recipe_is_refused_before_two_sets_are_compared(run, nothing_long):
     images, _ = parts.pictures(30)
-    with pytest.raises(MetricsError, match="do not compare.*fake: 30 here"):
+    with pytest.raises(MetricsError, match="fake: 30 here, 20 there"):
         compare("small@train", images, dir=shell.data_dir(), against=run / "scores" / REPORT)
 
 

@@ -1,13 +1,15 @@
 """Scores during training: stored, and never more than their share of the time."""
 import json
 
+import jax
 import numpy as np
 import parts
 import pytest
 import shell
+import tiny
 
 from imggen_jax.config import check
-from imggen_jax.errors import MetricsError
+from imggen_jax.errors import ImggenError, MetricsError
 from imggen_jax.evaluation import classifier, scores, watch
 from imggen_jax.metrics.features import Space
 
@@ -42,7 +44,7 @@ def test_a_run_says_when_it_leaves_a_score_out(tmp_path, monkeypatch, capsys):
 def test_a_space_without_its_weights_is_refused_before_training_starts(tmp_path, monkeypatch):
     monkeypatch.setenv("IMGGEN_JAX_WEIGHTS", str(tmp_path))
     config = shell.config("vae", score={"every": 80, "num": 3000, "space": "inception"})
-    with pytest.raises(MetricsError, match="pt_inception-2015-12-05-6726825d.pth"):
+    with pytest.raises(ImggenError, match="pt_inception-2015-12-05-6726825d.pth"):
         watch.check(check(config))
     watch.check(check({**config, "score": {**config["score"], "every": 0}}))  # nothing is to be scored
 
@@ -79,3 +81,20 @@ def test_too_few_real_images_for_a_space_are_refused():
     reference = scores.Reference(parts.dataset(np.zeros((6, 12, 12, 3), np.uint8)), "x", 100)
     with pytest.raises(MetricsError, match="the dataset .x. has 6 pictures"):
         reference.check(space)
+
+
+def test_a_model_that_needs_images_is_scored_with_those_of_training_examples(tmp_path, monkeypatch):
+    def apply(weights, images):
+        return images.astype(np.float32).mean((1, 2)) @ weights, None
+
+    space = Space("toy", 3, "none", "abc", apply, np.eye(3, dtype=np.float32))
+    monkeypatch.setattr(scores.spaces, "load", lambda name: space)
+    config = tiny.config("toys.translator", "plain")
+    settings = check({**config, "score": {"every": 8, "num": 20, "space": "toy", "share": 1.0}})
+    built = tiny.build("toys.translator", "plain")
+    fields = {name: value[0] for name, value in tiny.examples(tiny.TRANSLATED, 1, 24).items()}
+    train_set = parts.dataset(fields["image"])
+    train_set.spec, train_set.read = tiny.TRANSLATED, lambda rows: {name: value[rows] for name, value in fields.items()}
+    score = watch.scorer(settings, built, train_set, tmp_path)
+    scored = score(jax.tree.map(np.asarray, jax.jit(built.init)().average), step=1, images=8)
+    assert scored["score/frechet_distance"] > 0 and len(list((tmp_path / "scores").iterdir())) == 1

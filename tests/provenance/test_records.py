@@ -12,7 +12,8 @@ from imggen_jax.provenance.records import Family, Record
 
 
 def record(verb="vary", parents=(), **arguments):
-    return Record(verb, "faces", "ab" * 32, records.encode_latent(np.array([1.5, -2.25, 3e-8])), 3, 7, arguments,
+    return Record(verb, "faces", "ab" * 32, records.encode_latent(np.array([1.5, -2.25, 3e-8])),
+                  {"label": [3, "red"]}, 7, arguments,
                   tuple(parent.record.name for parent in parents))
 
 
@@ -62,8 +63,8 @@ def content(**changes):
 
 HOSTILE = {
     "not JSON": "{", "a list": "[]", "a number": "3", "nothing": "", "null": "null", "deep": "[" * 100_000,
-    "no picture": json.dumps({"format": 1, "ancestors": {}}),
-    "another format": json.dumps({**content(), "format": 2}),
+    "no picture": json.dumps({"format": 2, "ancestors": {}}),
+    "another format": json.dumps({**content(), "format": 3}),
     "a field more": json.dumps(content(path="/etc/passwd")),
     "ancestors are a list": json.dumps({**content(), "ancestors": [1]}),
     "an ancestor is a text": json.dumps({**content(), "ancestors": {"a": "b"}}),
@@ -71,15 +72,15 @@ HOSTILE = {
     "too long for a sheet": json.dumps({**content(verb="sheet"), "ancestors": {"x": "y" * records.MOST_SHEET_BYTES}}),
     "too many parents": json.dumps(content(parents=["a"] * (records.MOST_ANCESTORS + 1))),
     "too many pictures": json.dumps(content(verb="sheet", parents=["a"] * (records.MOST_ON_SHEET + 1))),
-    "the picture is a list": json.dumps({"format": 1, "picture": [], "ancestors": {}}),
+    "the picture is a list": json.dumps({"format": 2, "picture": [], "ancestors": {}}),
     "latent is a number": json.dumps(content(latent=3)),
     "latent is no base64": json.dumps(content(latent="!!!!")),
     "latent is cut": json.dumps(content(latent="AAAA")),
     "latent is not finite": json.dumps(content(latent="AADAfwAAwH8=")),
-    "label is negative": json.dumps(content(label=-1)),
-    "label is true": json.dumps(content(label=True)),
-    "label is huge": json.dumps(content(label=2**40)),
-    "place is 16": json.dumps(content(place=16)),
+    "given is a list": json.dumps(content(given=[3])),
+    "given is nested": json.dumps(content(given={"label": {"index": 3}})),
+    "place is negative": json.dumps(content(place=-1)),
+    "place is huge": json.dumps(content(place=2**40)),
     "verb is long": json.dumps(content(verb="x" * 1000)),
     "run is a list": json.dumps(content(run=["a"])),
     "weights is null": json.dumps(content(weights=None)),

@@ -23,9 +23,9 @@ def state(step=3, seed=0):
     rng = np.random.default_rng(seed)
     weights = {"kernel": rng.normal(size=(5, 7)).astype(np.float32),
                "bias": np.array([np.nan, -0.0, np.inf], np.float32)}
-    extra = {"pool": rng.integers(0, 256, (2, 4), np.uint8), "half": np.full(3, 1.5, jnp.bfloat16)}
+    mutable = {"pool": rng.integers(0, 256, (2, 4), np.uint8), "half": np.full(3, 1.5, jnp.bfloat16)}
     return TrainState(step=np.int32(step), params={"vae": weights}, opt={"vae": (np.int32(9), {"mu": weights["bias"]})},
-                      extra=extra, average={"vae": weights}, healthy=np.array(True))
+                      mutable=mutable, average={"vae": weights}, finite=np.array(True))
 
 
 def shape(of):
@@ -63,7 +63,7 @@ def test_every_bit_and_type_comes_back(tmp_path):
     assert checkpoint.meta(tmp_path, 3) == {"images": 24}
 
 
-def test_the_last_few_stay_and_one_at_every_so_many_rounds(tmp_path):
+def test_the_last_few_stay_and_one_at_every_so_many_steps(tmp_path):
     saved(tmp_path, *range(1, 10), keep=2, keep_every=4)
     assert checkpoint.steps(tmp_path) == [4, 8, 9]
     assert newest(tmp_path) == (9, [])
@@ -213,7 +213,7 @@ def test_a_checkpoint_that_is_removed_while_it_is_looked_at_is_not_damaged(tmp_p
     saved(tmp_path, 3)
     check = checkpoint.damage
 
-    def remove(folder):  # the run goes on at the worst of moments
+    def remove(folder):  # the run continues at the worst of moments
         if folder.name == "3":
             saved(tmp_path, 4, keep=1)
         return check(folder)
@@ -350,7 +350,7 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_is_really_full(small_disk, capfd):
-    large = state()._replace(extra={"pool": np.zeros(150_000, np.float32)})
+    large = state()._replace(mutable={"pool": np.zeros(150_000, np.float32)})
     said = []
     saver = checkpoint.Saver(small_disk, keep=1, say=said.append)
     for step in (1, 2):
@@ -375,5 +375,5 @@ def test_the_fingerprint_is_sha256_over_names_types_shapes_and_bytes():
 
 def test_leaves_are_named_by_their_path():
     assert list(checkpoint.flatten(state())) == [
-        "step", "params.vae.bias", "params.vae.kernel", "opt.vae.0", "opt.vae.1.mu", "extra.half", "extra.pool",
-        "average.vae.bias", "average.vae.kernel", "healthy"]
+        "step", "params.vae.bias", "params.vae.kernel", "opt.vae.0", "opt.vae.1.mu", "mutable.half", "mutable.pool",
+        "average.vae.bias", "average.vae.kernel", "finite"]

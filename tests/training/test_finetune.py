@@ -14,12 +14,11 @@ import tiny
 from imggen_jax import api
 from imggen_jax.config import check
 from imggen_jax.errors import RunError
-from imggen_jax.game import Spec
+from imggen_jax.game import Field, make_spec
 from imggen_jax.storage import checkpoint
-from imggen_jax.training import finetune
-from imggen_jax.training import train as training
+from imggen_jax.training import finetune, loop
 from imggen_jax.training.build import build
-from imggen_jax.training.saved import Saved
+from imggen_jax.training.saved import Saved, open_run
 
 NAMES = ("red", "green", "blue", "grey")
 
@@ -37,17 +36,22 @@ def settings_of(name, variant, spec, **init):
     return check(tiny.config(name, variant, spec) | {"init": {"workdir": "", "freeze": (), **init}})
 
 
-def saved(name, variant, spec, names=()) -> Saved:
+def labeled(*names):
+    """16x16 images with a label of these names."""
+    return make_spec(image=tiny.LABELED["image"], label=Field((), "int32", names))
+
+
+def saved(name, variant, spec) -> Saved:
     """A run that looks trained: every number of it is random."""
     settings = settings_of(name, variant, spec)
     built, rng = build(settings, spec), np.random.default_rng(1)
     state = jax.tree.map(lambda leaf: rng.uniform(0.1, 1, leaf.shape).astype(leaf.dtype), built.shape)
-    return Saved(Path("there"), {}, settings, spec, tuple(names), built, 7, state)
+    return Saved(Path("there"), {}, settings, spec, built, 7, state, {})
 
 
-def begin(source, name, variant, spec, names=(), **init) -> finetune.Start:
+def begin(source, name, variant, spec, **init) -> finetune.Start:
     settings = settings_of(name, variant, spec, **init)
-    return finetune.begin(settings, source, build(settings, spec), spec, tuple(names))
+    return finetune.begin(settings, source, build(settings, spec), spec)
 
 
 def finetuned(run, workdir, *words):
@@ -56,14 +60,14 @@ def finetuned(run, workdir, *words):
 
 @pytest.mark.parametrize(("name", "variant"), dict(reversed(tiny.VARIANTS)).items())  # the first variant of each
 def test_every_game_starts_from_averaged_weights_and_the_rest_anew(name, variant):
-    source = saved(name, variant, tiny.LABELLED, NAMES)
-    start = begin(source, name, variant, tiny.LABELLED, NAMES)
+    source = saved(name, variant, tiny.richest(name))
+    start = begin(source, name, variant, tiny.richest(name))
     assert {name: (leaf.shape, leaf.dtype) for name, leaf in leaves(start.state).items()} == {
         name: (leaf.shape, leaf.dtype) for name, leaf in checkpoint.flatten(source.built.shape).items()}
     for who, mine in start.state.params.items():
         assert same(mine, source.state.average[who] if who in source.state.average else source.state.params[who])
     assert same(start.state.average, source.state.average)
-    assert start.state.step == 0 and start.state.healthy
+    assert start.state.step == 0 and start.state.finite
     assert all(leaf.max() < 1e-6 for name, leaf in leaves(start.state.opt).items() if leaf.size)
     assert start.facts["new"] == [] and start.facts["frozen"] == []
     assert all(player["carried_over"] == player["parameters"] for player in start.facts["players"].values())
@@ -71,8 +75,8 @@ def test_every_game_starts_from_averaged_weights_and_the_rest_anew(name, variant
 
 
 def test_classes_are_known_by_their_names():
-    source = saved("gan", "dcgan", tiny.LABELLED, NAMES)
-    start = begin(source, "gan", "dcgan", Spec(16, 3, 3), ("grey", "violet", "red"))
+    source = saved("gan", "dcgan", labeled(*NAMES))
+    start = begin(source, "gan", "dcgan", labeled("grey", "violet", "red"))
     embedding = [name for name in leaves(start.state.params) if name.endswith("embedding")]
     assert len(embedding) == 2 and start.facts["by_class"] == embedding
     given = finetune._given(source, source.settings)
@@ -82,29 +86,29 @@ def test_classes_are_known_by_their_names():
     assert (start.facts["classes_known"], start.facts["classes_new"]) == (["grey", "red"], ["violet"])
     assert start.facts["new"] == []
     # Other classes of the same number are other classes all the same.
-    start = begin(source, "gan", "dcgan", tiny.LABELLED, ("green", "red", "blue", "grey"))
+    start = begin(source, "gan", "dcgan", labeled("green", "red", "blue", "grey"))
     np.testing.assert_array_equal(leaves(start.state.params)[embedding[0]], given[embedding[0]][[1, 0, 2, 3]])
 
 
 def test_a_gan_that_gets_classes_makes_the_same_pictures_at_first():
-    source = saved("gan", "dcgan", Spec(16, 3, 0))
-    start = begin(source, "gan", "dcgan", tiny.LABELLED, NAMES)
+    source = saved("gan", "dcgan", tiny.spec_of(16, 3))
+    start = begin(source, "gan", "dcgan", tiny.LABELED)
     assert start.facts["rows_of_z"] == ["generator.synthesis.Dense_0.kernel"]
     assert all(name.endswith("embedding") for name in start.facts["new"]) and len(start.facts["new"]) == 2
-    game = build(settings_of("gan", "dcgan", tiny.LABELLED), tiny.LABELLED).game
-    z = game.generator.prior(jax.random.key(0), 4)
-    theirs = source.built.game.generator.decode(source.state.average, z, None)
-    ours = game.generator.decode(start.state.average, z, np.arange(4, dtype=np.int32))
+    game = build(settings_of("gan", "dcgan", tiny.LABELED), tiny.LABELED).game
+    z = game.main.prior(jax.random.key(0), 4, None)
+    theirs = source.built.game.main.decode(source.state.average, z, None, {})
+    ours = game.main.decode(start.state.average, z, np.arange(4, dtype=np.int32), {})
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     # And back again, to none: the rows for z are those that they were.
-    labelled = source._replace(state=start.state, spec=tiny.LABELLED, label_names=NAMES)
-    back = begin(labelled, "gan", "dcgan", Spec(16, 3, 0)).state.params
+    with_classes = source._replace(state=start.state, spec=tiny.LABELED)
+    back = begin(with_classes, "gan", "dcgan", tiny.spec_of(16, 3)).state.params
     assert same(back, {**source.state.params, "generator": source.state.average["generator"]})
 
 
 def test_layers_of_another_size_start_from_random_values_and_are_named():
-    source = saved("vae", "gaussian", Spec(16, 1, 0))
-    start = begin(source, "vae", "gaussian", Spec(32, 1, 0))
+    source = saved("vae", "gaussian", tiny.spec_of(16, 1))
+    start = begin(source, "vae", "gaussian", tiny.spec_of(32, 1))
     given, got = finetune._given(source, source.settings), leaves(start.state.params)
     new = set(start.facts["new"])
     assert new and new < set(got)
@@ -116,28 +120,28 @@ def test_layers_of_another_size_start_from_random_values_and_are_named():
     assert any(line.startswith("  from random values: vae.") for line in start.lines)
 
 
-@pytest.mark.parametrize("spec", [tiny.SPEC, tiny.LABELLED])
+@pytest.mark.parametrize("spec", [tiny.SPEC, tiny.LABELED])
 def test_a_gan_starts_as_the_decoder_of_a_vae(spec):
-    source = saved("vae", "gaussian", spec, NAMES[:spec.classes])
-    start = begin(source, "gan", "wasserstein", spec, NAMES[:spec.classes])
+    source = saved("vae", "gaussian", spec)
+    start = begin(source, "gan", "wasserstein", spec)
     generator, discriminator = start.facts["players"]["generator"], start.facts["players"]["discriminator"]
     assert generator["carried_over"] == generator["parameters"] and generator["averaged"]
     assert discriminator["carried_over"] == 0 and not discriminator["averaged"]
     z = jax.random.normal(jax.random.key(0), (4, 3))
-    label = np.arange(4, dtype=np.int32) if spec.classes else None
+    label = np.arange(4, dtype=np.int32) if "label" in spec else None
     game = build(settings_of("gan", "wasserstein", spec), spec).game
-    ours = game.generator.decode(start.state.average, z, label)
-    np.testing.assert_array_equal(ours, source.built.game.generator.decode(source.state.average, z, label))
+    ours = game.main.decode(start.state.average, z, label, {})
+    np.testing.assert_array_equal(ours, source.built.game.main.decode(source.state.average, z, label, {}))
 
 
 def test_nothing_that_fits_is_an_error():
     source = saved("vae", "gaussian", tiny.SPEC)
-    settings = tiny.config("vae", "gaussian", tiny.LABELLED)
+    settings = tiny.config("vae", "gaussian", tiny.LABELED)
     settings["game"]["network"]["widths"], settings["game"]["network"]["hidden"] = (6, 6), 10
     settings = check(settings)
     with pytest.raises(RunError, match=r"config.init.workdir: nothing of there fits this config: vae.decoder.* has the "
                                        r"shape \(.*\) here, and that run has the shape"):
-        finetune.match(settings, source, build(settings, tiny.LABELLED), tiny.LABELLED)
+        finetune.match(settings, source, build(settings, tiny.LABELED), tiny.LABELED)
 
 
 @pytest.mark.parametrize(("name", "variant", "frozen", "free"), [
@@ -145,10 +149,10 @@ def test_nothing_that_fits_is_an_error():
     ("gan", "hinge", "discriminator.Conv_?.*", "discriminator.Dense_0.kernel"),
 ])
 def test_frozen_parameters_do_not_move(name, variant, frozen, free):
-    config = tiny.config(name, variant, tiny.LABELLED, weight_decay=0.1, optimizer="adamw", clip=1.0)
+    config = tiny.config(name, variant, tiny.LABELED, weight_decay=0.1, optimizer="adamw", clip=1.0)
     config["init"]["freeze"] = (frozen,)
-    before = leaves(jax.jit(build(check(config), tiny.LABELLED).init)().params)
-    state, _ = tiny.rounds(config, tiny.LABELLED, 1)
+    before = leaves(jax.jit(build(check(config), tiny.LABELED).init)().params)
+    state, _ = tiny.rounds(config, tiny.LABELED, 1)
     still = {each for each, leaf in leaves(state.params).items() if np.array_equal(before[each], leaf)}
     assert still >= set(fnmatch.filter(before, frozen)) != set()
     assert not any(each.startswith(free) for each in still)
@@ -156,7 +160,7 @@ def test_frozen_parameters_do_not_move(name, variant, frozen, free):
         if each in still:
             np.testing.assert_allclose(leaf, before[each], rtol=1e-5, atol=1e-7)
     # Nothing is remembered of what is frozen.
-    plain = tiny.build(name, variant, tiny.LABELLED, weight_decay=0.1, optimizer="adamw", clip=1.0)
+    plain = tiny.build(name, variant, tiny.LABELED, weight_decay=0.1, optimizer="adamw", clip=1.0)
     assert len(leaves(state.opt)) < len(leaves(plain.shape.opt))
 
 
@@ -166,9 +170,9 @@ def test_a_run_says_keeps_and_reports_what_it_started_from(vae, tmp_path):
     result = finetuned(vae, workdir, "--config.players.vae.learning_rate=0.0", frozen)
     assert result.code == 0, result.err
     assert f"Starting from {vae.workdir} at 80 images:" in result.err
-    start, end = api.load(vae.workdir), api.load(workdir)
+    start, end = api.load(vae.workdir), open_run(workdir)
     assert same(end.state.params["vae"], start.weights["vae"])  # with a learning rate of 0
-    number = sum(leaf.size for leaf in jax.tree.leaves(start.state.params))
+    number = sum(leaf.size for leaf in jax.tree.leaves(end.state.params))
     assert f"vae: {number:,} of {number:,} parameters carried over, averaged" in result.err
     facts = json.loads((workdir / "init.json").read_text())
     assert (facts["workdir"], facts["images"]) == (str(vae.workdir), 80)
@@ -186,7 +190,7 @@ def test_a_finetuned_run_is_resumed_without_the_other_run_to_the_same_bits(vae, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_play", killed)
+        patch.setattr(loop, "run", killed)
         assert shell.call(*common, "--workdir", tmp_path / "run").code == 130
     shutil.rmtree(source)
     result = shell.call(*common, "--workdir", tmp_path / "run")

@@ -13,7 +13,7 @@ from PIL import Image
 def folder(tmp_path_factory) -> Path:
     """Forty waves in four sub-folders, and a file that is no picture."""
     root = tmp_path_factory.mktemp("own") / "waves"
-    given = tiny.pictures(tiny.LABELLED, 1, 40, seed=1)
+    given = tiny.examples(tiny.LABELED, 1, 40, seed=1)
     for i, (image, label) in enumerate(zip(given["image"][0], given["label"][0])):
         (root / shell.LABELS[label]).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).resize((48, 40)).save(root / shell.LABELS[label] / f"{i}.jpg")
@@ -42,7 +42,7 @@ def test_a_folder_just_trains(run):
     assert "40 pictures, 1 files left out; see " in result.err
     facts = json.loads((workdir / "data.json").read_text())
     assert facts["name"].startswith("folder_") and facts["examples"] == 32 and facts["card"]["pictures"] == 40
-    assert (facts["size"], facts["channels"], facts["label_names"]) == (16, 3, sorted(shell.LABELS))
+    assert facts["spec"]["image"]["shape"] == [16, 16, 3] and facts["spec"]["label"]["names"] == sorted(shell.LABELS)
 
 
 def test_the_ledger_reaches_the_report(run):

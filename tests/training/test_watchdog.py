@@ -1,5 +1,5 @@
 """Two processes of one run, on streamed data: they end with the bits of one process, one that is lost is named by the
-other, the restart goes on."""
+other, the restart continues."""
 import json
 import os
 import shutil
@@ -49,7 +49,7 @@ def wait_for(workdir, processes, lines):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Long enough to be interrupted, and once to its end."""
-    folder = tmp_path_factory.mktemp("peers")
+    folder = tmp_path_factory.mktemp("watchdog")
     content = shell.config("vae", data={"memory": "stream"}, devices={"count": 0}, train={"images": 2_000},
                            ema={"halflife": 100},
                            log={"every": 80, "evaluate": 1_000, "show": 10_000, "save": 400, "keep": 2})

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import json
@@ -39,6 +38,9 @@ from imggen_jax.data.folders.options import MAX_PIXELS
 from imggen_jax.data.folders.pixels import Refused, Wanted
 from imggen_jax.data.folders.store import Store, stem
 from imggen_jax.errors import DataError, brief
+from imggen_jax.storage.cache import cache_folder
+from imggen_jax.storage.files import write_atomic
+from imggen_jax.storage.lock import exclusive
 
 _FORMAT = 2              # of datasets; another one is made anew
 _SAVE_EVERY = 1.0        # seconds between commits
@@ -119,8 +121,7 @@ def home(out: str | os.PathLike = "") -> Path:
     """The TFDS data_dir of ingested folders."""
     if out:
         return Path(out).expanduser().absolute()
-    cache = os.environ.get("IMGGEN_JAX_CACHE") or "~/.cache/imggen_jax"
-    return Path(cache).expanduser().absolute() / "folders"
+    return cache_folder("folders")
 
 
 def card(*, name: str, dir: str) -> dict | None:
@@ -139,12 +140,11 @@ def _alone(root: Path, mark: str) -> Iterator[None]:
     """Only one process at a time makes this dataset; the others wait, and find it made."""
     base = root / ".ingest"
     base.mkdir(parents=True, exist_ok=True)
-    with open(base / f"{mark}.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("another process ingests this folder; waiting for it", file=sys.stderr, flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def wait(holder: str) -> None:
+        print(f"another process ({holder}) ingests this folder; waiting for it", file=sys.stderr, flush=True)
+
+    with exclusive(base / f"{mark}.lock", waiting=wait):
         yield
 
 
@@ -173,9 +173,7 @@ def _known(root: Path, mark: str, full: bool) -> Ingested | None:
 
 
 def _point(root: Path, mark: str, told: dict) -> None:
-    pointer = root / ".ingest" / f"{mark}.json"
-    pointer.with_suffix(".tmp").write_text(json.dumps(told) + "\n")
-    os.replace(pointer.with_suffix(".tmp"), pointer)
+    write_atomic(root / ".ingest" / f"{mark}.json", json.dumps(told) + "\n")
 
 
 def _set_aside(folder: Path, error: Damaged) -> None:
@@ -280,7 +278,7 @@ def _scan(job: Job, store: Store) -> None:
                 store.add_skipped(member)
                 continue
             name = member.name.rpartition("/")[2]
-            if member.refused is None and name in notes.TABLES:
+            if member.refused is None and name.lower() in notes.TABLES:
                 repeated += _read_table(member, store)
                 member = member._replace(refused=("note", "table"))
             elif member.refused is None and name.lower().endswith(".txt"):

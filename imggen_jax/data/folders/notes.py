@@ -41,7 +41,7 @@ def rows(name: str, file: BinaryIO) -> Iterator[tuple[str, dict[str, Value]]]:
     Raises DataError, naming the table, the line and what is wrong.
     """
     folder = posixpath.dirname(name)
-    read = _csv if name.endswith(".csv") else _jsonl
+    read = _csv if name.lower().endswith(".csv") else _jsonl
     try:
         for number, row in read(name, text_of(file)):
             target = row.pop("file_name", None)

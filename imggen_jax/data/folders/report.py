@@ -7,7 +7,6 @@ import functools
 import io
 import itertools
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from imggen_jax.data.folders.layout import Plan
 from imggen_jax.data.folders.members import Place, printable
 from imggen_jax.data.folders.notes import LEDGER, Kind
 from imggen_jax.data.folders.store import Store
+from imggen_jax.storage.files import write_atomic
 
 NEAR_BITS = similar.FURTHEST  # of 64 in which the hashes of near duplicates differ at most
 NEAR_LEVELS = 8.0        # of 255 by which their small pictures differ on average, at most
@@ -180,10 +180,7 @@ def write(folder: Path, name: str, store: Store, card: Mapping) -> None:
 
 
 def _put(file: Path, text: Iterable[str]) -> None:
-    part = file.with_name(f".{file.name}.part")
-    with open(part, "w", encoding="utf-8", newline="") as out:
-        out.writelines(text)
-    os.replace(part, file)
+    write_atomic(file, lambda out: out.writelines(line.encode() for line in text))
 
 
 def _whole(store: Store, card: Mapping, groups: list[list[str]]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imggen_jax.data.folders.members import Member, Skipped, passed_over
+from imggen_jax.data.folders.notes import CAPTION, as_text
 from imggen_jax.data.folders.pixels import Facts
 from imggen_jax.data.folders.worker import Decoded
 
@@ -182,15 +183,20 @@ class Store:
 
     def chosen(self, *, pixels: bool) -> Iterator[Picture]:
         """The examples that are used, in their order in the dataset."""
+        said = any(self.ask(f"select 1 from {table} limit 1") for table in ("captions", "rows"))
         columns = dict(image="image.png", source="coalesce(source.png, image.source)", mask="mask.png")
         for *cells, caption, row in self.all(_CHOSEN.format_map(columns if pixels else dict.fromkeys(columns, "x''"))):
             place, name, path, *blobs, length = cells
             if row is None:  # one file with nothing to merge
-                caption, row = self.caption(name), self.row(name)
-                caption = str(row.pop("caption", "")) or caption
+                caption, row = self._said(name) if said else ("", {})
             else:
                 row = json.loads(row)
             yield Picture(place, name, path, *(blob or b"" for blob in blobs), length, caption, row)
+
+    def _said(self, name: str) -> tuple[str, dict]:
+        """The caption of a file, a table's before that of NAME.txt, and the other columns of its row."""
+        row = self.row(name)
+        return as_text(row.pop(CAPTION, "")) or self.caption(name), row
 
 
 def stem(name: str) -> str:

@@ -42,6 +42,11 @@ def test_a_caption_finds_its_picture(file, caption, tmp_path):
     assert card["captions"] == 1 and card["quarantined"] == {}
 
 
+def test_a_table_may_be_written_in_capitals(tmp_path):
+    files = {"a.png": png(0), "Metadata.CSV": "file_name,text\na.png,a picture\n"}
+    assert made(tmp_path / "in", files)["captions"] == 1
+
+
 def test_names_that_differ_in_case_only_stay_apart(tmp_path):
     card = made(tmp_path / "in", {"a.png": png(0), "A.png": png(1), "a.txt": "small", "B.png": png(2), "b.txt": "b"})
     assert card["captions"] == 2

@@ -1,0 +1,82 @@
+"""The dataset of a run: a prepared one, or one that is made of a folder of images; when it trains, and afterwards."""
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+
+from imggen_jax import data
+from imggen_jax.config import Settings, check
+from imggen_jax.errors import ConfigError
+from imggen_jax.game import Field, Pretrained, make_spec
+from imggen_jax.training.build import build
+
+
+def open_split(settings: Settings, split: str) -> data.Dataset:
+    """A split of a run's dataset; nothing is decoded yet. Raises DataError."""
+    wanted = settings.data
+    return data.open_dataset(
+        name=wanted.name, dir=wanted.dir, split=split, size=wanted.size, label=wanted.label, memory=wanted.memory,
+        text=wanted.text, crop=wanted.crop, fields=tuple(wanted.fields))
+
+
+def ingested(settings: Settings, networks: Mapping[str, Pretrained] | None = None) -> Settings:
+    """With the dataset that config.data.folder was made into, now or earlier, in place of the folder."""
+    wanted = settings.data
+    if not wanted.folder:
+        if not wanted.name:
+            raise ConfigError("no data are named; set --config.data.folder=PATH to a folder, zip or tar of images, "
+                              "or --config.data.name to a TFDS dataset")
+        return settings
+    if wanted.size and not wanted.text and not wanted.fields:
+        # What cannot work is refused before images are read.
+        label = {"label": Field((), "int32", ("0", "1"))} if wanted.label else {}
+        build(settings, make_spec(image=Field((wanted.size, wanted.size, 3), "uint8"), **label), networks)
+    made = data.ingest(wanted.folder, size=wanted.size, pairs=wanted.pairs)
+    if jax.process_index() == 0:
+        left_out = sum(made.card["quarantined"].values())
+        print(f"{wanted.folder}: {made.card['pictures']:,} pictures, {left_out:,} files left out; see "
+              f"{made.folder / 'ingest.html'}", file=sys.stderr, flush=True)
+    split, test = wanted.split, wanted.test
+    own = data.folders.splits(made.card)[1]
+    if test.startswith("train[") and not own.startswith("train["):
+        # The folder holds out pictures of its own; none of its training pictures need be.
+        split, test = "train", own
+        if jax.process_index() == 0:
+            print(f"{wanted.folder}: its own {own} pictures are held out", file=sys.stderr, flush=True)
+    chosen = dataclasses.replace(wanted, name=made.name, dir=made.dir, split=split, test=test)
+    return dataclasses.replace(settings, data=chosen)
+
+
+def of_run(config: Mapping, recorded: Mapping, where: str = "") -> Settings:
+    """The settings of a trained run, with its dataset as it can be found now.
+
+    Args:
+      config: of the run.
+      recorded: what it wrote to data.json about the dataset.
+      where: where the dataset is now, if it was moved: a TFDS data_dir, or a folder, zip or tar of images; "" to find
+        the one that was used, whose place and name are recorded.
+
+    Raises:
+      DataError: it is not there any more.
+    """
+    settings = check(config)
+    wanted = settings.data
+    if where and (Path(where).expanduser() / str(recorded.get("name", "")).partition("/")[0]).is_dir():
+        return _at(settings, recorded["name"], str(Path(where).expanduser().absolute()), recorded)
+    if where:
+        return ingested(dataclasses.replace(settings, data=dataclasses.replace(wanted, name="", dir="", folder=where)))
+    name, place = recorded.get("name", ""), recorded.get("dir", "")
+    if wanted.folder and name and place and (Path(place) / name).is_dir():
+        # The images may have been moved, or the run be used from another folder; what was made of them is still there.
+        return _at(settings, name, place, recorded)
+    return ingested(settings)
+
+
+def _at(settings: Settings, name: str, dir: str, recorded: Mapping) -> Settings:
+    wanted = dataclasses.replace(settings.data, name=name, dir=dir, folder="", split=recorded["split"],
+                                 test=recorded.get("test", settings.data.test))
+    return dataclasses.replace(settings, data=wanted)
