@@ -158,7 +158,8 @@ def test_the_menu_lists_every_page():
 
 def test_the_architecture_page_names_every_room():
     text = (ROOT / "docs" / "architecture.md").read_text()
-    rooms = {path.name for path in (ROOT / "imggen_jax").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    parts = (ROOT / "imggen_jax").iterdir()
+    rooms = {path.name for path in parts if path.suffix == ".py" or (path / "__init__.py").is_file()}
     for name in rooms - {"__init__.py"}:
         assert re.search(rf"`(imggen_jax/)?{name}/?`", text), f"docs/architecture.md does not say what {name} holds"
 
