@@ -24,7 +24,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relativ
 def blocks(page: Path, language: str) -> list[tuple[str, str]]:
     """(title, text) of the code blocks of a language."""
     found = re.findall(rf'^```{language}(?: title="([^"]*)")?\n(.*?)^```', page.read_text(), re.DOTALL | re.MULTILINE)
-    return [(title, text) for title, text in found]
+    return [(title, text) for title, text in found if not text.startswith("--8<--")]  # a file of the package
 
 
 def prose(page: Path) -> str:
