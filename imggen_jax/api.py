@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from imggen_jax import cards, exporting
 from imggen_jax.config import check
@@ -14,6 +16,7 @@ from imggen_jax.loading import load
 from imggen_jax.model import Model
 from imggen_jax.pictures import grids
 from imggen_jax.provenance import records
+from imggen_jax.sampling import Fields
 from imggen_jax.storage import checkpoint
 from imggen_jax.training import pretrained
 from imggen_jax.training import train as training
@@ -21,6 +24,10 @@ from imggen_jax.training.build import parameter_counts
 from imggen_jax.training.saved import open_run
 
 __all__ = ["Model", "RunError", "compare", "describe", "evaluate", "export", "generate", "load", "score_table", "train"]
+
+
+AT_ONCE = 512   # images made and written at a time, so that memory does not grow with their number
+ON_GRID = 1024  # images on the grid
 
 
 def train(
@@ -36,7 +43,7 @@ def generate(
     model: str | os.PathLike, out: str | os.PathLike, *, seeds: Sequence[int] | None = None, num: int | None = None,
     seed: int = 0, given: Mapping | None = None, **options: float,
 ) -> Path:
-    """Write new images of a model: out/<seed, 6 digits>.png, and out/grid.png with all of them.
+    """Write new images of a model: out/<seed, 6 digits>.png, and out/grid.png with all of them, 1,024 at most.
 
     Args:
       model: as for `load`.
@@ -51,22 +58,43 @@ def generate(
     """
     loaded, out = load(model), Path(out).expanduser()
     numbers = loaded.check_seeds(seeds, num, seed)
-    truncation = options.pop("truncation", 1.0)
-    latents = loaded.latents(numbers, given, truncation=truncation)
-    images = loaded.sampler.show(loaded.weights, latents, loaded.check_options(options))
+    asked = {"truncation": float(options.pop("truncation", 1.0)), **loaded.check_options(options)}
+    fields = loaded.check_given(given, len(numbers), drawn=True)
     weights, run = checkpoint.fingerprint(loaded.weights), Path(model).resolve().name
-    families = [records.Family(records.Record(
-        "generate", run, weights, b"", records.given_of(loaded.spec, latents.given, row, given),
-        int(latents.places[row]), {"seed": int(number), "truncation": float(truncation), **options}, ()), {})
-        for row, number in enumerate(numbers)]
+    shown: list[tuple[np.ndarray, records.Family]] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for number, image, family in zip(numbers, images, families, strict=True):
-            grids.write_png(out / f"{number:06d}.png", image, records.png_info(family))
-        grids.write_png(out / "grid.png", grids.grid(images), records.png_info(records.sheet(families)))
+        for row, (image, conditions, place) in enumerate(_images(loaded, numbers, fields, asked)):
+            said = records.given_of(loaded.spec, conditions, _texts(given, row))
+            arguments = {"seed": int(numbers[row]), **asked}
+            family = records.Family(records.Record("generate", run, weights, b"", said, place, arguments, ()), {})
+            grids.write_png(out / f"{numbers[row]:06d}.png", image, records.png_info(family))
+            if len(shown) < ON_GRID:
+                shown.append((image, family))
+        images, families = zip(*shown)
+        grids.write_png(out / "grid.png", grids.grid(np.stack(images)), records.png_info(records.sheet(families)))
     except OSError as error:
         raise RunError(f"cannot write images to {out} ({error.strerror or error}); choose another folder") from error
     return out / "grid.png"
+
+
+def _images(model: Model, numbers: np.ndarray, fields: Fields, asked: Mapping) -> Iterator[tuple]:
+    """(image, its row of the fields, its place) of each seed, made AT_ONCE at a time."""
+    options = {name: value for name, value in asked.items() if name != "truncation"}
+    for start in range(0, len(numbers), AT_ONCE):
+        rows = slice(start, start + AT_ONCE)
+        given = {name: value[rows] for name, value in fields.items()}
+        latents = model.sampler.draw(model.weights, numbers[rows], given, asked["truncation"])
+        images = model.sampler.show(model.weights, latents, options)
+        for row, image in enumerate(images):
+            yield image, {name: value[row] for name, value in latents.given.items()}, int(latents.places[row])
+
+
+def _texts(given: Mapping | None, row: int) -> dict[str, str]:
+    """The fields of image `row` that were given as text."""
+    each = {name: value if isinstance(value, str) or not isinstance(value, Sequence) else value[row]
+            for name, value in (given or {}).items()}
+    return {name: value for name, value in each.items() if isinstance(value, str)}
 
 
 def describe(model: str | os.PathLike) -> dict:

@@ -22,7 +22,7 @@ def rgb(primaries, gamma: float = 2.2) -> bytes:
     return _profile(b"mntr", b"RGB ", b"XYZ ", tags | {f"{c}TRC": _curve(gamma) for c in "rgb"})
 
 
-def grey(gamma: float) -> bytes:
+def gray(gamma: float) -> bytes:
     return _profile(b"mntr", b"GRAY", b"XYZ ", {"kTRC": _curve(gamma)})
 
 

@@ -12,7 +12,7 @@ from imggen_jax import spec as specs
 from imggen_jax.data import folders
 from imggen_jax.editing.genes import fingerprint
 from imggen_jax.editing.projection import Projection, project
-from imggen_jax.editing.space import check, seeds, show
+from imggen_jax.editing.space import check, rows_of, seeds, show
 from imggen_jax.errors import DataError, RunError
 from imggen_jax.model import Model
 from imggen_jax.provenance import records
@@ -75,7 +75,7 @@ def by_seed(run: Open, seed: int, *, given: Mapping | None, truncation: float) -
     """The image of a seed, as `generate` makes it."""
     latents = seeds(run.model, [seed], given=given, truncation=truncation)
     record = Record("seed", run.run, run.weights, records.encode_latent(latents.w[0]),
-                    records.given_of(run.model.spec, latents.given, 0), int(latents.places[0]),
+                    records.given_of(run.model.spec, rows_of(latents.given, 0)), int(latents.places[0]),
                     {"seed": seed, "truncation": truncation}, ())
     return Found(latents, Family(record, {}), ())
 
@@ -88,7 +88,7 @@ def by_pixels(run: Open, path: Path, *, given: Mapping | None, steps: int | None
     projection = project(run.model, image[None], given=given, steps=steps)
     figures = {"psnr": round(float(projection.psnr[0]), 2), "distance": round(float(projection.distance[0]), 3)}
     record = Record("project", run.run, run.weights, records.encode_latent(projection.latents.w[0]),
-                    records.given_of(run.model.spec, projection.latents.given, 0), 0,
+                    records.given_of(run.model.spec, rows_of(projection.latents.given, 0)), 0,
                     {"file": path.name[:records.TEXT], **figures}, ())
     return Found(projection.latents, Family(record, {}), said, projection, image)
 

@@ -256,7 +256,7 @@ def _make(
     families = []
     for row, w in enumerate(latents.w):
         record = Record(verb, run.run, run.weights, records.encode_latent(w),
-                        records.given_of(run.model.spec, latents.given, row), int(latents.places[row]),
+                        records.given_of(run.model.spec, rows_of(latents.given, row)), int(latents.places[row]),
                         {**arguments, "number": row}, tuple(parent.record.name for parent in parents))
         families.append(records.family(record, parents))
     return show(run.model, latents), families

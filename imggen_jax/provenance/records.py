@@ -56,23 +56,20 @@ class Record(NamedTuple):
         return np.frombuffer(self.latent, "<f4").astype(np.float32)
 
 
-def given_of(spec: Spec, fields: Mapping[str, np.ndarray], row: int, texts: Mapping | None = None) -> dict[str, Any]:
+def given_of(spec: Spec, fields: Mapping[str, np.ndarray], texts: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What an image is conditioned on, as its record keeps it: labels as [index, name], texts as they were given.
 
     Args:
       spec: of the model.
-      fields: as its sampler takes them, [n,...] each.
-      row: of the image.
-      texts: field -> the text of all images, or a list of one for each.
+      fields: of the image, as its sampler takes them, without the batch axis.
+      texts: field -> what was given as text.
     """
     kept: dict[str, Any] = {}
-    for name, values in fields.items():
-        field = spec[name]
-        if field.classes:
-            kept[name] = [int(values[row]), field.names[int(values[row])]]
-        elif name in (texts or {}) and not field.is_image:
-            text = texts[name] if isinstance(texts[name], str) else texts[name][row]
-            kept[name] = text[:TEXT]
+    for name, value in fields.items():
+        if spec[name].classes:
+            kept[name] = [int(value), spec[name].names[int(value)]]
+        elif name in (texts or {}):
+            kept[name] = texts[name][:TEXT]
     return kept
 
 

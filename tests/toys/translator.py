@@ -19,7 +19,8 @@ class Network(nn.Module):
         return source + Conv(self.channels, dtype=self.dtype)(x).astype(jnp.float32)
 
 
-def make(spec, *, dtype="float32", width=8):
+def make(spec, *, dtype="float32", width=8, pretrained=None):
+    """With a pretrained network called "features", its features are compared too."""
     if missing := {"source", "mask"} - set(spec):
         raise ValueError(f"a translator needs the field {min(missing)!r}")
     channels = spec["image"].shape[-1]
@@ -37,7 +38,11 @@ def make(spec, *, dtype="float32", width=8):
 
     def loss(params, mutable, batch, clock, key):
         del clock, key
-        value = jnp.mean(jnp.abs(translate(params, condition(params, batch)) - to_float(batch["image"])))
+        made, image = translate(params, condition(params, batch)), to_float(batch["image"])
+        value = jnp.mean(jnp.abs(made - image))
+        if pretrained:
+            seen = [pretrained["features"].apply["features"](params["features"], each) for each in (made, image)]
+            value += 0.1 * jnp.mean(jnp.abs(seen[0] - seen[1]))
         return value, (mutable, {"loss": value})
 
     def metrics(weights, batch, key):

@@ -62,6 +62,18 @@ def test_the_run_goes_on_with_the_folder_moved_and_not_with_another(run, folder,
     assert result.code == 2 and "are not those that" in result.err
 
 
+def test_a_run_inside_the_pictures_folder_goes_on(run, folder, tmp_path):
+    config = run[0]
+    shutil.copytree(folder, tmp_path / "in")
+    words = ("--config", config, "--workdir", tmp_path / "in" / "runs" / "own",
+             f"--config.data.folder={tmp_path / 'in'}")
+    first = shell.call(*words)
+    assert first.code == 0 and list((tmp_path / "in" / "runs" / "own").rglob("*.png")), first.err
+    (tmp_path / "in" / "notes.txt").write_text("nothing that changes a picture")
+    again = shell.call(*words, "--config.train.images=48")
+    assert again.code == 0 and "Resuming" in again.err and "40 pictures, 2 files left out" in again.err, again.err
+
+
 def test_the_verb_prints_what_it_found_and_how_to_train(folder, tmp_path):
     result = shell.call("data", "--folder", folder, "--size", 16, "--out", tmp_path, "--license", "mine")
     assert result.code == 0, result.err

@@ -129,7 +129,7 @@ def _serializer(plan: Plan, form: Form) -> Callable[[Picture], bytes]:
     def serialize(picture: Picture) -> bytes:
         example = tf_example_pb2.Example()
         pictures = {"image": picture.png} | ({"source": picture.source} if form.source else {})
-        pictures |= {"mask": _grey(picture.mask)} if form.mask else {}
+        pictures |= {"mask": _gray(picture.mask)} if form.mask else {}
         for key, value in (*pictures.items(), *values(picture)):
             feature = example.features.feature[key]
             if isinstance(value, int):
@@ -143,7 +143,7 @@ def _serializer(plan: Plan, form: Form) -> Callable[[Picture], bytes]:
     return serialize
 
 
-def _grey(png: bytes) -> bytes:
+def _gray(png: bytes) -> bytes:
     """A PNG of one channel."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(png)) as picture:

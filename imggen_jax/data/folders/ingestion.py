@@ -135,6 +135,21 @@ def card(*, name: str, dir: str) -> dict | None:
         raise DataError(f"{folder / 'card.json'} cannot be read ({brief(error)}); ingest the folder again") from error
 
 
+def check(*, name: str, dir: str, full: bool = False) -> None:
+    """Raises DataError where a prepared dataset was ingested and is damaged; says nothing of other datasets.
+
+    full: compare checksums, and not only the sizes of the files.
+    """
+    folder = sources.find_prepared(sources.parse_name(name), sources.data_dir(dir))
+    if folder is None or not any((folder / file).exists() for file in (checking.FILE, identity.FILE)):
+        return
+    try:
+        checking.verify(folder, full=True) if full else checking.verify_sizes(folder)
+    except Damaged as error:
+        raise DataError(f"{error}; give the pictures' folder again (data --folder, or config.data.folder): the damaged "
+                        "dataset is then set aside and made again") from error
+
+
 @contextlib.contextmanager
 def _alone(root: Path, mark: str) -> Iterator[None]:
     """Only one process at a time makes this dataset; the others wait, and find it made."""
@@ -197,16 +212,11 @@ def _make(job: Job, mark: str, workers: int | None) -> Ingested:
     work = job.root / ".ingest" / mark
     work.mkdir(exist_ok=True)
     with contextlib.closing(Store(work / "work.sqlite")) as store:
-        if not store.fact("scanned"):
-            _scan(job, store)
-        if not store.fact("decoded"):
-            _decode(job.place, store, job.wanted, workers or min((os.cpu_count() or 1) + 1, 16))
-        with store.base:
-            pairing.arrange(store, job.pairs)
-            tree = layout.tree(store)
-            merging.choose(store, tree)
-            plan = layout.plan(store, tree, domain=job.pairs == "unaligned")
-            merging.note_labels(store, plan)
+        try:
+            plan = _read(job, store, workers)
+        except DataError:  # once the files are mended, their stamp is another, and nothing would use this folder again
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         card = report.survey(job.place, store, plan, job.options())
         if not card["pictures"]:
             report.write(work, "nothing", store, card)
@@ -216,6 +226,21 @@ def _make(job: Job, mark: str, workers: int | None) -> Ingested:
     _point(job.root, mark, {"name": name, "version": version, "of": str(job.place.path), "verified": stamp})
     shutil.rmtree(work)
     return _opened(job.root, name, version)
+
+
+def _read(job: Job, store: Store, workers: int | None) -> layout.Plan:
+    """Everything up to what the dataset will be; goes on where an earlier call was stopped."""
+    if not store.fact("scanned"):
+        _scan(job, store)
+    if not store.fact("decoded"):
+        _decode(job.place, store, job.wanted, workers or min((os.cpu_count() or 1) + 1, 16))
+    with store.base:
+        pairing.arrange(store, job.pairs)
+        tree = layout.tree(store)
+        merging.choose(store, tree)
+        plan = layout.plan(store, tree, domain=job.pairs == "unaligned")
+        merging.note_labels(store, plan)
+    return plan
 
 
 def _write(job: Job, work: Path, store: Store, plan: layout.Plan, card: dict) -> tuple[str, str, checking.Stamp]:
@@ -324,7 +349,7 @@ def _read_caption(member: Member, store: Store) -> tuple[str, str]:
 # ------------------------------------------------------------------------------------------------------------ decode
 
 
-class _Read(NamedTuple):
+class _Done(NamedTuple):
     """A file on its way through a worker."""
 
     name: str
@@ -351,7 +376,7 @@ def _decode(place: Place, store: Store, wanted: Wanted, workers: int) -> None:
         store.set_fact("decoded", True)
 
 
-def _keep(store: Store, result: _Read) -> None:
+def _keep(store: Store, result: _Done) -> None:
     if result.refused is not None:
         store.add_refusal(result.name, *result.refused)
     else:
@@ -373,7 +398,7 @@ def _tasks(place: Place, store: Store, idle, pool: ThreadPoolExecutor) -> Iterat
                 yield pool.submit(_through, member.name, *_bytes(member), idle)
 
 
-def _stream(tasks: Iterator[Future], most: int) -> Iterator[_Read]:
+def _stream(tasks: Iterator[Future], most: int) -> Iterator[_Done]:
     """Results as they come, with at most so many on their way."""
     running: set[Future] = set()
     for task in tasks:
@@ -397,11 +422,11 @@ def _bytes(member: Member) -> tuple[bytes, tuple[str, str] | None]:
         return b"", ("broken", brief(error))
 
 
-def _through(name: str, data: bytes, refused: tuple[str, str] | None, idle) -> _Read:
+def _through(name: str, data: bytes, refused: tuple[str, str] | None, idle) -> _Done:
     if refused is not None:
-        return _Read(name, None, refused, None)
+        return _Done(name, None, refused, None)
     decoder = idle.get()
     try:
-        return _Read(name, hashlib.sha256(data).digest(), None, decoder.decode(data))
+        return _Done(name, hashlib.sha256(data).digest(), None, decoder.decode(data))
     finally:
         idle.put(decoder)

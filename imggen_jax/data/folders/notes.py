@@ -63,8 +63,8 @@ def _csv(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict]]:
     try:
         header = next(reader, [])
         if "file_name" not in header:
-            raise DataError(f"{name} has no column file_name, only {', '.join(header) or 'nothing'}; its first line "
-                            "names the columns, separated by commas")
+            raise DataError(f"{name} has no column file_name, only {clean(', '.join(header)) or 'nothing'}; its "
+                            "first line names the columns, separated by commas")
         begin = reader.line_num + 1
         for row in reader:
             if len(row) > len(header):

@@ -33,7 +33,7 @@ def open_picture(file: str | os.PathLike | bytes, *, size: int, channels: int = 
     Args:
       file: a path, or the file's bytes.
       size: side in pixels; 0 to keep the picture's own size.
-      channels: 3, or 1 for grey.
+      channels: 3, or 1 for gray.
       fit: "crop" to the central square, or "pad" to a square.
       background: color behind transparency and padding, as CSS writes it.
       max_pixels: width times height of the largest picture that is decoded.

@@ -1,6 +1,6 @@
 """One file's bytes -> the RGB picture that a viewer would show, as it is wanted, or the reason why there is none.
 
-Pillow decodes; what it leaves to its callers is done here: EXIF orientation, colour profiles, 16 bits, transparency,
+Pillow decodes; what it leaves to its callers is done here: EXIF orientation, color profiles, 16 bits, transparency,
 and limits. A JPEG that is much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size: libjpeg then keeps the low
 frequencies of each block, so nothing aliases, and at least twice the wanted side is left for the antialiased resize.
 """
@@ -29,7 +29,7 @@ _SIGNATURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF8
 # Pictures and relatives that are named instead of being called no picture.
 _UNSUPPORTED = ((b"ftyphei", "HEIC"), (b"ftyphev", "HEIC"), (b"ftypmif1", "HEIC"), (b"ftypmsf1", "HEIC"),
                 (b"ftypavi", "AVIF"), (b"JXL ", "JPEG XL"), (b"jP  ", "JPEG 2000"))
-_GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N")
+_GRAY_16 = ("I;16", "I;16B", "I;16L", "I;16N")
 _ORIENTATION, _BITS, _PHOTOMETRIC = 274, 258, 262  # tags of EXIF and TIFF
 
 
@@ -110,8 +110,8 @@ def rgb(data: bytes, wanted: Wanted) -> tuple[Image.Image, Facts]:
                 _draft(picture, wanted)
             picture.load()
             turned, notes = _turn_upright(picture)
-            colour, alpha = _eight_bit(picture)
-            colour, more = _srgb(colour, picture.info.get("icc_profile"))
+            color, alpha = _eight_bit(picture)
+            color, more = _srgb(color, picture.info.get("icc_profile"))
     except Refused:
         raise
     except Image.DecompressionBombError as error:
@@ -121,10 +121,10 @@ def rgb(data: bytes, wanted: Wanted) -> tuple[Image.Image, Facts]:
     except Exception as error:  # for broken files Pillow raises OSError, SyntaxError, struct.error and many more
         raise Refused("truncated" if _is_truncated(error) else "broken", _line(error)) from error
     if alpha is not None:
-        paper = Image.new("RGB", colour.size, wanted.background)
-        paper.paste(colour, mask=alpha)
-        colour = paper
-    return colour, Facts(kind, mode, *((height, width) if turned else (width, height)), notes + more)
+        paper = Image.new("RGB", color.size, wanted.background)
+        paper.paste(color, mask=alpha)
+        color = paper
+    return color, Facts(kind, mode, *((height, width) if turned else (width, height)), notes + more)
 
 
 def digest(picture: Image.Image) -> str:
@@ -150,10 +150,10 @@ def thumbnail(data: bytes, side: int, limit: int) -> bytes | None:
             picture.draft(None, (side, side))
             picture.load()
             _turn_upright(picture)
-            colour, _ = _eight_bit(picture)
-            colour.thumbnail((side, side))
+            color, _ = _eight_bit(picture)
+            color.thumbnail((side, side))
             out = io.BytesIO()
-            colour.convert("RGB").save(out, "JPEG", quality=80)
+            color.convert("RGB").save(out, "JPEG", quality=80)
     except Exception:  # noqa: BLE001 - of many types; a page without this thumbnail is as good
         return None
     finally:
@@ -197,9 +197,9 @@ def _turn_upright(picture: Image.Image) -> tuple[bool, tuple[str, ...]]:
 
 
 def _eight_bit(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """A decoded picture of any mode -> its colour in mode L, RGB, CMYK or LAB, and its alpha in mode L, or None."""
+    """A decoded picture of any mode -> its color in mode L, RGB, CMYK or LAB, and its alpha in mode L, or None."""
     mode = picture.mode
-    if mode in _GREY_16 or (mode == "I" and picture.format == "PNG"):  # the latter by Pillow before 11.3
+    if mode in _GRAY_16 or (mode == "I" and picture.format == "PNG"):  # the latter by Pillow before 11.3
         return _from_16_bit(picture)
     if mode in ("I", "F"):
         raise Refused("format not supported", f"32-bit values (mode {mode}) have no agreed white")
@@ -215,20 +215,20 @@ def _eight_bit(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _from_16_bit(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Grey of 16 bits (a TIFF's may be fewer) -> the nearest 8-bit grey; Pillow's own conversions clip or cut."""
+    """Gray of 16 bits (a TIFF's may be fewer) -> the nearest 8-bit gray; Pillow's own conversions clip or cut."""
     values = np.asarray(picture).astype(np.uint32)
     tags = getattr(picture, "tag_v2", {})
     white = 2 ** tags.get(_BITS, (16,))[0] - 1
     clear = picture.info.get("transparency")
     alpha = None if clear is None else Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))
-    grey = ((np.minimum(values, white) * 255 + white // 2) // white).astype(np.uint8)
+    gray = ((np.minimum(values, white) * 255 + white // 2) // white).astype(np.uint8)
     if tags.get(_PHOTOMETRIC) == 0:  # WhiteIsZero, which Pillow turns round for fewer bits only
-        grey = 255 - grey
-    return Image.fromarray(grey), alpha
+        gray = 255 - gray
+    return Image.fromarray(gray), alpha
 
 
 def _srgb(picture: Image.Image, profile: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
-    """Mode L, RGB, CMYK or LAB, in the colours of an ICC profile -> RGB in sRGB, and notes."""
+    """Mode L, RGB, CMYK or LAB, in the colors of an ICC profile -> RGB in sRGB, and notes."""
     if picture.mode == "LAB":
         return ImageCms.applyTransform(picture, _lab()), ()
     if profile:
@@ -237,13 +237,13 @@ def _srgb(picture: Image.Image, profile: bytes | None) -> tuple[Image.Image, tup
             if transform is not None:
                 return ImageCms.applyTransform(picture, transform), ()
         except (ImageCms.PyCMSError, OSError, ValueError):  # damaged, or of another kind than the pixels
-            return picture.convert("RGB"), ("colour profile cannot be used",)
+            return picture.convert("RGB"), ("color profile cannot be used",)
     return picture.convert("RGB"), ()
 
 
 @functools.lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From a profile's colours to sRGB; None where that changes no value by more than the rounding, as for sRGB."""
+    """From a profile's colors to sRGB; None where that changes no value by more than the rounding, as for sRGB."""
     transform = ImageCms.buildTransform(ImageCms.ImageCmsProfile(io.BytesIO(profile)), _srgb_profile(), mode, "RGB",
                                         ImageCms.Intent.PERCEPTUAL)
     if mode == "CMYK":

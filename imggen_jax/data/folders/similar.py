@@ -26,8 +26,8 @@ _DCT[0] /= np.sqrt(2)
 
 def perceptual_hash(picture: Image.Image) -> int:
     """A picture of mode L or RGB -> its hash, in [0, 2**64)."""
-    grey = np.asarray(picture.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BICUBIC), np.float64)
-    low = (_DCT @ grey @ _DCT.T).ravel()
+    gray = np.asarray(picture.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BICUBIC), np.float64)
+    low = (_DCT @ gray @ _DCT.T).ravel()
     bits = low > np.median(low[1:])  # without the mean, which says how bright the picture is
     bits[0] = False
     # A frequency that a picture does not have would be decided by rounding.

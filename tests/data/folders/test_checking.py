@@ -90,3 +90,18 @@ def test_intact_datasets_are_not_made_again(tmp_path, monkeypatch):
     first = made(tmp_path / "in", FILES)
     monkeypatch.setattr(ingestion, "_make", None)
     assert made(tmp_path / "in", {}, size=SIZE) == first
+
+
+@pytest.mark.parametrize(("damage", "full"), [("missing shard", False), ("cut shard", False), ("empty card", False),
+                                              ("no sums", False), ("flipped shard", True)])
+def test_a_dataset_used_by_its_name_is_checked_too(damage, full, tmp_path):
+    first = made(tmp_path / "in", FILES)
+    folders.check(name=first.name, dir=first.dir, full=True)
+    DAMAGES[damage][0](first.folder)
+    with pytest.raises(DataError, match="is then set aside and made again") as error:
+        folders.check(name=first.name, dir=first.dir, full=full)
+    assert "\n" not in str(error.value) and DAMAGES[damage][1] in str(error.value)
+
+
+def test_other_datasets_are_not_checked(tmp_path):
+    folders.check(name="mnist", dir=str(tmp_path))

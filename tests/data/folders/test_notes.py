@@ -14,9 +14,9 @@ def rows(name, text):
 
 
 def test_csv():
-    text = '\ufefffile_name,text,Licence,hair colour,age\n1.jpg,"red, and\n blue",CC0,,3\nx/../2.jpg,,,brown,\n'
+    text = '\ufefffile_name,text,Licence,hair color,age\n1.jpg,"red, and\n blue",CC0,,3\nx/../2.jpg,,,brown,\n'
     assert rows("a/metadata.csv", text) == {
-        "a/1.jpg": {"caption": "red, and blue", "license": "CC0", "age": "3"}, "a/2.jpg": {"hair_colour": "brown"}}
+        "a/1.jpg": {"caption": "red, and blue", "license": "CC0", "age": "3"}, "a/2.jpg": {"hair_color": "brown"}}
 
 
 def test_jsonl():
@@ -34,6 +34,7 @@ def test_columns_that_the_dataset_has_itself_get_another_name():
 @pytest.mark.parametrize(("name", "text", "said"), [
     ("metadata.csv", "", "has no column file_name, only nothing"),
     ("metadata.csv", "name,text\na,b\n", "has no column file_name, only name, text"),
+    ("metadata.csv", '"a\nb",text\n', "has no column file_name, only a b, text"),
     ("metadata.csv", "file_name,text\na,b,c\n", "line 2: it has more values than there are columns"),
     ("metadata.csv", 'file_name,text\na,"b\n', "not CSV"),
     ("metadata.csv", "file_name,text\n,b\n", "line 2: there is no file_name"),

@@ -56,11 +56,11 @@ def test_a_profile_is_obeyed_where_it_matters():
     assert np.abs(got.astype(int) - np.asarray(COLORS)).max() > 20
 
 
-def test_grey_stays_the_same_levels():
-    grey = COLORS.convert("L")
+def test_gray_stays_the_same_levels():
+    gray = COLORS.convert("L")
     file = io.BytesIO()
-    grey.save(file, "PNG")
-    assert np.array_equal(open_picture(file.getvalue(), size=0, channels=1).image[..., 0], np.asarray(grey))
+    gray.save(file, "PNG")
+    assert np.array_equal(open_picture(file.getvalue(), size=0, channels=1).image[..., 0], np.asarray(gray))
     assert picture_options(None) == {"fit": "crop", "background": "white"}
 
 

@@ -142,6 +142,7 @@ def test_pairs_that_are_not_complete_are_one_clear_line(files, pairs, said, tmp_
     with pytest.raises(DataError, match=said) as error:
         made(tmp_path / "in", files, pairs=pairs)
     assert "\n" not in str(error.value)
+    assert not list((tmp_path / "out").glob(".ingest/*/"))  # nothing is left that no call would use
 
 
 def test_missing_partners_are_told_before_any_picture_is_decoded(tmp_path, monkeypatch):
@@ -157,7 +158,7 @@ def test_folders_that_look_like_pairs_are_hinted_at(tmp_path):
 
 
 def test_pictures_keep_their_own_size(tmp_path):
-    files = {"wide.png": png(1, (40, 20)), "tall.png": png(2, (7, 30)), "grey.png": png(3, mode="L")}
+    files = {"wide.png": png(1, (40, 20)), "tall.png": png(2, (7, 30)), "gray.png": png(3, mode="L")}
     got = made(tmp_path / "in", files, size=0)
     assert features(got)["image"].shape == (None, None, 3) and got.card["size"] == 0
     for name, example in examples(got).items():
@@ -185,7 +186,7 @@ def test_a_jpeg_of_its_own_size_stays_one_without_its_metadata(tmp_path):
     place[270] = "taken at home"
     turned[274] = 3
     files = {"plain.jpg": jpeg(1), "place.jpg": jpeg(2, exif=place, comment=b"taken by me", progressive=True),
-             "turned.jpg": jpeg(3, exif=turned), "grey.jpg": jpeg(4)}
+             "turned.jpg": jpeg(3, exif=turned), "gray.jpg": jpeg(4)}
     got = made(tmp_path / "in", files, size=0)
     (shard,) = got.folder.glob("*array_record*")
     stored = shard.read_bytes()

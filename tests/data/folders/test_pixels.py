@@ -17,9 +17,9 @@ PAPER = (200, 30, 120)
 WANTED = Wanted(12, "crop", PAPER, 4, 10**6)
 
 y, x = np.mgrid[:H, :W].astype(np.float64)
-COLOUR = np.stack([255 * x / (W - 1), 255 * y / (H - 1), 127 + 120 * np.sin(x / 3) * np.cos(y / 4)], -1)
-COLOUR = COLOUR.astype(np.uint8)
-GREY = COLOUR[..., 0]
+COLOR = np.stack([255 * x / (W - 1), 255 * y / (H - 1), 127 + 120 * np.sin(x / 3) * np.cos(y / 4)], -1)
+COLOR = COLOR.astype(np.uint8)
+GRAY = COLOR[..., 0]
 ALPHA = (255 * (x + y) / (W + H - 2)).astype(np.uint8)
 WIDE = (np.arange(W * H).reshape(H, W) * 151 % 65536).astype(np.uint16)
 
@@ -31,7 +31,7 @@ def file(picture, format, **options) -> bytes:
 
 
 def png(samples: np.ndarray, depth: int, kind: int, *chunks) -> bytes:
-    """A PNG of any bit depth and colour type, which Pillow does not write; samples [H,W,channels]."""
+    """A PNG of any bit depth and color type, which Pillow does not write; samples [H,W,channels]."""
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
     height, width = samples.shape[:2]
@@ -41,7 +41,7 @@ def png(samples: np.ndarray, depth: int, kind: int, *chunks) -> bytes:
 
 
 def tiff_16(values: np.ndarray, white_is_zero: bool, order: str = "<") -> bytes:
-    """A grey TIFF of 16 bits."""
+    """A gray TIFF of 16 bits."""
     height, width = values.shape
     tags = [(256, 3, width), (257, 3, height), (258, 3, 16), (259, 3, 1), (262, 3, 0 if white_is_zero else 1),
             (273, 4, 8 + 2 + 12 * 9 + 4), (277, 3, 1), (278, 3, height), (279, 4, 2 * values.size)]
@@ -56,27 +56,27 @@ def shown(data: bytes, wanted=WANTED) -> np.ndarray:
     return np.asarray(pixels.rgb(data, wanted)[0])
 
 
-def on_paper(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def on_paper(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     share = alpha[..., None] / 255
-    return np.round(colour * share + np.array(PAPER) * (1 - share)).astype(np.uint8)
+    return np.round(color * share + np.array(PAPER) * (1 - share)).astype(np.uint8)
 
 
-def rgb_of(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey[..., None], 3, -1)
+def rgb_of(gray: np.ndarray) -> np.ndarray:
+    return np.repeat(gray[..., None], 3, -1)
 
 
 def pillow(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-PALETTE = Image.fromarray(COLOUR).quantize(32)
-BITS = Image.fromarray(GREY > 99)
-CMYK = Image.fromarray(COLOUR).convert("CMYK")
-YCBCR = Image.fromarray(COLOUR).convert("YCbCr")
-MILD = (COLOUR // 4 + 90).astype(np.uint8)  # the corners of RGB are hardly told apart in 8 bits of LAB
+PALETTE = Image.fromarray(COLOR).quantize(32)
+BITS = Image.fromarray(GRAY > 99)
+CMYK = Image.fromarray(COLOR).convert("CMYK")
+YCBCR = Image.fromarray(COLOR).convert("YCbCr")
+MILD = (COLOR // 4 + 90).astype(np.uint8)  # the corners of RGB are hardly told apart in 8 bits of LAB
 LAB = ImageCms.applyTransform(Image.fromarray(MILD), ImageCms.buildTransform(
     ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"))
-RGBA, LA = np.dstack([COLOUR, ALPHA]), np.dstack([GREY, ALPHA])
+RGBA, LA = np.dstack([COLOR, ALPHA]), np.dstack([GRAY, ALPHA])
 LOSSLESS = dict(lossless=True, exact=True)
 PALETTE_RGB = np.asarray(PALETTE.convert("RGB"))
 CLEAR = np.where(np.asarray(PALETTE) == 5, 0, 255)
@@ -85,49 +85,49 @@ ROUND = lambda values: np.round(values / 257).astype(np.uint8)  # noqa: E731 - 6
 
 # name: (file, what a viewer shows, how many levels of 255 it may be off)
 KINDS = {
-    "RGB png": (file(COLOUR, "PNG"), COLOUR, 0),
-    "RGB bmp": (file(COLOUR, "BMP"), COLOUR, 0),
-    "RGB tiff": (file(COLOUR, "TIFF"), COLOUR, 0),
-    "RGB tiff, lzw": (file(COLOUR, "TIFF", compression="tiff_lzw"), COLOUR, 0),
-    "RGB webp": (file(COLOUR, "WEBP", **LOSSLESS), COLOUR, 0),
-    "RGB jpeg": (file(COLOUR, "JPEG", quality=95), pillow(file(COLOUR, "JPEG", quality=95)), 0),
-    "RGB jpeg, progressive": (file(COLOUR, "JPEG", progressive=True),
-                              pillow(file(COLOUR, "JPEG", progressive=True)), 0),
-    "L png": (file(GREY, "PNG"), rgb_of(GREY), 0),
-    "L tiff": (file(GREY, "TIFF"), rgb_of(GREY), 0),
-    "L bmp": (file(GREY, "BMP"), rgb_of(GREY), 0),
-    "L jpeg": (file(GREY, "JPEG"), pillow(file(GREY, "JPEG")), 0),
-    "1 png": (file(BITS, "PNG"), rgb_of((GREY > 99) * np.uint8(255)), 0),
-    "1 bmp": (file(BITS, "BMP"), rgb_of((GREY > 99) * np.uint8(255)), 0),
-    "1 tiff": (file(BITS, "TIFF", compression="group4"), rgb_of((GREY > 99) * np.uint8(255)), 0),
+    "RGB png": (file(COLOR, "PNG"), COLOR, 0),
+    "RGB bmp": (file(COLOR, "BMP"), COLOR, 0),
+    "RGB tiff": (file(COLOR, "TIFF"), COLOR, 0),
+    "RGB tiff, lzw": (file(COLOR, "TIFF", compression="tiff_lzw"), COLOR, 0),
+    "RGB webp": (file(COLOR, "WEBP", **LOSSLESS), COLOR, 0),
+    "RGB jpeg": (file(COLOR, "JPEG", quality=95), pillow(file(COLOR, "JPEG", quality=95)), 0),
+    "RGB jpeg, progressive": (file(COLOR, "JPEG", progressive=True),
+                              pillow(file(COLOR, "JPEG", progressive=True)), 0),
+    "L png": (file(GRAY, "PNG"), rgb_of(GRAY), 0),
+    "L tiff": (file(GRAY, "TIFF"), rgb_of(GRAY), 0),
+    "L bmp": (file(GRAY, "BMP"), rgb_of(GRAY), 0),
+    "L jpeg": (file(GRAY, "JPEG"), pillow(file(GRAY, "JPEG")), 0),
+    "1 png": (file(BITS, "PNG"), rgb_of((GRAY > 99) * np.uint8(255)), 0),
+    "1 bmp": (file(BITS, "BMP"), rgb_of((GRAY > 99) * np.uint8(255)), 0),
+    "1 tiff": (file(BITS, "TIFF", compression="group4"), rgb_of((GRAY > 99) * np.uint8(255)), 0),
     "P png": (file(PALETTE, "PNG"), PALETTE_RGB, 0),
     "P gif": (file(PALETTE, "GIF"), PALETTE_RGB, 0),
     "P bmp": (file(PALETTE, "BMP"), PALETTE_RGB, 0),
     "P tiff": (file(PALETTE, "TIFF"), PALETTE_RGB, 0),
-    "P png with a clear colour": (file(PALETTE, "PNG", transparency=5), on_paper(PALETTE_RGB, CLEAR), 1),
-    "P gif with a clear colour": (file(PALETTE, "GIF", transparency=5), on_paper(PALETTE_RGB, CLEAR), 1),
+    "P png with a clear color": (file(PALETTE, "PNG", transparency=5), on_paper(PALETTE_RGB, CLEAR), 1),
+    "P gif with a clear color": (file(PALETTE, "GIF", transparency=5), on_paper(PALETTE_RGB, CLEAR), 1),
     "P png with alphas": (file(PALETTE, "PNG", transparency=bytes(range(0, 256, 8))),
                           on_paper(PALETTE_RGB, np.asarray(PALETTE) * 8), 1),
-    "RGBA png": (file(RGBA, "PNG"), on_paper(COLOUR, ALPHA), 1),
-    "RGBA tiff": (file(RGBA, "TIFF"), on_paper(COLOUR, ALPHA), 1),
-    "RGBA webp": (file(RGBA, "WEBP", **LOSSLESS), on_paper(COLOUR, ALPHA), 1),
-    "LA png": (file(LA, "PNG"), on_paper(rgb_of(GREY), ALPHA), 1),
-    "L png with a clear grey": (file(GREY, "PNG", transparency=int(GREY[3, 4])),
-                                on_paper(rgb_of(GREY), np.where(GREY == GREY[3, 4], 0, 255)), 0),
-    "RGB png with a clear colour": (
-        file(COLOUR, "PNG", transparency=tuple(map(int, COLOUR[3, 4]))),
-        on_paper(COLOUR, np.where((COLOUR == COLOUR[3, 4]).all(-1), 0, 255)), 0),
+    "RGBA png": (file(RGBA, "PNG"), on_paper(COLOR, ALPHA), 1),
+    "RGBA tiff": (file(RGBA, "TIFF"), on_paper(COLOR, ALPHA), 1),
+    "RGBA webp": (file(RGBA, "WEBP", **LOSSLESS), on_paper(COLOR, ALPHA), 1),
+    "LA png": (file(LA, "PNG"), on_paper(rgb_of(GRAY), ALPHA), 1),
+    "L png with a clear gray": (file(GRAY, "PNG", transparency=int(GRAY[3, 4])),
+                                on_paper(rgb_of(GRAY), np.where(GRAY == GRAY[3, 4], 0, 255)), 0),
+    "RGB png with a clear color": (
+        file(COLOR, "PNG", transparency=tuple(map(int, COLOR[3, 4]))),
+        on_paper(COLOR, np.where((COLOR == COLOR[3, 4]).all(-1), 0, 255)), 0),
     "1 png with clear white": (file(BITS, "PNG", transparency=255),
-                               on_paper(rgb_of((GREY > 99) * np.uint8(255)), np.where(GREY > 99, 0, 255)), 0),
+                               on_paper(rgb_of((GRAY > 99) * np.uint8(255)), np.where(GRAY > 99, 0, 255)), 0),
     "CMYK tiff": (file(CMYK, "TIFF"), np.asarray(CMYK.convert("RGB")), 0),
     "CMYK jpeg": (file(CMYK, "JPEG", quality=95), pillow(file(CMYK, "JPEG", quality=95)), 0),
     "YCbCr tiff": (file(YCBCR, "TIFF"), np.asarray(YCBCR.convert("RGB")), 0),
     "LAB tiff": (file(LAB, "TIFF"), MILD, 4),
-    "grey 16 png": (file(WIDE, "PNG"), rgb_of(ROUND(WIDE)), 0),
-    "grey 16 tiff": (tiff_16(WIDE, False), rgb_of(ROUND(WIDE)), 0),
-    "grey 16 tiff, big-endian": (tiff_16(WIDE, False, ">"), rgb_of(ROUND(WIDE)), 0),
-    "grey 16 tiff, white is zero": (tiff_16(WIDE, True), rgb_of(255 - ROUND(WIDE)), 0),
-    "grey 16 png with a clear grey": (png(WIDE[..., None], 16, 0, (b"tRNS", struct.pack(">H", WIDE[3, 4]))),
+    "gray 16 png": (file(WIDE, "PNG"), rgb_of(ROUND(WIDE)), 0),
+    "gray 16 tiff": (tiff_16(WIDE, False), rgb_of(ROUND(WIDE)), 0),
+    "gray 16 tiff, big-endian": (tiff_16(WIDE, False, ">"), rgb_of(ROUND(WIDE)), 0),
+    "gray 16 tiff, white is zero": (tiff_16(WIDE, True), rgb_of(255 - ROUND(WIDE)), 0),
+    "gray 16 png with a clear gray": (png(WIDE[..., None], 16, 0, (b"tRNS", struct.pack(">H", WIDE[3, 4]))),
                                       on_paper(rgb_of(ROUND(WIDE)), np.where(WIDE == WIDE[3, 4], 0, 255)), 0),
     "RGB 16 png": (png(DEEP, 16, 2), ROUND(DEEP), 1),
     "RGBA 16 png": (png(np.dstack([DEEP, ALPHA.astype(int) * 257]), 16, 6), on_paper(ROUND(DEEP), ALPHA), 2),
@@ -145,10 +145,10 @@ def test_every_kind_of_file_is_shown_as_it_is(kind):
 
 def test_the_facts_are_of_the_file():
     assert pixels.rgb(file(RGBA, "WEBP"), WANTED)[1] == ("WEBP", "RGBA", W, H, ())
-    large = Image.fromarray(COLOUR).resize((1200, 900))
+    large = Image.fromarray(COLOR).resize((1200, 900))
     picture, facts = pixels.rgb(file(large, "JPEG"), WANTED._replace(max_pixels=10**7))
     assert facts == ("JPEG", "RGB", 1200, 900, ()) and picture.size == (150, 113)
-    turned = pixels.rgb(file(COLOUR, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+    turned = pixels.rgb(file(COLOR, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
                                                   b"\0\0\0\0"), WANTED)[1]
     assert (turned.width, turned.height) == (H, W)
 
@@ -166,21 +166,21 @@ TURNS = {1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4:
 def test_exif_orientation(format, orientation):
     exif = Image.Exif()
     exif[274] = orientation
-    data = file(COLOUR, format, exif=exif, **(LOSSLESS if format == "WEBP" else {}))
+    data = file(COLOR, format, exif=exif, **(LOSSLESS if format == "WEBP" else {}))
     stored = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     if format == "TIFF":  # Pillow's TIFF reader has turned it already
-        stored = COLOUR
+        stored = COLOR
     assert np.array_equal(shown(data), TURNS[orientation](stored))
     if format != "TIFF":
         assert np.array_equal(shown(data), np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))))
 
 
 def test_a_damaged_exif_block_does_not_cost_the_picture():
-    data = file(COLOUR, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f" + b"\xff" * 40)
+    data = file(COLOR, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f" + b"\xff" * 40)
     assert np.array_equal(shown(data), pillow(data))
 
 
-# ------------------------------------------------------------------------------------------------------ colour profiles
+# ------------------------------------------------------------------------------------------------------ color profiles
 
 
 def managed(picture: Image.Image, profile: bytes) -> np.ndarray:
@@ -190,19 +190,19 @@ def managed(picture: Image.Image, profile: bytes) -> np.ndarray:
 
 PROFILES = {
     "display p3": ("RGB", icc.rgb(icc.DISPLAY_P3)), "adobe rgb": ("RGB", icc.rgb(icc.ADOBE_RGB)),
-    "linear": ("RGB", icc.rgb(icc.DISPLAY_P3, 1.0)), "grey, gamma 1": ("L", icc.grey(1.0)),
+    "linear": ("RGB", icc.rgb(icc.DISPLAY_P3, 1.0)), "gray, gamma 1": ("L", icc.gray(1.0)),
     "cmyk": ("CMYK", icc.cmyk()),
 }
 
 
 @pytest.mark.parametrize("name", PROFILES)
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP"])
-def test_colour_profiles_are_obeyed(name, format):
+def test_color_profiles_are_obeyed(name, format):
     mode, profile = PROFILES[name]
     if (mode == "CMYK" and format in ("PNG", "WEBP")) or (mode == "L" and format == "WEBP"):
         pytest.skip("a WebP is RGB, a PNG no CMYK")
     options = LOSSLESS if format == "WEBP" else {"quality": 95} if format == "JPEG" else {}
-    data = file(Image.fromarray(COLOUR).convert(mode), format, icc_profile=profile, **options)
+    data = file(Image.fromarray(COLOR).convert(mode), format, icc_profile=profile, **options)
     stored = Image.open(io.BytesIO(data))
     assert stored.mode == mode
     wanted = managed(stored, profile)
@@ -219,24 +219,24 @@ def test_a_wide_gamut_red_is_known_by_its_numbers():
 
 def test_profiles_of_transparent_and_palette_pictures_are_obeyed():
     profile = icc.rgb(icc.ADOBE_RGB)
-    colour = managed(Image.fromarray(COLOUR), profile)
+    color = managed(Image.fromarray(COLOR), profile)
     got = shown(file(RGBA, "PNG", icc_profile=profile))
-    assert np.abs(got.astype(int) - on_paper(colour, ALPHA)).max() <= 1
+    assert np.abs(got.astype(int) - on_paper(color, ALPHA)).max() <= 1
     assert np.array_equal(shown(file(PALETTE, "PNG", icc_profile=profile)), managed(PALETTE.convert("RGB"), profile))
-    grey = managed(Image.fromarray(GREY), icc.grey(1.0))
-    got = shown(file(LA, "PNG", icc_profile=icc.grey(1.0)))
-    assert np.abs(got.astype(int) - on_paper(grey, ALPHA)).max() <= 1
+    gray = managed(Image.fromarray(GRAY), icc.gray(1.0))
+    got = shown(file(LA, "PNG", icc_profile=icc.gray(1.0)))
+    assert np.abs(got.astype(int) - on_paper(gray, ALPHA)).max() <= 1
 
 
 def test_an_srgb_profile_changes_nothing():
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert np.array_equal(shown(file(COLOUR, "PNG", icc_profile=profile)), COLOUR)
+    assert np.array_equal(shown(file(COLOR, "PNG", icc_profile=profile)), COLOR)
 
 
-@pytest.mark.parametrize("profile", [b"nonsense", icc.grey(2.2), icc.cmyk(), icc.rgb(icc.ADOBE_RGB)[:200]])
+@pytest.mark.parametrize("profile", [b"nonsense", icc.gray(2.2), icc.cmyk(), icc.rgb(icc.ADOBE_RGB)[:200]])
 def test_a_profile_that_cannot_be_used_is_noted(profile):
-    picture, facts = pixels.rgb(file(COLOUR, "PNG", icc_profile=profile), WANTED)
-    assert np.array_equal(np.asarray(picture), COLOUR) and facts.notes == ("colour profile cannot be used",)
+    picture, facts = pixels.rgb(file(COLOR, "PNG", icc_profile=profile), WANTED)
+    assert np.array_equal(np.asarray(picture), COLOR) and facts.notes == ("color profile cannot be used",)
 
 
 # ------------------------------------------------------------------------------------------------------ several frames
@@ -251,7 +251,7 @@ def test_of_several_frames_the_first_is_taken(format):
 
 
 def test_a_phones_two_in_one_jpeg_is_its_first():
-    first, second = Image.fromarray(COLOUR), Image.fromarray(COLOUR[::-1].copy())
+    first, second = Image.fromarray(COLOR), Image.fromarray(COLOR[::-1].copy())
     data = file(first, "MPO", save_all=True, append_images=[second])
     assert np.abs(shown(data).astype(int) - np.asarray(Image.open(io.BytesIO(data)))).max() == 0
     assert pixels.rgb(data, WANTED)[1].format == "JPEG"
@@ -261,8 +261,8 @@ def test_a_phones_two_in_one_jpeg_is_its_first():
 
 
 def test_crop_is_the_resize_of_the_usual_path():
-    (got,), _ = pixels.fitted(file(COLOUR, "PNG"), WANTED)
-    assert np.array_equal(np.asarray(got), np.asarray(resize.square(Image.fromarray(COLOUR), 12)))
+    (got,), _ = pixels.fitted(file(COLOR, "PNG"), WANTED)
+    assert np.array_equal(np.asarray(got), np.asarray(resize.square(Image.fromarray(COLOR), 12)))
 
 
 @pytest.mark.parametrize("tall", [False, True])
@@ -317,7 +317,7 @@ def test_formats_that_are_not_read_are_named_with_the_remedy(brand, said):
 
 
 def test_float_pictures_have_no_agreed_white():
-    assert refusal(file(Image.fromarray(GREY.astype(np.float32)), "TIFF")).reason == "format not supported"
+    assert refusal(file(Image.fromarray(GRAY.astype(np.float32)), "TIFF")).reason == "format not supported"
 
 
 @pytest.mark.parametrize("kind", ["RGB png", "RGB jpeg", "P gif", "RGB webp", "RGB bmp", "RGB tiff", "RGBA png"])
@@ -334,8 +334,8 @@ def test_a_flipped_bit_in_a_png_is_noticed():
 
 
 def test_too_small_and_too_large():
-    assert refusal(file(COLOUR, "PNG"), WANTED._replace(min_side=19)).reason == "too small"
-    assert refusal(file(COLOUR, "PNG"), WANTED._replace(max_pixels=W * H - 1)).reason == "too large"
+    assert refusal(file(COLOR, "PNG"), WANTED._replace(min_side=19)).reason == "too small"
+    assert refusal(file(COLOR, "PNG"), WANTED._replace(max_pixels=W * H - 1)).reason == "too large"
     bomb = png(np.zeros((1, 1, 1)), 8, 0).replace(struct.pack(">II", 1, 1), struct.pack(">II", 60_000, 60_000))
     assert refusal(bomb).reason in ("too large", "broken")
     for format in ("JPEG", "GIF", "BMP", "WEBP", "TIFF"):
@@ -360,7 +360,7 @@ def test_mutated_files_end_in_a_picture_or_a_reason():
 
 
 def test_a_thumbnail_shows_what_is_left_of_a_broken_file():
-    whole = file(Image.fromarray(COLOUR).resize((300, 200)), "JPEG")
+    whole = file(Image.fromarray(COLOR).resize((300, 200)), "JPEG")
     thumb = Image.open(io.BytesIO(pixels.thumbnail(whole[:len(whole) * 2 // 3], 72, 10**6)))
     assert thumb.size == (72, 48) and np.asarray(thumb)[:8].std() > 20
     assert pixels.thumbnail(b"%PDF", 72, 10**6) is None

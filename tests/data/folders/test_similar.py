@@ -9,7 +9,7 @@ from imggen_jax.data.folders import similar
 
 
 def scene(seed, size=(160, 120)) -> Image.Image:
-    """Smooth colours with some edges."""
+    """Smooth colors with some edges."""
     rng = np.random.default_rng(seed)
     picture = Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
     x, y, w, h = rng.integers(10, 70, 4)
@@ -31,7 +31,7 @@ def saved_again(picture):
     saved_again, lambda picture: picture.resize((64, 48)), lambda picture: picture.convert("L"),
     lambda picture: ImageEnhance.Brightness(picture).enhance(0.9),
     lambda picture: ImageEnhance.Contrast(picture).enhance(1.1)],
-    ids=["saved again", "resized", "grey", "darker", "contrast"])
+    ids=["saved again", "resized", "gray", "darker", "contrast"])
 def test_copies_differ_in_few_bits(change):
     assert np.mean([distance(scene(seed), change(scene(seed))) for seed in range(20)]) < 4
 
