@@ -1,6 +1,7 @@
 # make demo    set up, train on the built-in avatars, write pictures and say where they are
 # make test    set up, check everything that takes minutes at most
 # make peers   compare scores with the reference implementations, in an environment of its own, with torch
+# make docs    build the documentation into build/docs
 # make test-all, make lint, make setup
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO := runs/demo
 
-.PHONY: setup demo test test-all peers lint clean
+.PHONY: setup demo test test-all peers lint docs clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -43,6 +44,14 @@ peers: .venv-peers/installed
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo 'The documentation: build/docs/index.html'
+
+$(VENV)/docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) .venv-peers build *.egg-info

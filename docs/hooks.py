@@ -1,7 +1,8 @@
 """Build hook of the site: files outside docs/ become a part of it, and links that work in the repository work there.
 
-README.md is the home page. A link is written as it is right in the repository, from the file in which it stands; here it
-is rewritten for the site. One that leads nowhere stays as it is, and the strict build refuses it.
+README.md is the home page. A link is written as it is right in the repository, from the file in which it stands; here
+it is rewritten for the site. One to a file that is no part of the site becomes its text. One that leads nowhere stays
+as it is, and the strict build refuses it.
 """
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 SUFFIXES = {".md", ".png", ".jpg", ".json", ".py", ".txt", ".ipynb"}
-LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
+LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config) -> Files:
@@ -37,8 +38,10 @@ def on_page_markdown(markdown: str, page, config, files: Files) -> str:
         if (ROOT / target / "README.md").is_file():
             target += "/README.md"
         site = PAGES.get(target, target.removeprefix("docs/"))
-        if not (ROOT / target).is_file() or files.get_file_from_path(site) is None:
+        if not (ROOT / target).is_file():
             return match[0]
-        return match[1] + posixpath.relpath(site, posixpath.dirname(uri) or ".") + match[3]
+        if files.get_file_from_path(site) is None:
+            return match[1]
+        return f"[{match[1]}]({posixpath.relpath(site, posixpath.dirname(uri) or '.')}{match[3] or ''})"
 
     return LINK.sub(rewritten, markdown)

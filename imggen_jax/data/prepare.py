@@ -20,7 +20,7 @@ _PATIENCE = 5.0  # seconds that the hosts of a download have to answer
 
 
 def prepare(name: str, dir: str) -> Path:
-    """Prepares the dataset "name[/config][:version]" in the TFDS data_dir `dir` ("" for TFDS's own); gives its folder.
+    """Prepares the dataset `name[/config][:version]` in the TFDS data_dir `dir` ("" for TFDS's own); gives its folder.
 
     A stock TFDS dataset is downloaded and converted, which needs TensorFlow (the extra `prepare`); avatars are drawn;
     stacked_mnist is made from mnist, so mnist is prepared. One that is there already is left alone.

@@ -28,7 +28,7 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 class Name(NamedTuple):
-    """A dataset's name, taken apart: name[/config][:version]."""
+    """A dataset's name, taken apart: `name[/config][:version]`."""
 
     name: str
     config: str | None
@@ -54,7 +54,7 @@ class Source(NamedTuple):
 
 
 def parse_name(text: str) -> Name:
-    """"name[/config][:version]" -> Name; raises DataError."""
+    """`name[/config][:version]` -> Name; raises DataError."""
     match = _NAME.fullmatch(text)
     if match is None:
         raise DataError(f"dataset name {text!r} is not of the form name[/config][:version], such as 'avatars/32x32' "

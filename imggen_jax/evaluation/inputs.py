@@ -38,7 +38,7 @@ def open_images(images, title: str, *, dir: str = "", seed: int = 0, num: int | 
 
     Args:
       images: uint8 [n,H,W,C]; an iterable of uint8 [H,W,C] or [n,H,W,C]; the path of a folder or a .npz file; the name
-        of a TFDS dataset "NAME[/CONFIG][:VERSION][@SPLIT]", the split being train unless named; a `data.Dataset`; a
+        of a TFDS dataset `NAME[/CONFIG][:VERSION][@SPLIT]`, the split being train unless named; a `data.Dataset`; a
         `Model` or the folder of a run, which generates them.
       title: what to call it in a message, where it has no name of its own.
       dir: TFDS data_dir; "" for TFDS's own.
