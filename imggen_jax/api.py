@@ -111,7 +111,8 @@ def describe(model: str | os.PathLike) -> dict:
 
 
 def export(
-    model: str | os.PathLike, out: str | os.PathLike, *, dtype: str = "float32", stablehlo: bool = False
+    model: str | os.PathLike, out: str | os.PathLike, *, dtype: str = "float32", stablehlo: bool = False,
+    orbax: bool = False,
 ) -> Path:
     """Write a model as a folder of safetensors, config and card, which `load` takes without a checkpoint.
 
@@ -121,6 +122,7 @@ def export(
       dtype: of the stored weights, "float32" or "float16".
       stablehlo: also write model.stablehlo, a program from seeds to images for any batch size on CPU, CUDA and TPU
         (`jax.export`).
+      orbax: also write orbax/, a checkpoint of the weights for other programs written in JAX.
 
     Returns:
       The folder.
@@ -130,7 +132,7 @@ def export(
     """
     run, out = open_run(Path(model).expanduser()), Path(out).expanduser()
     networks = pretrained.load_all(run.settings)
-    exporting.write(load(model), networks, out, card=cards.of_run(run), dtype=dtype, stablehlo=stablehlo)
+    exporting.write(load(model), networks, out, card=cards.of_run(run), dtype=dtype, stablehlo=stablehlo, orbax=orbax)
     for name, entry in run.settings.pretrained.items():
         if "workdir" in entry:
             export(entry["workdir"], out / "pretrained" / name, dtype=dtype)

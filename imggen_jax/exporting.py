@@ -5,6 +5,7 @@
     README.md           the card: what it makes, license of the data, recipe, scores
     pretrained/NAME/    networks that the model uses, exported alike
     model.stablehlo     on request: seeds (and labels) to images, for programs without this package
+    orbax/              on request: the weights as an orbax checkpoint, for other programs written in JAX
     SHA256SUMS          of every file, as `sha256sum --check` reads it
 """
 from __future__ import annotations
@@ -33,6 +34,7 @@ from imggen_jax.weights import find
 
 FORMAT = 1
 WEIGHTS, FACTS, CARD, PROGRAM = "model.safetensors", "model.json", "README.md", "model.stablehlo"
+ORBAX = "orbax"
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
@@ -42,7 +44,7 @@ def is_export(folder: Path) -> bool:
 
 
 def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, card: str, dtype: str = "float32",
-          stablehlo: bool = False) -> None:
+          stablehlo: bool = False, orbax: bool = False) -> None:
     """Write a model to a folder, which is made.
 
     Args:
@@ -53,6 +55,7 @@ def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, car
       card: text of README.md.
       dtype: of the stored weights, "float32" or "float16"; they are float32 again when loaded.
       stablehlo: also write the program from seeds to images.
+      orbax: also write the weights as an orbax checkpoint, a tree of float32 arrays.
 
     Raises:
       RunError: the folder is not empty or cannot be written, or the model has no such program.
@@ -73,9 +76,18 @@ def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, car
         (folder / CARD).write_text(card, encoding="utf-8")
         if program is not None:
             (folder / PROGRAM).write_bytes(program)
-        manifest.write(folder)
+        manifest.write(folder, (WEIGHTS, FACTS, CARD, *([PROGRAM] if program else [])))
+        if orbax:
+            _write_orbax(own, folder / ORBAX)
     except OSError as error:
         raise RunError(f"cannot write to {folder} ({error.strerror or error}); choose another --out") from error
+
+
+def _write_orbax(weights: PyTree, folder: Path) -> None:
+    import orbax.checkpoint as ocp  # here and not above: it takes seconds
+
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder.absolute(), jax.tree.map(np.asarray, weights))
 
 
 def read(folder: Path, name: str | None = None) -> Model:
@@ -88,7 +100,7 @@ def read(folder: Path, name: str | None = None) -> Model:
     Raises:
       RunError: a file is missing, changed or of another version.
     """
-    if damage := manifest.damage(folder):
+    if damage := manifest.damage(folder, (WEIGHTS, FACTS)):
         raise RunError(f"the exported model in {folder} is damaged ({damage}); export it again, or put the file back")
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))

@@ -232,11 +232,14 @@ def _export(words: list[str]) -> int:
     flags.add_out(parser)
     parser.add_argument("--stablehlo", action="store_true",
                         help="also write a jax.export program that makes pictures without this package")
+    parser.add_argument("--orbax", action="store_true", help="also write the weights as an orbax checkpoint")
+    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32",
+                        help="of the stored weights (default: float32)")
     args = parser.parse_args(words)
     _start_jax()
     from imggen_jax import api
 
-    api.export(args.model, args.out, stablehlo=args.stablehlo)
+    api.export(args.model, args.out, dtype=args.dtype, stablehlo=args.stablehlo, orbax=args.orbax)
     streams.say([f"Exported to {args.out}"])
     return 0
 

@@ -28,9 +28,10 @@ import numpy as np
 
 from imggen_jax.errors import RunError, SaveError
 from imggen_jax.game import PyTree
-from imggen_jax.storage.files import sync_folder, write_atomic
+from imggen_jax.storage import manifest
+from imggen_jax.storage.files import sync_folder
 
-SUMS, STATE, META = "SHA256SUMS", "state.npz", "meta.json"
+STATE, META = "state.npz", "meta.json"
 DAMAGED = "damaged-"  # a checkpoint that was set aside: damaged-1200
 _PARTIAL = ".partial"  # one that is being written: 1200.partial
 _KILLED = re.compile(rf"\d+{re.escape(_PARTIAL)}")
@@ -121,7 +122,7 @@ class Saver:
             partial.mkdir(parents=True)
             _write_arrays(partial / STATE, leaves)
             (partial / META).write_text(json.dumps(meta) + "\n", encoding="utf-8")
-            _write_manifest(partial)
+            manifest.write(partial, (META, STATE), sync=True)
             os.rename(partial, final)
             sync_folder(self._folder)
             self._written = step
@@ -201,28 +202,8 @@ def meta(workdir: Path, step: int) -> dict:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, in a few words that name the file; None for nothing.
-
-    Only files that the manifest lists are judged.
-    """
-    try:
-        if not any(folder.iterdir()):
-            return "it is empty"
-        if not (folder / SUMS).is_file():
-            return f"{SUMS} is missing"
-        sums = _read_manifest((folder / SUMS).read_bytes())
-        if sums is None:
-            return f"{SUMS} cannot be read"
-        if unlisted := [name for name in (META, STATE) if name not in sums]:
-            return f"{SUMS} does not list {unlisted[0]}"
-        for name in sorted(sums):
-            if not (folder / name).is_file():
-                return f"{name} is missing"
-            if _sha256(folder / name) != sums[name]:
-                return f"{name} differs from its sha256"
-    except OSError as error:
-        return f"{error.filename or folder}: {error.strerror or error}"
-    return None
+    """What is wrong with a checkpoint, in a few words that name the file; None for nothing."""
+    return manifest.damage(folder, (META, STATE))
 
 
 def restore(workdir: Path, step: int, shape: PyTree, *, prefix: str = "") -> PyTree:
@@ -305,30 +286,6 @@ def fingerprint(state: PyTree) -> str:
         digest.update(f"{name} {leaf.dtype} {leaf.shape}\n".encode())
         digest.update(leaf.tobytes())
     return digest.hexdigest()
-
-
-def _write_manifest(folder: Path) -> None:
-    lines = [f"{_sha256(folder / name, sync=True)}  {name}\n" for name in (META, STATE)]
-    write_atomic(folder / SUMS, "".join(lines), sync=True)
-
-
-def _read_manifest(content: bytes) -> dict[str, str] | None:
-    """{name: sha256}, None where a line is not one or the last one is cut."""
-    try:
-        lines = content.decode("utf-8").split("\n")
-    except UnicodeDecodeError:
-        return None
-    matches = [re.fullmatch(r"([0-9a-f]{64})  (.+)", line) for line in lines[:-1]]
-    if lines[-1] or not matches or None in matches:
-        return None
-    return {match[2]: match[1] for match in matches}
-
-
-def _sha256(path: Path, sync: bool = False) -> str:
-    with open(path, "rb") as file:
-        if sync:
-            os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _set_aside(folder: Path) -> Path:

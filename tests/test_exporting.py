@@ -1,0 +1,103 @@
+"""Exported models give the images of the run that they came from, also to programs without this package."""
+import json
+
+import jax
+import numpy as np
+import pytest
+import shell
+from jax import export
+from safetensors.numpy import load_file
+
+import imggen_jax
+from imggen_jax import zoo
+from imggen_jax.errors import RunError
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("exporting")
+    return {game: imggen_jax.train(shell.config(game, train={"images": 16}), root / game).parent
+            for game in ("vae", "gan", "classifier")}
+
+
+@pytest.mark.parametrize("game", ["vae", "gan"])
+def test_an_exported_model_is_the_model(game, runs, tmp_path):
+    folder = imggen_jax.export(runs[game], tmp_path / "out")
+    model, exported = imggen_jax.load(runs[game]), imggen_jax.load(folder)
+    jax.tree.map(np.testing.assert_array_equal, exported.weights, model.weights)
+    np.testing.assert_array_equal(exported.sample(num=3, seed=5), model.sample(num=3, seed=5))
+    assert (exported.step, exported.spec, exported.config) == (model.step, model.spec, model.config)
+    card = (folder / "README.md").read_text()
+    assert "small" in card and '"train.batch"' in card and "No license of the data is recorded" in card
+    assert set(load_file(folder / "model.safetensors")) == {
+        name for name in load_file(folder / "model.safetensors") if name.split(".")[0] in model.weights}
+
+
+def test_a_classifier_is_exported_too(runs, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
+    exported = imggen_jax.load(imggen_jax.export(runs["classifier"], tmp_path / "out"))
+    np.testing.assert_array_equal(exported.classify(images), imggen_jax.load(runs["classifier"]).classify(images))
+    with pytest.raises(RunError, match="is a classifier and cannot generate images"):
+        imggen_jax.export(runs["classifier"], tmp_path / "more", stablehlo=True)
+
+
+def test_float16_halves_the_file_and_changes_little(runs, tmp_path):
+    whole, half = (imggen_jax.export(runs["vae"], tmp_path / dtype, dtype=dtype) for dtype in ("float32", "float16"))
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (whole, half)]
+    assert sizes[1] < 0.7 * sizes[0]
+    one, other = (imggen_jax.load(folder).sample(num=4).astype(int) for folder in (whole, half))
+    assert np.abs(one - other).max() <= 4
+
+
+@pytest.mark.parametrize("game", ["vae", "gan"])
+def test_the_program_takes_any_number_of_seeds_and_gives_the_same_images(game, runs, tmp_path):
+    folder = imggen_jax.export(runs[game], tmp_path / "out", stablehlo=True)
+    program = export.deserialize((folder / "model.stablehlo").read_bytes())
+    assert set(program.platforms) == {"cpu", "cuda", "tpu"}
+    model = imggen_jax.load(folder)
+    for seeds in ([3], [7, 1, 250]):
+        arguments = [np.array(seeds, np.uint32)]
+        given = {}
+        if model.generator.needs:
+            given = {"label": [seed % 4 for seed in seeds]}
+            arguments.append(np.array(given["label"], np.int32))
+        images = np.asarray(program.call(*arguments))
+        assert np.abs(images.astype(int) - model.sample(seeds, given)).max() <= 1  # another batch may round otherwise
+
+
+def test_other_programs_read_the_orbax_checkpoint(runs, tmp_path):
+    import orbax.checkpoint as ocp
+
+    folder = imggen_jax.export(runs["vae"], tmp_path / "out", orbax=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+        weights = checkpointer.restore(folder / "orbax")
+    jax.tree.map(np.testing.assert_array_equal, weights, dict(imggen_jax.load(runs["vae"]).weights))
+
+
+def test_an_export_of_another_version_is_one_line(runs, tmp_path):
+    from imggen_jax.storage import manifest
+
+    folder = imggen_jax.export(runs["vae"], tmp_path / "out")
+    facts = json.loads((folder / "model.json").read_text())
+    for change in ({"format": 99}, {"config": {}}, {"spec": {"image": 3}}):
+        (folder / "model.json").write_text(json.dumps({**facts, **change}))
+        manifest.write(folder, ("model.safetensors", "model.json"))
+        with pytest.raises(RunError, match="is of another version of imggen_jax") as error:
+            imggen_jax.load(folder)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_shipped_model_is_whole_small_and_has_a_card(name):
+    model, folder = imggen_jax.load(name), zoo.find(name)
+    images = model.sample(num=2)
+    assert images.dtype == np.uint8 and images.std() > 10
+    assert sum(path.stat().st_size for path in folder.rglob("*")) <= 10_000_000
+    card = (folder / "README.md").read_text()
+    assert all(heading in card for heading in ("## Data", "## Recipe", "## Scores")) and "icense" in card
+
+
+def test_a_name_close_to_a_shipped_model_is_suggested():
+    for name in zoo.names():
+        with pytest.raises(RunError, match=f"did you mean the model '{name}'"):
+            imggen_jax.load(f"{name}x")
