@@ -1,6 +1,6 @@
 """Cartoon faces by a residual VAE with a Gaussian likelihood.
 
-Makes: 32x32 faces from the built-in dataset. Expected: recognisable, varied faces, a little soft.
+Makes: 32x32 faces from the built-in dataset. Expected: recognizable, varied faces, a little soft.
 Hardware and time: two CPU cores, 15 minutes.
 Run: imggen train --config avatars_vae
 """

@@ -1,4 +1,4 @@
-"""CIFAR-10 by a residual VAE with a discretised logistic mixture: a likelihood of the 8-bit values themselves.
+"""CIFAR-10 by a residual VAE with a discretized logistic mixture: a likelihood of the 8-bit values themselves.
 
 Makes: 32x32 photographs. Expected: blurred, as those of a VAE are; test/bits_per_dim has not been measured yet.
 Hardware and time: two CPU cores, two hours by estimate (80 images/s on one core of an AMD EPYC).

@@ -1,6 +1,6 @@
 """avatars_vae for `make demo`: as far as it gets in a few minutes.
 
-Makes: 32x32 faces from the built-in dataset. Expected: recognisable, varied faces, a little soft.
+Makes: 32x32 faces from the built-in dataset. Expected: recognizable, varied faces, a little soft.
 Hardware and time: two CPU cores, 4 minutes.
 Run: make demo
 """

@@ -1,4 +1,4 @@
-"""Handwritten digits by a residual VAE with a Bernoulli likelihood, binarised anew each time they are seen.
+"""Handwritten digits by a residual VAE with a Bernoulli likelihood, binarized again each time they are seen.
 
 Makes: 28x28 digits. Expected: test ELBO of -91 nats per image.
 Hardware and time: two CPU cores, 10 minutes.

@@ -149,8 +149,8 @@ def _pmap(devices, play) -> Engine:
     run = jax.pmap(play(AXIS), AXIS, in_axes=(0, 0, None, 0), devices=devices, donate_argnums=0)
 
     def spread(x):  # [K,B,...] -> [devices here,K,B/devices,...]
-        rounds, rows, *rest = x.shape
-        return np.moveaxis(x.reshape(rounds, len(local), rows // len(local), *rest), 1, 0)
+        steps, rows, *rest = x.shape
+        return np.moveaxis(x.reshape(steps, len(local), rows // len(local), *rest), 1, 0)
 
     return Engine(
         run=run,

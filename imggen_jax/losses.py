@@ -1,7 +1,7 @@
 """Losses, one value per example: [B] out for a batch of B, never a mean. The mean is taken once, in the game.
 
-Log-likelihoods are in nats per image (summed over pixels and channels) and are to be maximised; everything else is to
-be minimised. Images are float [B,H,W,C] in [-1,1] unless a docstring says otherwise. Everything returns float32.
+Log-likelihoods are in nats per image (summed over pixels and channels) and are to be maximized; everything else is to
+be minimized. Images are float [B,H,W,C] in [-1,1] unless a docstring says otherwise. Everything returns float32.
 """
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def bernoulli(logits: Array, images: Array) -> Array:
 def gaussian(mean: Array, log_sigma: Array | float, images: Array) -> Array:
     """log density of images under N(mean, sigma^2), pixels independent.
 
-    mean, images: float [B,H,W,C]; log_sigma: a number, or an array that broadcasts to them, fixed or learnt.
+    mean, images: float [B,H,W,C]; log_sigma: a number, or an array that broadcasts to them, fixed or learned.
     Returns float32 [B], nats per image, a density with respect to the unit in which the images are measured.
     """
     log_sigma = jnp.asarray(log_sigma, jnp.float32)
@@ -47,7 +47,7 @@ def gaussian(mean: Array, log_sigma: Array | float, images: Array) -> Array:
 
 # Scales under a hundredth of an 8-bit step change no likelihood, but their gradients overflow (PixelCNN++'s code: -7).
 MIN_LOG_SCALE = -7.0
-HALF_BIN = 1 / 255  # half the distance between two neighbours of the 256 values in [-1, 1]
+HALF_BIN = 1 / 255  # half the distance between two neighbors of the 256 values in [-1, 1]
 
 
 class Mixture(NamedTuple):
@@ -88,7 +88,7 @@ def _regress(m: Mixture, x: Array) -> Array:
 
 
 def logistic_mixture(parameters: Array, images: Array) -> Array:
-    """log probability of 8-bit images under a mixture of discretised logistics (PixelCNN++, arXiv 1701.05517, eq. 2-3).
+    """log probability of 8-bit images under a mixture of discretized logistics (PixelCNN++, arXiv 1701.05517, eq. 2-3).
 
     parameters: float [B,H,W,`mixture_parameters`(C, K)]; images: float [B,H,W,C] with C 1 or 3, the 256 values
     v / 127.5 - 1. Over all 256 values the probabilities sum to one. Returns float32 [B], nats per image.
@@ -96,8 +96,8 @@ def logistic_mixture(parameters: Array, images: Array) -> Array:
     m = _mixture(parameters, images.shape[-1])
     x = images.astype(jnp.float32)[..., None]                                             # [B,H,W,C,1]
     inverse = jnp.exp(-m.log_scales)
-    centred = x - _regress(m, x)
-    upper, lower = (centred + HALF_BIN) * inverse, (centred - HALF_BIN) * inverse
+    centered = x - _regress(m, x)
+    upper, lower = (centered + HALF_BIN) * inverse, (centered - HALF_BIN) * inverse
     # P(v) = s(upper) - s(lower) = s(upper) s(-lower) (1 - exp(lower - upper)), which never subtracts equal numbers.
     # The first bin reaches down to minus infinity, so s(lower) = 0; the last one up to infinity, so s(upper) = 1.
     first, last = x < -1 + HALF_BIN, x > 1 - HALF_BIN
@@ -161,7 +161,7 @@ def cross_entropy(logits: Array, label: Array) -> Array:
 
 
 class Adversarial(NamedTuple):
-    """What either player minimises; both take (logits of real, logits of fake), [B] each, and return [B]."""
+    """What either player minimizes; both take (logits of real, logits of fake), [B] each, and return [B]."""
 
     discriminator: Callable[[Array, Array], Array]
     generator: Callable[[Array, Array], Array]
@@ -198,7 +198,7 @@ relativistic = Adversarial(
 def critic_with_gradient(critic: Callable[[Array], Array], images: Array) -> tuple[Array, Array]:
     """(critic(images) [B], the squared norm of each logit's gradient in its own image, float32 [B]).
 
-    critic: images [B,H,W,C] -> logits [B], where logit i depends on image i alone (so no batch normalisation): then
+    critic: images [B,H,W,C] -> logits [B], where logit i depends on image i alone (so no batch normalization): then
     the gradient of the sum of the logits holds each example's gradient.
     """
     logits, pull = jax.vjp(critic, images.astype(jnp.float32))

@@ -282,7 +282,7 @@ def command() -> NoReturn:
         code = end.code or 0
     if not streams.finish():
         code = code or 128 + signal.SIGPIPE
-    if code in (1, 2):  # JAX would wait for the other processes of a run, which are told otherwise that this one failed
+    if code in (1, 2):  # JAX would wait for the other processes of a run, which learn of the failure another way
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

@@ -25,8 +25,8 @@ def make(
 
     Args:
       images: length of the run, in images.
-      batch: images per round.
-      accumulate: rounds whose gradients are averaged into one update.
+      batch: images per step.
+      accumulate: steps whose gradients are averaged into one update.
       optimizer: name of an optax optimizer, such as "adam".
       learning_rate: the largest learning rate.
       warmup: images over which the learning rate rises linearly from 0.
@@ -68,7 +68,7 @@ def _schedule(peak: float, updates: int, warmup: int, decay: str, final: float) 
 
 
 def average_rate(*, halflife: int, rampup: float) -> Callable[[jax.Array, int], jax.Array]:
-    """How far the moving average goes toward the new parameters in a round, from a half-life in images.
+    """How far the moving average goes toward the new parameters in a step, from a half-life in images.
 
     Early in a run the half-life is at most `rampup` times the images seen, so that the average does not hold on to the
     random start (StyleGAN2-ADA, arXiv 2006.06676, training loop).

@@ -158,7 +158,7 @@ def _project_flags(parser):
     _common(parser, one=True)
     parser.add_argument("--image", required=True, type=flags.path, metavar="F", help="your picture's file")
     parser.add_argument("--steps", type=int, metavar="N",
-                        help="of the optimiser (default: 300, or 0 where the model has an encoder)")
+                        help="of the optimizer (default: 300, or 0 where the model has an encoder)")
     _condition(parser, truncation=False)
 
 

@@ -97,15 +97,15 @@ def edit(
 ) -> Done:
     """edited.png, sheet.png with the picture before and after it, and for each gene a strip from -3 to +3."""
     run = _open(workdir)
-    learnt = genetics.load(workdir, run.model)
-    amounts = parse_genes(wanted, learnt.names())
+    learned = genetics.load(workdir, run.model)
+    amounts = parse_genes(wanted, learned.names())
     latents, found = sources.many(run, [name], given=given, truncation=truncation)
-    after = genetics.edit(run.model, latents, amounts, learnt)
+    after = genetics.edit(run.model, latents, amounts, learned)
     images, families = _make(run, "edit", after, {"genes": list(wanted)}, found)
     before = found[0].family
     files = _write(out, images, families, names=["edited"], before=(_again(run, before, name), before))
     for gene in amounts:
-        strip = [genetics.edit(run.model, latents, {gene: float(amount)}, learnt) for amount in SLIDER]
+        strip = [genetics.edit(run.model, latents, {gene: float(amount)}, learned) for amount in SLIDER]
         strip = moved(np.concatenate([one.w for one in strip]),
                       rows_of(latents.given, np.zeros(len(SLIDER), int)))
         images, families = _make(run, "edit", strip, {"slider": gene}, found)
@@ -121,11 +121,11 @@ def genes(workdir, *, learn: bool = False, **options) -> tuple[genetics.Genes, l
     """The genes of a run, and lines that tell them; `learn` learns them first, with the options of `learning.learn`."""
     model = _open(workdir).model
     if learn:
-        learnt, said = learning.learn(workdir, model, **options)
-        genetics.save(workdir, learnt)
+        learned, said = learning.learn(workdir, model, **options)
+        genetics.save(workdir, learned)
     else:
-        learnt, said = genetics.load(workdir, model), []
-    return learnt, [*said, *table(learnt)]
+        learned, said = genetics.load(workdir, model), []
+    return learned, [*said, *table(learned)]
 
 
 def recall(workdir, out, name: str) -> Done:
@@ -208,11 +208,11 @@ def animate(out: Path, images: np.ndarray) -> list[Path]:
     return paths
 
 
-def table(learnt: genetics.Genes) -> list[str]:
+def table(learned: genetics.Genes) -> list[str]:
     """A line a gene: how often it reaches its goal, and what it changes besides."""
     lines = []
-    for name in learnt.names():
-        one = learnt.measured.get(name)
+    for name in learned.names():
+        one = learned.measured.get(name)
         if not one:
             lines.append(f"{name:32} not measured")
             continue
@@ -238,13 +238,13 @@ def _said(found: Sequence[Found]) -> list[str]:
 def _inherited(workdir, run: Open, words: Sequence[str], parents: int) -> dict[int, np.ndarray]:
     if not words:
         return {}
-    learnt = genetics.load(workdir, run.model)
+    learned = genetics.load(workdir, run.model)
     parts: dict[int, list[np.ndarray]] = {}
     for word in words:
         name, _, number = word.rpartition("=")
         if not (number.isdecimal() and 1 <= int(number) <= parents):
             raise RunError(f"inherit {word!r} is not of the form attribute=parent, parent from 1 to {parents}")
-        parts.setdefault(int(number) - 1, []).append(genetics.subspace(name, learnt))
+        parts.setdefault(int(number) - 1, []).append(genetics.subspace(name, learned))
     return {place: np.linalg.qr(np.concatenate(each).T)[0].T for place, each in parts.items()}
 
 

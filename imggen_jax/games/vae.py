@@ -14,7 +14,7 @@ from imggen_jax.augment import to_float
 from imggen_jax.game import Game, Generator, Spec
 
 LIKELIHOODS = ("bernoulli", "gaussian", "logistic_mixture")
-STEP = 1 / 127.5  # distance between two neighbours of the 256 values in [-1, 1]
+STEP = 1 / 127.5  # distance between two neighbors of the 256 values in [-1, 1]
 
 
 def make(
@@ -30,15 +30,15 @@ def make(
     warmup: int = 0,
     importance_samples: int = 1,
 ) -> Game:
-    """The game of a lone player, "vae", who maximises E log p(x|z) - beta KL(q(z|x) || p(z)) with p(z) = N(0, I).
+    """The game of a lone player, "vae", who maximizes E log p(x|z) - beta KL(q(z|x) || p(z)) with p(z) = N(0, I).
 
     The ELBO is a bound on the log-probability of discrete data under every likelihood, in nats per image: of binary
-    pixels, drawn anew from the grey values each time (bernoulli); of 8-bit pixels (logistic_mixture); of 8-bit pixels
+    pixels, drawn again from the gray values each time (bernoulli); of 8-bit pixels (logistic_mixture); of 8-bit pixels
     with uniform noise of one step, whose density per unit of [-1,1] times 1/127.5 is a probability (gaussian, with
-    one learnt sigma for all pixels; Theis et al., arXiv 1511.01844, section 3.1).
+    one learned sigma for all pixels; Theis et al., arXiv 1511.01844, section 3.1).
     Bits per dimension = -ELBO / (D ln 2), with D = H W C.
 
-    With `importance_samples` k above 1 the player maximises the importance-weighted bound instead (Burda et al., arXiv
+    With `importance_samples` k above 1 the player maximizes the importance-weighted bound instead (Burda et al., arXiv
     1509.00519, eq. 8), log 1/k sum_i p(x|z_i) (p(z_i) / q(z_i|x))^beta, which is tighter as k grows.
 
     Args:
@@ -48,10 +48,10 @@ def make(
       latent: length of z.
       likelihood: "bernoulli", "gaussian" or "logistic_mixture".
       mixtures: logistics per pixel; read by "logistic_mixture" alone.
-      beta: final weight of the KL; 1 maximises the ELBO.
+      beta: final weight of the KL; 1 maximizes the ELBO.
       free_bits: nats per latent dimension under which the KL costs the same.
       warmup: images over which the KL's weight rises from 0 to beta; 0 for beta from the start.
-      importance_samples: z drawn for each image, k; 1 maximises the ELBO.
+      importance_samples: z drawn for each image, k; 1 maximizes the ELBO.
 
     Raises:
       ValueError: an unknown likelihood, a size that the network does not have, or free bits without a KL to free.

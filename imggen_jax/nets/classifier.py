@@ -24,7 +24,7 @@ class Classifier(nn.Module):
     """Image to features, and from them to the logits of each label.
 
     Attributes:
-      size, channels: of the data (`game.Spec`).
+      size, channels: side and channels of the images.
       classes: number of values of each label.
       widths: channels at size/2, size/4, ...
       blocks: residual blocks at each of them.

@@ -7,7 +7,7 @@ A convolution y = x * w, its input gradient and its weight gradient are three bi
 each the transpose of another in one argument. So they are three primitives whose derivatives are one another, closed
 under differentiation of any order, forward and reverse (an R1 penalty needs the second). On GPU and TPU each lowers to
 XLA's own convolution. XLA's CPU backend is several times slower than it need be for some of them, so on CPU each lowers
-to the kernels of conv.cc or, where those cannot be had, to a form of XLA's that was measured to be faster. Images are
+to the kernels of conv.cc or, where those cannot be built, to a form of XLA's that was measured to be faster. Images are
 NHWC, kernels HWIO.
 """
 from __future__ import annotations

@@ -29,7 +29,7 @@ def halvings(size: int) -> int:
 
 
 class BatchNorm(nn.Module):
-    """Normalises by the statistics of the batch it is given, and remembers their running mean for `train=False`.
+    """Normalizes by the statistics of the batch it is given, and remembers their running mean for `train=False`.
 
     The statistics are float32. Under `jit` the batch is the global one, whatever the number of devices.
     """
@@ -65,7 +65,7 @@ class Generator(nn.Module):
     The channels halve from layer to layer down to `width`. A class is an embedding as long as the latent, beside it.
 
     Attributes:
-      size, channels, classes: of the data (`game.Spec`).
+      size, channels, classes: of the images and the label: side, channels, number of classes or 0.
       width: channels of the last hidden layer.
       norm: "batch" or "none".
       dtype: of the computations; the image is float32.
@@ -105,13 +105,13 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Image to logit: 4x4 convolutions of stride 2, the channels doubling from `width`, leaky ReLU, no normalisation.
+    """Image to logit: 4x4 convolutions of stride 2, the channels doubling from `width`, leaky ReLU, no normalization.
 
     No logit depends on another image, as gradient penalties need. A class enters by projection: the inner product of
     its embedding with the last features (Miyato and Koyama, arXiv 1802.05637, eq. 3).
 
     Attributes:
-      size, channels, classes: of the data (`game.Spec`).
+      size, channels, classes: of the images and the label: side, channels, number of classes or 0.
       width: channels of the first layer.
       dtype: of the computations; the logits are float32.
     """

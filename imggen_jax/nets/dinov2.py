@@ -14,7 +14,7 @@ EPSILON = 1e-6
 
 
 class Layer(nn.Module):
-    """x + scale attention(norm(x)), then x + scale mlp(norm(x)); the scales are learnt, one a channel."""
+    """x + scale attention(norm(x)), then x + scale mlp(norm(x)); the scales are learned, one a channel."""
 
     heads: int
 
@@ -33,7 +33,7 @@ class Layer(nn.Module):
 
 
 class DinoV2(nn.Module):
-    """float [B,14n,14n,3], normalised -> the class token after the last normalisation, float32 [B,width].
+    """float [B,14n,14n,3], normalized -> the class token after the last normalization, float32 [B,width].
 
     Attributes:
       width, layers, heads: 768, 12, 12 for ViT-B; 1024, 24, 16 for ViT-L.

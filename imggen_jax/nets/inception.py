@@ -20,7 +20,7 @@ CLASSES = 1008
 
 
 class BasicConv2d(nn.Module):
-    """Convolution without bias, then batch normalisation by fixed statistics (a scale and a shift), then ReLU."""
+    """Convolution without bias, then batch normalization by fixed statistics (a scale and a shift), then ReLU."""
 
     features: int
     kernel: tuple[int, int]

@@ -1,4 +1,4 @@
-"""The networks of R3GAN (Huang et al., arXiv 2501.05441): residual, grouped, without normalisation.
+"""The networks of R3GAN (Huang et al., arXiv 2501.05441): residual, grouped, without normalization.
 
 Every layer starts normal with variance gain^2 / fan_in, without a bias; the last layer of each residual branch
 starts at zero (Fixup, arXiv 1901.09321). The gains are those of the published code (brownvc/R3GAN, `Networks.py` and
@@ -26,7 +26,7 @@ BASES = (4, 7)                           # `GenerativeBasis`: 4
 
 
 def base_side(size: int, stages: int) -> int:
-    """The side of the learnt basis. Raises ValueError if `stages` - 1 doublings of 4 or 7 do not give the size."""
+    """The side of the learned basis. Raises ValueError if `stages` - 1 doublings of 4 or 7 do not give the size."""
     base = size >> stages - 1
     if base in BASES and base << stages - 1 == size:
         return base
@@ -79,12 +79,12 @@ class Block(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latent to image: z weighs a learnt 4x4 basis, then blocks and bilinear upsampling, stage after stage.
+    """Latent to image: z weighs a learned 4x4 basis, then blocks and bilinear upsampling, stage after stage.
 
     A class is embedded in as many numbers as the latent has and stands beside it.
 
     Attributes:
-      size, channels, classes: of the data (`game.Spec`).
+      size, channels, classes: of the images and the label: side, channels, number of classes or 0.
       widths: channels of each stage, from the lowest resolution up; one stage more than doublings from 4 (or 7).
       blocks: residual blocks of each stage.
       cardinality: groups of each stage's 3x3 convolutions; divides width * expansion.
@@ -132,7 +132,7 @@ class Discriminator(nn.Module):
     A class enters by projection: the inner product of its embedding with as many features as the last width.
 
     Attributes:
-      size, channels, classes: of the data (`game.Spec`).
+      size, channels, classes: of the images and the label: side, channels, number of classes or 0.
       widths, blocks, cardinality: of each stage, from the highest resolution down.
       expansion: see `Block`.
       dtype: of the computations; the logits are float32.

@@ -2,7 +2,7 @@
 
 Images enter as 2x2 patches and leave as 2x2 patches, and each change of resolution is a matmul over such patches; the
 bottom is dense, where a multiplication costs least. Residual branches end in zeros at the start (Fixup, arXiv
-1901.09321), so no normalisation is needed.
+1901.09321), so no normalization is needed.
 """
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Encoder(nn.Module):
     """Image to the mean and log-variance of a Gaussian posterior.
 
     Attributes:
-      size, channels, classes: of the data (`game.Spec`).
+      size, channels, classes: of the images and the label: side, channels, number of classes or 0.
       latent: length of z.
       widths: channels at size/2, size/4, ...; as many as there are halvings, to a side of 3 to 16.
       blocks: residual blocks at each of them.
