@@ -12,7 +12,7 @@ from imggen_jax.config import check
 from imggen_jax.errors import RunError
 from imggen_jax.evaluation import watch
 from imggen_jax.evaluation.run import compare, evaluate, score_table
-from imggen_jax.loading import load
+from imggen_jax.loading import find, load
 from imggen_jax.model import Model, check_truncation
 from imggen_jax.pictures import grids
 from imggen_jax.provenance import records
@@ -101,10 +101,17 @@ def _texts(given: Mapping | None, row: int) -> dict[str, str]:
 def describe(model: str | os.PathLike) -> dict:
     """Facts of a run: step, images, parameters of each player, sha256 over the whole training state, config.
 
+    Of an exported or shipped model the parameters are those of each of its parts, and the sha256 is over its weights.
+
     Raises:
-      RunError: it is no run, or a file of it is damaged.
+      RunError: there is no such model, or a file of it is damaged.
     """
-    run = open_run(Path(model).expanduser())
+    folder = find(model)
+    if exporting.is_export(folder):
+        one = load(folder)
+        return {"step": one.step, "images": one.images_seen, "parameters": parameter_counts(one.weights),
+                "sha256": checkpoint.fingerprint(one.weights), "config": one.config}
+    run = open_run(folder)
     return {"step": run.step, "images": run.step * run.settings.train.batch,
             "parameters": parameter_counts(run.state.params), "sha256": checkpoint.fingerprint(run.state),
             "config": run.config}

@@ -24,18 +24,22 @@ def load(path: str | os.PathLike, name: str | None = None) -> Model:
     Raises:
       RunError: there is no such model, nothing has been saved yet, or a file of it is damaged.
     """
-    folder = Path(path).expanduser()
-    if not folder.exists():
-        shipped = zoo.find(str(path))
-        if shipped is None:
-            ships = ", ".join(zoo.names()) or "none"
-            raise RunError(f"{path} is neither a folder nor the name of a shipped model ({ships})"
-                           f"{zoo.nearest(str(path))}")
-        folder = shipped
+    folder = find(path)
     model = exporting.read(folder, name) if exporting.is_export(folder) else _of_run(folder, name)
     if model.name not in model.game.models:
         raise RunError(f"{path} has no model {name!r}; it has {', '.join(model.game.models)}")
     return model
+
+
+def find(path: str | os.PathLike) -> Path:
+    """The folder of a model, named as for `load`. Raises RunError where there is none."""
+    folder = Path(path).expanduser()
+    if folder.exists():
+        return folder
+    if (shipped := zoo.find(str(path))) is not None:
+        return shipped
+    ships = ", ".join(zoo.names()) or "none"
+    raise RunError(f"{path} is neither a folder nor the name of a shipped model ({ships}){zoo.nearest(str(path))}")
 
 
 def _of_run(workdir: Path, name: str | None) -> Model:

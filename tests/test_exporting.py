@@ -27,6 +27,9 @@ def test_an_exported_model_is_the_model(game, runs, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, exported.weights, model.weights)
     np.testing.assert_array_equal(exported.sample(num=3, seed=5), model.sample(num=3, seed=5))
     assert (exported.step, exported.spec, exported.config) == (model.step, model.spec, model.config)
+    facts = imggen_jax.describe(folder)
+    assert facts["images"] == 16 and sum(facts["parameters"].values()) == sum(
+        leaf.size for leaf in jax.tree.leaves(model.weights))
     card = (folder / "README.md").read_text()
     assert "small" in card and '"train.batch"' in card and "No license of the data is recorded" in card
     assert set(load_file(folder / "model.safetensors")) == {

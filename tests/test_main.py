@@ -385,8 +385,8 @@ def test_pictures_are_not_made_without_a_run_or_a_place_to_put_them(vae, tmp_pat
     told = {"empty": no_run, "nowhere": no_run, "file": no_run, "untrained": "has no checkpoint yet"}
     for name, said in told.items():
         workdir = ("--workdir", tmp_path / name)
-        refused(shell.call("generate", *workdir, "--num", 1, "--out", tmp_path / "out"), name,
-                "neither a folder nor the name of a shipped model" if name == "nowhere" else said)
+        said = "neither a folder nor the name of a shipped model" if name == "nowhere" else said
+        refused(shell.call("generate", *workdir, "--num", 1, "--out", tmp_path / "out"), name, said)
         refused(shell.call("describe", *workdir), name, said)
     refused(shell.call("generate", "--workdir", vae, "--num", 1, "--out", tmp_path / "file"), "cannot write images")
     assert shell.contents(tmp_path) == before
@@ -458,3 +458,34 @@ def test_an_unknown_platform_is_one_line(vae):
     line, = done.stderr.splitlines()
     assert done.returncode == 2 and line.startswith("error: JAX finds no device of platform 'abacus'")
     assert "set JAX_PLATFORMS to cpu, cuda or tpu" in line
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--also", "balance"], "give either --model, or both --real and --fake"),
+    (["--model", "m", "--real", "a", "--fake", "b"], "give either --model, or both --real and --fake"),
+    (["--real", "a"], "give either --model, or both --real and --fake"),
+    (["--real", "a", "--fake", "b", "--also", "balance"], "--also goes with --model"),
+    (["--real", "a", "--fake", "b", "--data", "there"], "--data goes with --model"),
+    (["--real", "a", "--fake", "b", "--changed-data"], "--changed-data goes with --model"),
+    (["--model", "m", "--data-dir", "there"], "--data-dir goes with --real and --fake"),
+    (["--model", "m", "--only", ","], "--only"),
+])
+def test_flags_of_evaluate_that_do_not_go_together_are_refused(words, said):
+    result = shell.call("evaluate", *words)
+    assert result.code == 2 and said in result.err and "Traceback" not in result.err
+
+
+def test_what_evaluate_is_given_reaches_it(monkeypatch, tmp_path):
+    calls = []
+    for name in ("evaluate", "compare"):
+        monkeypatch.setattr(api, name, lambda *args, name=name, **options: calls.append((name, args, options)) or {
+            "pictures": {}})
+    for words in (["--model", "m", "--also", "balance,copying", "--data", "there", "--changed-data", "--num", 50],
+                  ["--real", "a", "--fake", "b", "--num", 50, "--out", tmp_path, "--data-dir", "dir"]):
+        result = shell.call("evaluate", *words, "--json")
+        assert result.code == 0 and json.loads(result.out) == {"pictures": {}}
+    common = dict(space="classifier", seed=0, resamples=3, against=None, num=50)
+    assert calls == [
+        ("evaluate", ("m",), {**common, "out": None, "also": ("balance", "copying"), "only": (), "samples": 500,
+                              "where": "there", "allow_changed": True}),
+        ("compare", ("a", "b"), {**common, "out": str(tmp_path), "dir": "dir"})]

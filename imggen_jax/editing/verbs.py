@@ -16,6 +16,7 @@ from imggen_jax.editing import learning, lineages, operations, sources
 from imggen_jax.editing.sources import Found, Open
 from imggen_jax.editing.space import moved, rows_of, show
 from imggen_jax.errors import RunError
+from imggen_jax.loading import find
 from imggen_jax.pictures import grids
 from imggen_jax.provenance import records
 from imggen_jax.provenance.records import Family, Record
@@ -97,7 +98,7 @@ def edit(
 ) -> Done:
     """edited.png, sheet.png with the picture before and after it, and for each gene a strip from -3 to +3."""
     run = _open(workdir)
-    learned = genetics.load(workdir, run.model)
+    learned = genetics.load(find(workdir), run.model)
     amounts = parse_genes(wanted, learned.names())
     latents, found = sources.many(run, [name], given=given, truncation=truncation)
     after = genetics.edit(run.model, latents, amounts, learned)
@@ -121,10 +122,10 @@ def genes(workdir, *, learn: bool = False, **options) -> tuple[genetics.Genes, l
     """The genes of a run, and lines that tell them; `learn` learns them first, with the options of `learning.learn`."""
     model = _open(workdir).model
     if learn:
-        learned, said = learning.learn(workdir, model, **options)
+        learned, said = learning.learn(find(workdir), model, **options)
         genetics.save(workdir, learned)
     else:
-        learned, said = genetics.load(workdir, model), []
+        learned, said = genetics.load(find(workdir), model), []
     return learned, [*said, *table(learned)]
 
 
@@ -238,7 +239,7 @@ def _said(found: Sequence[Found]) -> list[str]:
 def _inherited(workdir, run: Open, words: Sequence[str], parents: int) -> dict[int, np.ndarray]:
     if not words:
         return {}
-    learned = genetics.load(workdir, run.model)
+    learned = genetics.load(find(workdir), run.model)
     parts: dict[int, list[np.ndarray]] = {}
     for word in words:
         name, _, number = word.rpartition("=")

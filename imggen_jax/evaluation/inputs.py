@@ -30,7 +30,8 @@ def open_model(model: Model | str | os.PathLike) -> tuple[Model, Path | None]:
     """
     if isinstance(model, Model):
         return model, None
-    return load(model), Path(model).expanduser()
+    folder = Path(model).expanduser()
+    return load(model), folder if folder.exists() else None
 
 
 def open_images(images, title: str, *, dir: str = "", seed: int = 0, num: int | None = None) -> Pictures:
