@@ -1,0 +1,6 @@
+"""What a user can do something about."""
+from __future__ import annotations
+
+
+class PatchError(ValueError):
+    """A picture, mask or number that cannot be worked with; the message is one line: what is wrong, and what to do."""
