@@ -115,12 +115,12 @@ def _taken(error: np.ndarray, known: np.ndarray, overlap: int) -> np.ndarray:
     for turns in range(4):           # the seams on the left, the bottom, the right, the top
         e, k = np.rot90(error, -turns), np.rot90(known, -turns)
         if k[:, : max(1, overlap // 2)].mean() > 0.5:
-            stay = np.arange(e.shape[1]) < _seam(e[:, :overlap])[:, None]
+            stay = np.arange(e.shape[1]) < seam(e[:, :overlap])[:, None]
             take &= ~np.rot90(stay & k, turns)
     return take | ~known
 
 
-def _seam(error: np.ndarray) -> np.ndarray:
+def seam(error: np.ndarray) -> np.ndarray:
     """The path from top to bottom with the least error: int [h], its column in each row."""
     cost = error.astype(np.float64)
     for i in range(1, len(cost)):
