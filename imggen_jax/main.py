@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from imggen_jax import picture_verbs
 from imggen_jax.editing import flags as editing
 from imggen_jax.runs.errors import Diverged, Interrupted, RunError, SaveError
 
@@ -32,6 +33,8 @@ other verbs (each has --help):
   data         look through a folder of pictures and make a dataset of it
 editing, with a trained run:
 EDITING
+of one picture, without a run:
+PICTURE
 """
 GENERATE = """\
 Writes OUT/<seed of the picture, 6 digits>.png and OUT/grid.png. Picture number k has seed S+k, and is the same whatever
@@ -85,7 +88,10 @@ def main(words: Sequence[str]) -> int:
     The process may also leave by itself, with 3 where another process of the run was lost, and 128 + signal.
     """
     verbs = {"generate": _generate, "evaluate": _evaluate, "describe": _describe, "prepare": _prepare, "data": _data}
+    verbs |= {name: functools.partial(_picture, name) for name in picture_verbs.VERBS}
     verbs |= {name: functools.partial(_editing, name) for name in editing.VERBS}
+    if any(word.split("=")[0] == "--paint" for word in words):  # a picture's own `edit`; the other one needs a run
+        verbs["edit"] = functools.partial(_picture, "edit")
     if words and words[0] not in verbs and not words[0].startswith("-"):
         print(f"error: unknown verb {words[0]!r}; choose {', '.join(verbs)}, or train with --config FILE",
               file=sys.stderr)
@@ -108,10 +114,12 @@ def _told(error: Exception) -> tuple[int, str] | None:
     """(exit code, line) for what a user can do something about; None for a bug, which keeps its traceback."""
     from imggen_jax.data import DataError
     from imggen_jax.metrics.errors import MetricsError
+    from imggen_jax.patches import PatchError
+    from imggen_jax.pictures.files import PictureError
     from imggen_jax.runs.config import ConfigError
 
     match error:
-        case ConfigError() | DataError() | MetricsError() | RunError():
+        case ConfigError() | DataError() | MetricsError() | PatchError() | PictureError() | RunError():
             return 2, f"error: {error}"
         case SaveError():
             return 1, f"error: {error}"
@@ -124,7 +132,8 @@ def _told(error: Exception) -> tuple[int, str] | None:
 
 def _train(words: list[str]) -> int:
     edits = "\n".join(f"  {name:13}{verb.summary}" for name, verb in editing.VERBS.items())
-    parser = _parser(None, TRAIN.replace("EDITING", edits))
+    of_one = "\n".join(f"  {name:13}{verb.summary}" for name, verb in picture_verbs.VERBS.items())
+    parser = _parser(None, TRAIN.replace("EDITING", edits).replace("PICTURE", of_one))
     parser.add_argument("--config", required=True, metavar="FILE", help="Python file with get_config(); it is executed")
     parser.add_argument("--workdir", metavar="W", help="the run's folder (default: runs/<config's name>)")
     parser.add_argument("--coordinator", metavar="HOST:PORT",
@@ -289,6 +298,13 @@ def _editing(name: str, words: list[str]) -> int:
     for line in verb.run(args):
         print(line)
     return 0
+
+
+def _picture(name: str, words: list[str]) -> int:
+    verb = picture_verbs.VERBS[name]
+    parser = _parser(name, verb.description)
+    verb.flags(parser)
+    return picture_verbs.run(name, parser.parse_args(words))
 
 
 def _parser(verb: str | None, description: str) -> argparse.ArgumentParser:

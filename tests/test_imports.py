@@ -26,7 +26,10 @@ ALLOWED = {
     "runs": EVERYTHING_BELOW | {""},
     "api": EVERYTHING_BELOW | {"", "api"},
     "editing": EVERYTHING_BELOW | {"", "api", "editing"},
-    "main": EVERYTHING_BELOW | {"", "api", "editing", "main"},
+    "patches": {"patches"},
+    "pictures": {"pictures"},
+    "picture_verbs": {"", "patches", "pictures"},
+    "main": EVERYTHING_BELOW | {"", "api", "editing", "patches", "pictures", "picture_verbs", "main"},
     "": EVERYTHING_BELOW | {"api", "editing"},  # the package's own __init__.py
 }
 
@@ -113,7 +116,8 @@ def test_there_is_one_training_step():
     defined = [path for path in MODULES for node in ast.walk(parse(path))
                if isinstance(node, ast.FunctionDef) and node.name == "train_step"]
     assert [path.name for path in defined] == ["step.py"]
-    # The others look for latents (`encode` of a GAN, `project`), or read and lead them (`goals`).
-    assert uses("apply_updates") == {"step.py", "games/gan.py", "editing/projection.py", "editing/goals.py"}
+    # The others look for latents (`encode` of a GAN, `project`), read and lead them (`goals`), or move pixels (`refine`).
+    assert uses("apply_updates") == {"step.py", "games/gan.py", "editing/projection.py", "editing/goals.py",
+                                     "patches/wasserstein.py"}
     assert uses("value_and_grad") == {"step.py"}
     assert uses("pmean") == {"step.py"}

@@ -14,8 +14,10 @@ _HOME = {
     "recolor": "styles", "stylize": "styles",
     "retarget": "scenes", "variations": "scenes",
     "texture": "textures", "tile": "textures",
+    "refine": "wasserstein",
 }
-__all__ = sorted(_HOME)
+__all__ = ["PatchError", "diversity", "edit", "mix", "outpaint", "panorama", "patch_distance", "recolor", "refine",
+           "remove", "retarget", "seam", "stylize", "texture", "tile", "variations"]
 
 
 def __getattr__(name: str):

@@ -17,7 +17,7 @@ def peeled(target: Target, source: Source, place: np.ndarray, settings: Settings
       place: float32 [H,W,2], where the target's pixels lie, as for `matching.points`.
       settings: its `patch` and `place` count.
     """
-    p, r, (height, width) = settings.patch, settings.patch // 2, target.change.shape
+    p, r = settings.patch, settings.patch // 2
     grid_width = source.grid[1]
     keys = features.cut(source.level.picture, p, source.usable // grid_width, source.usable % grid_width)
     keys = keys.reshape(len(keys), p * p, -1)

@@ -1,8 +1,8 @@
 """Each patch of a picture that is being made is matched to one of the source, and the matches vote for its pixels.
 
-Wexler, Shechtman, Irani: Space-time completion of video (2007); Barnes et al.: PatchMatch (2009), whose propagation from
-neighbors is done here for all patches at once; Kaspar et al.: Self tuning texture optimization (2015), whose penalty
-for patches that are used too often forces completeness.
+Wexler, Shechtman, Irani: Space-time completion of video (2007); Barnes et al.: PatchMatch (2009), whose propagation
+from neighbors is done here for all patches at once; Kaspar et al.: Self tuning texture optimization (2015), whose
+penalty for patches that are used too often forces completeness.
 """
 from __future__ import annotations
 
@@ -257,7 +257,8 @@ def vote(target: Target, source: Source, weights: np.ndarray | None, sigma: floa
         else:
             total[to + (dy * width_ + dx)] += value
             mass[to + (dy * width_ + dx)] += share
-    total, mass = _folded(total.reshape(height_, width_, channels), target), _folded(mass.reshape(height_, width_), target)
+    total = _folded(total.reshape(height_, width_, channels), target)
+    mass = _folded(mass.reshape(height_, width_), target)
     mean = total / np.maximum(mass, 1e-12)[..., None]
     return mean if colors is not None else np.where((target.change & (mass > 0))[..., None], mean, target.picture)
 

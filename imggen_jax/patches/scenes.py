@@ -5,6 +5,7 @@ Granot et al.: Drop the GAN: in defense of patches nearest neighbors as single i
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from imggen_jax.patches import sizes
 from imggen_jax.patches.matching import Settings
@@ -42,10 +43,7 @@ def variations(picture: np.ndarray, num: int, *, strength: float = 0.5, seed: in
         rng = sizes.generator(seed + k)
 
         def start(target, source, rng):
-            level = source.level.picture
-            contrast = level.std((0, 1))
-            noise = 3 * strength * contrast * rng.standard_normal(level.shape, np.float32)
-            return [target._replace(picture=(level + noise).astype(np.float32))]
+            return [target._replace(picture=_moved(source.level.picture, strength, rng))]
 
         made = _whole(full, full.shape[:2], start, Settings(backend=backend, coherence=0.3, spread=0.3),
                       base=40 - 20 * strength, ratio=0.75, quality=quality, rng=rng,
@@ -53,6 +51,22 @@ def variations(picture: np.ndarray, num: int, *, strength: float = 0.5, seed: in
         return sizes.left(made, picture)
 
     return [one(k) for k in range(num)]
+
+
+def _moved(picture: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """The picture with its parts moved, more along rows than along columns, and noise: what patches are matched to.
+
+    Noise alone leaves scenes as they are: matching takes it away again.
+    """
+    shape = picture.shape[:2]
+    at = np.indices(shape).astype(np.float32)
+    for axis, share in ((0, 0.12), (1, 0.5)):
+        field = ndimage.gaussian_filter(rng.standard_normal(shape), [n * (0.3 - 0.15 * strength) for n in shape],
+                                        mode="wrap")
+        at[axis] += strength * share * shape[axis] * field / field.std()
+    moved = [ndimage.map_coordinates(picture[..., c], at, order=1, mode="mirror") for c in range(picture.shape[-1])]
+    noise = strength * picture.std((0, 1)) * rng.standard_normal(picture.shape)
+    return (np.stack(moved, -1) + noise).astype(np.float32)
 
 
 def retarget(picture: np.ndarray, size: tuple[int, int], *, seed: int = 0, quality: str = "normal",

@@ -1,7 +1,7 @@
 """The strokes and the palette of one picture on the content of another.
 
-Elad, Milanfar: Style transfer via texture synthesis (2017): patches of the style are matched to the content from coarse to
-fine, and the content is mixed in before each match.
+Elad, Milanfar: Style transfer via texture synthesis (2017): patches of the style are matched to the content from coarse
+to fine, and the content is mixed in before each match.
 """
 from __future__ import annotations
 
