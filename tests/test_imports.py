@@ -116,7 +116,7 @@ def test_there_is_one_training_step():
     defined = [path for path in MODULES for node in ast.walk(parse(path))
                if isinstance(node, ast.FunctionDef) and node.name == "train_step"]
     assert [path.name for path in defined] == ["step.py"]
-    # The others look for latents (`encode` of a GAN, `project`), read and lead them (`goals`), or move pixels (`refine`).
+    # The others look for latents (`encode` of a GAN, `project`), lead them (`goals`), or move pixels (`refine`).
     assert uses("apply_updates") == {"step.py", "games/gan.py", "editing/projection.py", "editing/goals.py",
                                      "patches/wasserstein.py"}
     assert uses("value_and_grad") == {"step.py"}

@@ -245,7 +245,7 @@ def vote(target: Target, source: Source, weights: np.ndarray | None, sigma: floa
     full = len(at) == target.field.size
     shape = target.field.shape
     for (dy, dx), g in np.ndenumerate(window(p, sigma)):
-        if g < 1e-3:
+        if g < 1e-3 and {dy, dx} - {0, p - 1}:               # nothing but a corner reaches the picture's own corners
             continue
         share = weights * g
         value = pixels[start + (dy * width + dx)]

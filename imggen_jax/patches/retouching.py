@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from imggen_jax.patches import blending, filling, matching, quilting, sizes
+from imggen_jax.patches import blending, filling, matching, quilting, sizes, synthesis
 from imggen_jax.patches.errors import PatchError
 from imggen_jax.patches.matching import Settings
 from imggen_jax.patches.pyramid import Level, resize
@@ -185,10 +185,7 @@ def edit(picture: np.ndarray, paint: np.ndarray, *, seed: int = 0, quality: str 
     problem = Problem(Level(full, np.ones(change.shape, bool)), _level(full, ~change))
 
     def start(target, source, rng):
-        rough = resize(painted, target.change.shape)
-        guide = target.picture.shape[-1] - rough.shape[-1]
-        extra = blending.smooth(target.picture[..., -guide:], ~target.change)
-        return [target._replace(picture=np.concatenate([rough, extra], -1))]
+        return [_roughly(target, painted, 1.0)]
 
     made = sizes.worked_out(problem, quality=quality, base=96.0, ratio=0.6, settings=settings,
                             effort=Effort(first=6, melt=_MELT), start=start, rng=sizes.generator(seed), report=report,
@@ -231,15 +228,19 @@ def mix(first: np.ndarray, second: np.ndarray, mask: np.ndarray | None = None, *
     settings = Settings(backend=backend, coherence=0.7)
 
     def start(target, source, rng):
-        rough = resize(collage, target.change.shape)
-        guide = target.picture.shape[-1] - rough.shape[-1]
-        extra = blending.smooth(target.picture[..., -guide:], ~target.change)
-        return [target._replace(picture=np.concatenate([rough, extra], -1))]
+        return [_roughly(target, collage, 3.0)]
 
     made = sizes.worked_out(Problem(Level(both, known), _level(collage, ~change)), quality=quality, base=96.0,
                             ratio=0.6, settings=settings, effort=Effort(first=6, melt=_MELT), start=start,
                             rng=sizes.generator(seed), report=report, guide=3.0)
     return sizes.left(made, np.asarray(first))
+
+
+def _roughly(target, picture: np.ndarray, guide: float):
+    """The target, its changing pixels taken from a picture. guide: weight of `synthesis.guided`."""
+    rough = resize(picture, target.change.shape)
+    rough = synthesis.guided(Level(rough, np.ones(target.change.shape, bool)), guide).picture
+    return target._replace(picture=np.where(target.change[..., None], rough, target.picture))
 
 
 def _covering(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

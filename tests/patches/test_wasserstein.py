@@ -15,7 +15,7 @@ def test_distance_is_zero_between_equal_sets_and_grows(stones):
     assert apart[1] == pytest.approx(4 * apart[0], rel=1e-4) and apart[0] > 0
 
 
-@pytest.mark.parametrize("optimizer", [None, optax.sgd(20.0, momentum=0.5)])
+@pytest.mark.parametrize("optimizer", [None, optax.sgd(1000.0, momentum=0.5)])
 def test_refine_draws_nearer(stones, optimizer):
     source = stones.astype(np.float32) / 255
     start = np.random.default_rng(0).random(source.shape, np.float32)
