@@ -218,7 +218,7 @@ def window(patch: int, sigma: float) -> np.ndarray:
 
 
 def vote(target: Target, source: Source, weights: np.ndarray | None, sigma: float,
-         colors: np.ndarray | None = None) -> np.ndarray:
+         colors: np.ndarray | None = None, every: int = 1) -> np.ndarray:
     """The picture whose changing pixels are means of what the matches of all patches around them say.
 
     Args:
@@ -227,6 +227,7 @@ def vote(target: Target, source: Source, weights: np.ndarray | None, sigma: floa
       weights: float32 [N], of each match; None: equal.
       sigma: of the window over each patch, in pixels: the smaller, the sharper and the harder the seams.
       colors: float32 [Hs,Ws,C'], to be voted on instead of the source's own pixels.
+      every: patches vote for each second of their rows and columns only where it is 2, which takes a third of the time.
 
     Returns:
       float32 [H,W,C']. Pixels that may not change are the target's own; with `colors`, what the matches say of them
@@ -245,8 +246,8 @@ def vote(target: Target, source: Source, weights: np.ndarray | None, sigma: floa
     full = len(at) == target.field.size
     shape = target.field.shape
     for (dy, dx), g in np.ndenumerate(window(p, sigma)):
-        if g < 1e-3 and {dy, dx} - {0, p - 1}:               # nothing but a corner reaches the picture's own corners
-            continue
+        if (g < 1e-3 and {dy, dx} - {0, p - 1}) or dy % every or dx % every:
+            continue                 # though small, corners are all that reaches the picture's own corners
         share = weights * g
         value = pixels[start + (dy * width + dx)]
         value *= share[:, None]

@@ -161,8 +161,9 @@ def _stroked(before, small, scale, bias, settings, hold, last, rng) -> Solution:
         target, found = matching.rematch(target._replace(picture=held), source, settings, rng, place=nowhere,
                                          search=1.0 if before is None else 0.25 * searched)
         weights = np.exp(-found / (2 * np.percentile(found, 75) + 1e-9)) + np.float32(1e-6)
-        sigma = 1.0 if last and k == rounds - 1 else settings.patch / 4
-        target = target._replace(picture=matching.vote(target, source, weights, sigma))
+        sharp = last and k == rounds - 1
+        target = target._replace(picture=matching.vote(target, source, weights, 1.0 if sharp else settings.patch / 4,
+                                                       every=1 if sharp else 2))
     return Solution(target, source, target.picture, float(found.mean()))
 
 

@@ -87,7 +87,7 @@ def _continue(before: Solution, target: Target, source: Source) -> Target:
     target = matching.carried(before.target, before.source, target, source)
     grown = resize(before.picture, target.change.shape)
     target = target._replace(picture=np.where(target.change[..., None], grown, target.picture))
-    return target._replace(picture=matching.vote(target, source, None, source.basis.size / 4))
+    return target._replace(picture=matching.vote(target, source, None, source.basis.size / 4, every=2))
 
 
 def _level(target: Target, source: Source, settings: Settings, effort: Effort, rng: np.random.Generator, first: bool,
@@ -101,7 +101,7 @@ def _level(target: Target, source: Source, settings: Settings, effort: Effort, r
         target, found = matching.rematch(target, source, settings, rng, search=share, place=place)
         weights = np.exp(-found / (2 * np.percentile(found, 75) + 1e-12)) + np.float32(1e-6)
         sharp = last and k == rounds - 1
-        picture = matching.vote(target, source, weights, 1.0 if sharp else wide)
+        picture = matching.vote(target, source, weights, 1.0 if sharp else wide, every=1 if sharp else 2)
         if effort.melt and (first or k >= rounds - 2):
             picture = _melted(target._replace(picture=picture), source, weights, effort.melt, colors, target.picture)
         target = target._replace(picture=picture)
