@@ -98,7 +98,7 @@ def panorama(at: Path, kodak: Path, paintings: Path) -> None:
 
 def remove(at: Path, kodak: Path, paintings: Path) -> None:
     shown = []
-    for number, box in ((12, (197, 42, 195, 340)), (6, (92, 42, 480, 330))):
+    for number, box in ((12, (190, 42, 202, 355)), (6, (92, 42, 480, 330))):
         photo(kodak, number).save(at / "in.png")
         command(f"remove {at}/in.png --box {','.join(map(str, box))} --out {at}/out.png")
         shown += [marked(Image.open(at / "in.png"), [box]), Image.open(at / "out.png")]

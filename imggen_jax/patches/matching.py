@@ -191,11 +191,12 @@ def _continued(field: np.ndarray, target: Target, source: Source, dy: int, dx: i
 
 
 class _Used:
-    """How often each of the source's patches is used, relative to all being used alike, and what more of it costs."""
+    """How often each of the source's patches is used, relative to once or to all alike, and what more of it costs."""
 
     def __init__(self, target: Target, source: Source, settings: Settings, now: np.ndarray, best: np.ndarray):
         self.shape, self.weight, self.patch = source.grid, settings.spread, settings.patch
-        self.fair = len(now) / max(1, len(source.usable))
+        # A small hole may be filled by one part of the source, though not by the same few patches again and again.
+        self.fair = max(1.0, len(now) / max(1, len(source.usable)))
         self.cost = np.zeros(np.prod(self.shape), np.float32)
         matched = best[best < FAR]
         self.scale = np.float32(np.median(matched)) if len(matched) else np.float32(0)

@@ -51,7 +51,7 @@ def filled(full: np.ndarray, change: np.ndarray, allowed: np.ndarray, *, seed: i
     """`remove` on float32 [H,W,C]; see there. wrap: rows, columns; place: as in `Settings`."""
     thick = float(_depth(change, wrap).max())
     side = min(change.shape)
-    settings = Settings(backend=backend, place=place)
+    settings = Settings(backend=backend, place=place, spread=0.5)
     problem = Problem(_level(full, allowed), _level(full, ~change), wrap)
 
     def start(target, source, rng):

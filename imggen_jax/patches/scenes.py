@@ -45,7 +45,8 @@ def variations(picture: np.ndarray, num: int, *, strength: float = 0.5, seed: in
         def start(target, source, rng):
             return [target._replace(picture=_moved(source.level.picture, strength, rng))]
 
-        made = _whole(full, full.shape[:2], start, Settings(backend=backend, coherence=0.3, spread=0.3),
+        made = _whole(full, full.shape[:2], start,
+                      Settings(backend=backend, coherence=0.3, spread=0.3, place=(0.8, 0.0)),
                       base=40 - 20 * strength, ratio=0.75, quality=quality, rng=rng,
                       report=lambda share: report((k + share) / num))
         return sizes.left(made, picture)
@@ -60,7 +61,7 @@ def _moved(picture: np.ndarray, strength: float, rng: np.random.Generator) -> np
     """
     shape = picture.shape[:2]
     at = np.indices(shape).astype(np.float32)
-    for axis, share in ((0, 0.12), (1, 0.5)):
+    for axis, share in ((0, 0.04), (1, 0.5)):
         field = ndimage.gaussian_filter(rng.standard_normal(shape), [n * (0.3 - 0.15 * strength) for n in shape],
                                         mode="wrap")
         at[axis] += strength * share * shape[axis] * field / field.std()
