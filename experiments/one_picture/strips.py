@@ -98,10 +98,11 @@ def panorama(at: Path, kodak: Path, paintings: Path) -> None:
 
 def remove(at: Path, kodak: Path, paintings: Path) -> None:
     shown = []
-    for number, box in ((12, (190, 42, 202, 355)), (6, (92, 42, 480, 330))):
+    for number, boxes in ((12, [(190, 42, 202, 355)]), (6, [(292, 36, 100, 110), (92, 130, 490, 270)])):
         photo(kodak, number).save(at / "in.png")
-        command(f"remove {at}/in.png --box {','.join(map(str, box))} --out {at}/out.png")
-        shown += [marked(Image.open(at / "in.png"), [box]), Image.open(at / "out.png")]
+        marks = " ".join(f"--box {x},{y},{w},{h}" for x, y, w, h in boxes)
+        command(f"remove {at}/in.png {marks} --out {at}/out.png")
+        shown += [marked(Image.open(at / "in.png"), boxes), Image.open(at / "out.png").copy()]
     strip("remove", shown)
 
 

@@ -64,7 +64,7 @@ def principal(picture: np.ndarray, size: int, at: np.ndarray, dims: int, rng: np
     Args:
       picture: float32 [H,W,C].
       size: side of the patches.
-      at: int [N], flat places of patches in the grid of all; up to 20,000 are drawn from them.
+      at: int [N], flat places of patches in the grid of all; up to 6,000 are drawn from them.
       dims: components; all, and so exact distances, where there are no more.
       rng: draws the patches.
     """
@@ -72,8 +72,8 @@ def principal(picture: np.ndarray, size: int, at: np.ndarray, dims: int, rng: np
     length = size * size * picture.shape[-1]
     if dims >= length:               # distances are those of the pixels, to the bit
         return Basis(size, np.zeros(length, np.float32), np.eye(length, dtype=np.float32))
-    if len(at) > 20_000:
-        at = rng.choice(at, 20_000, replace=False)
+    if len(at) > 6_000:
+        at = rng.choice(at, 6_000, replace=False)
     points = cut(picture, size, at // width, at % width)
     mean = points.mean(0)
     points -= mean

@@ -59,7 +59,8 @@ class Target(NamedTuple):
     field: np.ndarray                # int [h,w] over the grid of patches: the source's patch, -1 where none changes
 
 
-def source(level: Level, settings: Settings, rng: np.random.Generator, place: np.ndarray | None = None) -> Source:
+def source(level: Level, settings: Settings, rng: np.random.Generator, place: np.ndarray | None = None,
+           near: np.ndarray | None = None) -> Source:
     """Prepares a level to be searched.
 
     Args:
@@ -67,13 +68,21 @@ def source(level: Level, settings: Settings, rng: np.random.Generator, place: np
       settings: how patches are matched.
       rng: draws the patches that principal components are found on.
       place: float32 [h,w,2], where each pixel lies, rows and columns in [0,1]; default: where it is in the level.
+      near: bool [h,w] over the grid of patches: others are not used, which saves their points. Default: all.
     """
     p = settings.patch
     whole = features.whole(level.known, p)
     usable = np.flatnonzero(whole)
     dims = settings.dims or p * p * level.picture.shape[-1]
     basis = features.principal(level.picture, p, usable, dims, rng)
-    keys = features.project(level.picture, basis, np.arange(whole.size))
+    if near is None:
+        keys = features.project(level.picture, basis, np.arange(whole.size))
+    else:
+        whole = whole & near
+        at = np.flatnonzero(whole)
+        keys = np.zeros((whole.size, basis.components.shape[1]), np.float32)
+        keys[at] = features.project(level.picture, basis, at)
+        usable = at
     if any(settings.place):
         place = coordinates(level.known.shape) if place is None else place
         keys = np.concatenate([keys, _placed(place[: whole.shape[0], : whole.shape[1]].reshape(-1, 2), settings)], 1)
@@ -276,6 +285,19 @@ def _folded(sums: np.ndarray, target: Target) -> np.ndarray:
                     part if axis == 0 else part.swapaxes(0, 1))
             sums = body
     return sums
+
+
+def used_at(target: Target, source: Source, size: tuple[int, int], reach: int) -> np.ndarray:
+    """bool over the grid of patches of a larger source, of `size` pixels: within `reach` of where matches point to."""
+    grid = features.grid(size, source.basis.size)
+    rows, columns = np.divmod(target.field[target.rows, target.columns], source.grid[1])
+    used = np.zeros(source.grid, bool)
+    used[rows, columns] = True
+    steps = [n / m for n, m in zip(size, source.level.known.shape, strict=True)]
+    used = ndimage.binary_dilation(used, np.ones((3, 3)), iterations=1 + -(-reach // int(max(1, min(steps)))))
+    index = [np.clip((np.arange(n) / s).astype(int), 0, m - 1) for n, s, m in
+             zip(grid, steps, source.grid, strict=True)]
+    return used[np.ix_(*index)]
 
 
 def carried(old: Target, old_source: Source, new: Target, new_source: Source) -> Target:

@@ -67,7 +67,10 @@ def solve(problem: Problem, scales: list[float], settings: Settings, effort: Eff
         canvas = reduce(problem.canvas, scaled(problem.canvas.known.shape, scale))
         here = settings._replace(place=tuple(w * 0.5**i for w in settings.place))
         places = _places(problem, scale, level, canvas)
-        source = matching.source(level, here, rng, places[0])
+        near = None
+        if now is not None and level.known.size > SEARCHED:
+            near = matching.used_at(now.target, now.source, level.known.shape, 4 * effort.last)
+        source = matching.source(level, here, rng, places[0], near)
         target = matching.target(canvas.picture, ~canvas.known, here.patch, problem.wrap)
         starts = start(target, source, rng) if now is None else [_continue(now, target, source)]
         tried = [_level(one, source, here, effort, rng, now is None, i == len(scales) - 1, places[1], colors)
@@ -92,7 +95,7 @@ def _continue(before: Solution, target: Target, source: Source) -> Target:
 
 def _level(target: Target, source: Source, settings: Settings, effort: Effort, rng: np.random.Generator, first: bool,
            last: bool, place: np.ndarray, colors: int) -> Solution:
-    searched = len(source.usable) <= SEARCHED
+    searched = first or source.level.known.size <= SEARCHED
     rounds = effort.first if first else effort.rounds if searched else effort.last
     wide = settings.patch / 4
     weights = None
