@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from imggen_jax import flags, streams
+from imggen_jax import flags, picture_verbs, streams
 from imggen_jax.editing import flags as editing
 from imggen_jax.errors import Diverged, ImggenError, Interrupted, RunError, SaveError
 from imggen_jax.flags import datasets, scores
@@ -39,6 +39,8 @@ other verbs (each has --help):
   data         look through a folder of pictures and make a dataset of it
 editing, with a model:
 EDITING
+of one picture, without a model:
+PICTURE
 """
 GENERATE = """\
 Writes OUT/<seed of the picture, 6 digits>.png and OUT/grid.png, or one picture to a file OUT.png. Picture number k has
@@ -72,6 +74,9 @@ def main(words: Sequence[str]) -> int:
     verbs = {"train": _train, "generate": _generate, "evaluate": _evaluate, "describe": _describe, "export": _export,
              "prepare": datasets.prepare, "data": datasets.ingest}
     verbs |= {name: functools.partial(_editing, name) for name in editing.VERBS}
+    verbs |= {name: functools.partial(_picture, name) for name in picture_verbs.VERBS if name not in verbs}
+    if any(word.partition("=")[0] == "--paint" for word in words):  # a picture's own `edit`; the other needs a model
+        verbs["edit"] = functools.partial(_picture, "edit")
     named = bool(words) and not words[0].startswith("-")
     try:
         _check_words(words, verbs if named else ())
@@ -118,8 +123,9 @@ def _train(words: list[str]) -> int:
     from imggen_jax import configs
 
     edits = "\n".join(f"  {name:13}{verb.summary}" for name, verb in editing.VERBS.items())
+    of_one = "\n".join(f"  {name:13}{verb.summary}" for name, verb in picture_verbs.VERBS.items())
     names = ", ".join(sorted(file.stem for file in configs.FOLDER.glob("*.py")))
-    parser = flags.Parser("train", TRAIN.replace("EDITING", edits), epilog=f"""\
+    parser = flags.Parser("train", TRAIN.replace("EDITING", edits).replace("PICTURE", of_one), epilog=f"""\
 Any value of the config can be set: --config.key=value
 Shipped configs: {names}""", others=r"--(no)?config\.")
     parser.add_argument("--config", required=True, metavar="C",
@@ -252,6 +258,13 @@ def _editing(name: str, words: list[str]) -> int:
     _start_jax()
     streams.say(verb.run(args))
     return 0
+
+
+def _picture(name: str, words: list[str]) -> int:
+    verb = picture_verbs.VERBS[name]
+    parser = flags.Parser(name, verb.description)
+    verb.flags(parser)
+    return picture_verbs.run(name, parser.parse_args(words))
 
 
 def _start_jax(args: argparse.Namespace | None = None) -> None:

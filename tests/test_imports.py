@@ -12,21 +12,23 @@ ROOT = Path(imggen_jax.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 # The rooms from the lowest to the highest. A room imports only rooms below it, and of those only the ones named here
 # where something is named: the rooms that stand alone stay usable alone.
-ORDER = ["errors", "spec", "threads", "streams", "storage", "game", "nets", "losses", "augment", "optim", "devices",
-         "step", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "sampling",
-         "inversion", "model", "training", "exporting", "zoo", "loading", "evaluation", "cards", "api", "flags",
-         "editing", "main"]
+ORDER = [
+    "errors", "patches", "spec", "threads", "streams", "storage", "game", "nets", "losses", "augment", "optim",
+    "devices", "step", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "sampling",
+    "inversion", "model", "training", "exporting", "zoo", "loading", "evaluation", "cards", "api", "picture_verbs",
+    "flags", "editing", "main"]
 NARROW = {
-    "errors": set(), "spec": set(), "threads": set(), "streams": {"errors"}, "game": {"spec"}, "nets": {"storage"},
-    "losses": set(), "augment": set(), "optim": set(), "devices": {"storage", "threads"}, "step": {"game"},
-    "games": {"game", "losses", "augment", "nets", "spec"}, "storage": {"errors", "game"},
+    "errors": set(), "patches": {"errors"}, "spec": set(), "threads": set(), "streams": {"errors"}, "game": {"spec"},
+    "nets": {"storage"}, "losses": set(), "augment": set(), "optim": set(), "devices": {"storage", "threads"},
+    "step": {"game"}, "games": {"game", "losses", "augment", "nets", "spec"}, "storage": {"errors", "game"},
     "weights": {"nets", "game", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
-    "data": {"spec", "errors", "storage"}, "pictures": {"storage"}, "provenance": {"errors", "spec"},
+    "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors"}, "provenance": {"errors", "spec"},
     "flags": {"errors", "streams", "data", "evaluation"}, "zoo": set(), "configs": {"errors"},
+    "picture_verbs": {"patches", "pictures", "errors"},
 }
 # Against the order: game names the type of its fields; flags of the lists that they print; games are found by name.
 EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config"}, "config": {"games"}, "training": {"games"},
-         "flags": {"evaluation", "data"}, "main": {"editing"}}
+         "flags": {"evaluation", "data"}, "main": {"editing", "picture_verbs"}}
 
 
 def allowed(room: str) -> set[str]:
@@ -119,7 +121,8 @@ def test_there_is_one_training_step():
     defined = [path for path in MODULES for node in ast.walk(parse(path))
                if isinstance(node, ast.FunctionDef) and node.name == "train_step"]
     assert [path.name for path in defined] == ["step.py"]
-    # The others look for latents, or guide them.
-    assert uses("apply_updates") == {"step.py", "inversion.py", "editing/targets.py"}
+    # The others look for latents, guide them, or refine pixels.
+    assert uses("apply_updates") == {"step.py", "inversion.py", "editing/targets.py",
+                                     "patches/wasserstein.py"}
     assert uses("value_and_grad") == {"step.py"}
     assert uses("pmean") == {"step.py"}

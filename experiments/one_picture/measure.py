@@ -1,0 +1,328 @@
+"""Measures the verbs of one picture; each part adds to results.json, and pages to look at go beside it.
+
+    python experiments/one_picture/measure.py PART --data FOLDER [--pictures N]
+
+PART: time, holes, tiles, style, gpdm. FOLDER holds kodak24/, paintings/ and panoramas/. `holes` needs the packages of
+requirements.txt. `--pictures` takes the first N of each set only.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import earth
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from imggen_jax import patches
+from imggen_jax.patches import wasserstein
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results.json"
+PATCH = dict(samples=4096, projections=64)
+
+
+def kodak(data: Path, number: int) -> np.ndarray:
+    """Without the gray frame of the scan: uint8 [496,752,3] or [752,496,3]."""
+    return np.asarray(Image.open(data / "kodak24" / f"{number}.webp").convert("RGB"))[8:-8, 8:-8]
+
+
+def timed(function):
+    """(result, seconds, seconds of processor time)."""
+    start, used = time.perf_counter(), time.process_time()
+    made = function()
+    return made, time.perf_counter() - start, time.process_time() - used
+
+
+def store(part: str, found) -> None:
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[part] = found
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+
+def page(name: str, rows: list[list[np.ndarray]], height: int = 200) -> None:
+    """Rows of pictures, as one JPEG."""
+    lines = []
+    for row in rows:
+        scaled = [Image.fromarray(p).resize((round(p.shape[1] * height / p.shape[0]), height)) for p in row]
+        line = Image.new("RGB", (sum(p.width + 4 for p in scaled), height + 4), "white")
+        x = 0
+        for p in scaled:
+            line.paste(p, (x, 0))
+            x += p.width + 4
+        lines.append(line)
+    sheet = Image.new("RGB", (max(line.width for line in lines), sum(line.height for line in lines)), "white")
+    y = 0
+    for line in lines:
+        sheet.paste(line, (0, y))
+        y += line.height
+    sheet.thumbnail((1400, 2400))
+    for quality in (85, 75, 65, 50):
+        sheet.save(HERE / f"{name}.jpg", quality=quality)
+        if (HERE / f"{name}.jpg").stat().st_size < 295_000:
+            return
+
+
+# ------------------------------------------------------------------------------------------------------ time and memory
+
+
+def photo(data: Path, megapixels: float) -> np.ndarray:
+    one = Image.fromarray(kodak(data, 12))
+    scale = (megapixels * 1e6 / (one.width * one.height)) ** 0.5
+    return np.asarray(one.resize((round(one.width * scale), round(one.height * scale)), Image.Resampling.LANCZOS))
+
+
+def hole(picture: np.ndarray) -> np.ndarray:
+    """A tenth of the picture."""
+    mask = np.zeros(picture.shape[:2], bool)
+    height, width = mask.shape
+    mask[height // 10 : int(height * 0.78), int(width * 0.26) : int(width * 0.406)] = True
+    return mask
+
+
+def _style(data):
+    return np.asarray(Image.open(data / "paintings" / "040_vincent_van_gogh_vangogh-starry-night.jpg").convert("RGB"))
+
+
+RUNS = {
+    "texture 512 to 1024": lambda d: patches.texture(earth.cracked(512), (1024, 1024)),
+    "texture 512 to 4096x4096": lambda d: patches.texture(earth.cracked(512), (4096, 4096)),
+    "remove 10% of 1 MP": lambda d: patches.remove(photo(d, 1), hole(photo(d, 1))),
+    "remove 10% of 4 MP": lambda d: patches.remove(photo(d, 4), hole(photo(d, 4))),
+    "remove 10% of 16 MP": lambda d: patches.remove(photo(d, 16), hole(photo(d, 16))),
+    "stylize 1 MP": lambda d: patches.stylize(photo(d, 1), _style(d)),
+    "stylize 4 MP": lambda d: patches.stylize(photo(d, 4), _style(d)),
+    "stylize 16 MP": lambda d: patches.stylize(photo(d, 16), _style(d)),
+}
+
+
+def measure_time(data: Path, count: int) -> None:
+    found = {}
+    for name in RUNS:
+        line = subprocess.run([sys.executable, __file__, "one", "--data", data, "--run", name], check=True,
+                              stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
+        found[name] = json.loads(line) | {"load": os.getloadavg()[0]}
+        print(name, found[name], flush=True)
+        store("time", found)
+
+
+def one(data: Path, name: str) -> None:
+    import resource
+
+    _, seconds, used = timed(lambda: RUNS[name](data))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({"seconds": round(seconds, 1), "processor": round(used, 1), "GiB": round(peak, 2)}))
+
+
+# ---------------------------------------------------------------------------------------------------------------- holes
+
+
+def masks(shape: tuple[int, int], seed: int) -> dict[str, np.ndarray]:
+    """Five holes: three of 1% of the picture, one of 3%, one of 10%."""
+    rng = np.random.default_rng(seed)
+    height, width = shape
+
+    def box(share):
+        side = round((share * height * width) ** 0.5)
+        y, x = rng.integers(height // 10, height - height // 10 - side), rng.integers(10, width - 10 - side)
+        mask = np.zeros(shape, bool)
+        mask[y : y + side, x : x + side] = True
+        return mask
+
+    def threshold(field, share):
+        return field > np.quantile(field, 1 - share)
+
+    def blob(share):
+        near = np.exp(-((np.indices(shape) - np.array([[[rng.uniform(0.3, 0.7) * n]] for n in shape])) ** 2).sum(0)
+                      / (2 * (0.2 * height) ** 2))
+        noise = ndimage.gaussian_filter(rng.standard_normal(shape), 12)
+        return threshold(near * (1 + noise / noise.std() * 0.3), share)
+
+    def scratches(share):
+        field = ndimage.gaussian_filter(rng.standard_normal(shape), 20)
+        return threshold(-np.abs(field), share)
+
+    return {"1% box": box(0.01), "1% blob": blob(0.01), "1% scratches": scratches(0.01), "3% blob": blob(0.03),
+            "10% box": box(0.10)}
+
+
+def measure_holes(data: Path, count: int) -> None:
+    import cv2
+    from skimage.metrics import structural_similarity
+    from skimage.restoration import inpaint_biharmonic
+
+    methods = {
+        "ours": lambda p, m: patches.remove(p, m),
+        "TELEA": lambda p, m: cv2.inpaint(p, m.astype(np.uint8), 5, cv2.INPAINT_TELEA),
+        "NS": lambda p, m: cv2.inpaint(p, m.astype(np.uint8), 5, cv2.INPAINT_NS),
+        "biharmonic": lambda p, m: np.rint(255 * np.clip(inpaint_biharmonic(
+            p.astype(np.float64) / 255, m, split_into_regions=True, channel_axis=-1), 0, 1)).astype(np.uint8),
+    }
+    found, shown = [], []
+    for number in range(1, count + 1):
+        picture = kodak(data, number)
+        for name, mask in masks(picture.shape[:2], number).items():
+            spoiled = np.where(mask[..., None], 0, picture).astype(np.uint8)
+            around = ndimage.binary_dilation(mask, iterations=60) & ~mask
+            row, made = {"picture": number, "hole": name}, {}
+            for method, fill in methods.items():
+                made[method], seconds, used = timed(lambda fill=fill, spoiled=spoiled, mask=mask: fill(spoiled, mask))
+                _, similar = structural_similarity(picture, made[method], channel_axis=-1, full=True)
+                error = np.mean((made[method][mask].astype(float) - picture[mask]) ** 2)
+                row[method] = {
+                    "PSNR": round(float(10 * np.log10(255**2 / max(error, 1e-9))), 2),
+                    "SSIM": round(float(similar[mask].mean()), 4),
+                    "patches": round(patches.patch_distance(made[method], picture, first_mask=mask,
+                                                            second_mask=around, **PATCH), 5),
+                    "seconds": round(used, 2)}
+            found.append(row)
+            shown.append((row["ours"]["patches"] / min(row[m]["patches"] for m in methods if m != "ours"),
+                          [spoiled, made["ours"], made["TELEA"], made["biharmonic"], picture]))
+            print(row, flush=True)
+            store("holes", found)
+    shown.sort(key=lambda pair: -pair[0])
+    page("worst_holes", [row for _, row in shown[:10]])
+    table_of_holes(found)
+
+
+def table_of_holes(found) -> None:
+    names = list(dict.fromkeys(row["hole"] for row in found))
+    for measure in ("PSNR", "SSIM", "patches", "seconds"):
+        print(f"\n| {measure} | " + " | ".join(("ours", "TELEA", "NS", "biharmonic")) + " |")
+        for name in names:
+            rows = [row for row in found if row["hole"] == name]
+            print(f"| {name} | " + " | ".join(f"{np.mean([r[m][measure] for r in rows]):.3f}" for m in
+                                               ("ours", "TELEA", "NS", "biharmonic")) + " |")
+    best = sum(r["ours"]["patches"] <= min(r[m]["patches"] for m in ("TELEA", "NS", "biharmonic")) for r in found)
+    print(f"ours nearest in patch distance: {best} of {len(found)}")
+
+
+# ---------------------------------------------------------------------------------------------------------------- tiles
+
+CROPS = [  # (folder, file, left, upper, width, height)
+    ("kodak24", "13.webp", 20, 330, 400, 160), ("kodak24", "1.webp", 60, 330, 250, 130),
+    ("kodak24", "12.webp", 20, 360, 260, 130), ("kodak24", "16.webp", 20, 330, 400, 160),
+    ("kodak24", "22.webp", 20, 430, 500, 70), ("kodak24", "5.webp", 150, 20, 400, 200),
+    ("kodak24", "6.webp", 400, 250, 300, 200), ("kodak24", "11.webp", 20, 330, 300, 150),
+    ("kodak24", "20.webp", 10, 420, 400, 80), ("kodak24", "24.webp", 250, 60, 200, 110),
+] + [("paintings", name, 100, 60, 280, 220) for name in (
+    "002_paul_cezanne_cezanne-mont-sainte.jpg", "015_claude_monet_monet-water-lilies.jpg",
+    "039_vincent_van_gogh_vangogh-irises.jpg", "040_vincent_van_gogh_vangogh-starry-night.jpg",
+    "045_vincent_van_gogh_landscape-with-ploughed-fields.jpg",
+    "065_vincent_van_gogh_thatched-cottages-at-cordeville.jpg",
+    "082_vincent_van_gogh_15.jpg", "138_francis_picabia_edtaonisl.jpg")]
+
+
+def materials(data: Path) -> dict[str, np.ndarray]:
+    """Twenty: two made by `earth`, eighteen cut from photographs and paintings."""
+    found = {"cracked earth": earth.cracked(256, 40), "web": earth.web(256, 50)}
+    for folder, name, x, y, w, h in CROPS:
+        picture = Image.open(data / folder / name).convert("RGB")
+        found[f"{Path(name).stem[:24]} {x},{y}"] = np.asarray(picture.crop((x, y, x + w, y + h)))
+    return found
+
+
+def measure_tiles(data: Path, count: int) -> None:
+    found, shown = {}, []
+    for name, picture in list(materials(data).items())[:count]:
+        made, _, used = timed(lambda p=picture: patches.tile(p))
+        more = patches.texture(picture, (256, 256), tileable=True)
+        found[name] = {"before": patches.seam(picture), "tile": patches.seam(made), "texture": patches.seam(more),
+                       "changed": round(float((np.abs(made.astype(int) - picture).max(-1) > 8).mean()), 3),
+                       "seconds": round(used, 1)}
+        shown.append((max(abs(np.log(np.maximum(s, 1e-3))) for s in found[name]["tile"]),
+                      [np.tile(picture, (2, 2, 1)), np.tile(made, (2, 2, 1)), np.tile(more, (2, 2, 1))]))
+        print(name, found[name], flush=True)
+        store("tiles", found)
+    panoramas = {}
+    for path in sorted((data / "panoramas").glob("*.jpg"))[::4][: min(count, 10)]:
+        half = np.asarray(Image.open(path).convert("RGB"))[96:416, 256:768]   # half of the way around
+        made, _, used = timed(lambda p=half: patches.panorama(p, 1024, wrap=True))
+        panoramas[path.stem] = {"before": patches.seam(half)[1], "after": patches.seam(made)[1],
+                                "seconds": round(used, 1)}
+        shown.append((abs(np.log(panoramas[path.stem]["after"])), [np.roll(made, 512, 1)]))
+        print(path.stem, panoramas[path.stem], flush=True)
+        store("panoramas", panoramas)
+    shown.sort(key=lambda pair: -pair[0])
+    page("worst_tiles", [row for _, row in shown[:10]])
+
+
+# ---------------------------------------------------------------------------------------------------------------- style
+
+STYLES = ("040_vincent_van_gogh_vangogh-starry-night", "160_katsushika_hokusai_wave",
+          "021_camille_pissarro_pissarro-harvest", "015_claude_monet_monet-water-lilies",
+          "154_wassily_kandinsky_composition_vii")
+
+
+def measure_style(data: Path, count: int) -> None:
+    found, shown = {}, []
+    for number, name in list(zip((21, 7, 23, 15, 4), STYLES, strict=True))[:count]:
+        picture = kodak(data, number)
+        style = np.asarray(Image.open(data / "paintings" / f"{name}.jpg").convert("RGB"))
+        made = {s: patches.stylize(picture, style, strength=s) for s in (0, 0.25, 0.5, 0.75, 1)}
+        found[f"{number}, {name[4:]}"] = {
+            "same at 0": bool(np.array_equal(made[0], picture)),
+            "own style is itself": bool(np.array_equal(patches.stylize(picture, picture), picture)),
+            "patches": {s: round(patches.patch_distance(m, style, **PATCH), 4) for s, m in made.items()}}
+        shown.append([picture, style, made[0.5], made[1]])
+        print(name, found[f"{number}, {name[4:]}"], flush=True)
+        store("style", found)
+        page("styles", shown)
+
+
+# ----------------------------------------------------------------------------------------------------------------- GPDM
+
+
+def gpdm(picture: np.ndarray, seed: int, steps: int = 300) -> np.ndarray:
+    """Plain, at its published settings: all 7x7 patches, 64 projections, a pyramid of 0.85 from 21 pixels, 300 steps of
+    Adam with 0.01 at each level, noise of 1.5 in [-1,1] at the start."""
+    from imggen_jax.patches.pyramid import resize
+
+    full = picture.astype(np.float32) / 127.5 - 1
+    side, sizes = min(picture.shape[:2]), [min(picture.shape[:2])]
+    while sizes[-1] * 0.85 >= 21:
+        sizes.append(round(sizes[-1] * 0.85))
+    now = None
+    for k, short in enumerate(reversed(sizes)):
+        size = tuple(round(n * short / side) for n in picture.shape[:2])
+        level = resize(full, size)
+        if now is None:
+            now = level + 1.5 * np.random.default_rng(seed).standard_normal(level.shape, np.float32)
+        now = wasserstein.refine(resize(now, size), level, steps=steps, samples=0, seed=1000 * seed + k)
+    return np.rint(np.clip(now + 1, 0, 2) * 127.5).astype(np.uint8)
+
+
+def measure_gpdm(data: Path, count: int) -> None:
+    found, shown = {}, []
+    for number in (13, 16, 21)[:count]:
+        small = np.asarray(Image.fromarray(kodak(data, number)).resize((144, 96), Image.Resampling.LANCZOS))
+        ours, _, used = timed(lambda p=small: patches.variations(p, 2, strength=0.7))
+        theirs, _, slow = timed(lambda p=small: [gpdm(p, seed) for seed in range(2)])
+        found[f"kodak {number}"] = {
+            "ours": {"patches": float(np.mean([patches.patch_distance(m, small, **PATCH) for m in ours])),
+                     "diversity": patches.diversity(ours), "seconds": used / 2},
+            "GPDM": {"patches": float(np.mean([patches.patch_distance(m, small, **PATCH) for m in theirs])),
+                     "diversity": patches.diversity(theirs), "seconds": slow / 2}}
+        shown.append([small, *ours, *theirs])
+        print(number, found[f"kodak {number}"], flush=True)
+        store("gpdm", found)
+        page("gpdm", shown)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("time", "holes", "tiles", "style", "gpdm", "one"))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--pictures", type=int, default=24)
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.part == "one":
+        one(args.data, args.run)
+    else:
+        globals()[f"measure_{args.part}"](args.data, args.pictures)

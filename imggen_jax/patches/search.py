@@ -1,0 +1,83 @@
+"""Nearest neighbors of points. Two interchangeable backends: a matrix product in JAX, and a k-d tree in SciPy.
+
+Both take float32 points and give squared Euclidean distances; with eps = 0 they find the same neighbors, up to ties and
+rounding.
+"""
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+# (queries float32 [N,D]) -> (squared distances float32 [N,k], indices int64 [N,k]), nearest first
+Search = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+BACKENDS = ("auto", "exact", "tree")
+
+_BLOCK = 1 << 26                     # entries of the distance matrix that are held at a time: 256 MB
+
+
+def nearest(keys: np.ndarray, *, k: int = 1, backend: str = "auto", eps: float = 0.0) -> Search:
+    """A search among `keys`.
+
+    Args:
+      keys: float32 [K,D].
+      k: how many neighbors; at most K.
+      backend: "exact", "tree", or "auto": exact on an accelerator, tree on a CPU.
+      eps: of the tree: found neighbors are at most 1 + eps times as far as the nearest.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
+    if backend == "auto":
+        backend = _backend_of_machine()
+    return exact(keys, k=k) if backend == "exact" else tree(keys, k=k, eps=eps)
+
+
+@functools.cache
+def _backend_of_machine() -> str:
+    import jax
+
+    return "tree" if jax.default_backend() == "cpu" else "exact"
+
+
+def tree(keys: np.ndarray, *, k: int = 1, eps: float = 0.0) -> Search:
+    """By `scipy.spatial.cKDTree`. Fast for up to about 20 dimensions."""
+    from scipy.spatial import cKDTree
+
+    # Balanced nodes are split at the median, which takes long where many patches of a flat region are equal.
+    index = cKDTree(keys, balanced_tree=False)
+
+    def search(queries):
+        distances, found = index.query(queries, k=[*range(1, k + 1)], eps=eps, workers=-1)
+        return np.square(distances, dtype=np.float32), found
+
+    return search
+
+
+def exact(keys: np.ndarray, *, k: int = 1) -> Search:
+    """By all distances, |q|^2 + |k|^2 - 2 q.k, in JAX, in blocks that fit into memory."""
+    import jax
+    import jax.numpy as jnp
+
+    center = keys.mean(0)            # smaller numbers cancel less in the sum above
+    keys = jnp.asarray(keys - center)
+    rows = max(1, _BLOCK // len(keys))
+
+    @jax.jit
+    def block(queries, keys):
+        products = jnp.matmul(queries, keys.T, precision=jax.lax.Precision.HIGHEST)
+        _, found = jax.lax.top_k(2 * products - jnp.sum(keys**2, -1), k)
+        return jnp.sum((queries[:, None] - keys[found]) ** 2, -1), found
+
+    def search(queries):
+        distances, found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        for i in range(0, len(queries), rows):
+            part = queries[i : i + rows] - center
+            n = len(part)
+            if len(queries) > rows and n < rows:             # one shape, one compilation
+                part = np.pad(part, ((0, rows - n), (0, 0)))
+            d, f = block(part, keys)
+            distances[i : i + n], found[i : i + n] = np.asarray(d)[:n], np.asarray(f)[:n]
+        return distances, found
+
+    return search

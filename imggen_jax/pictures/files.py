@@ -1,0 +1,358 @@
+"""Picture files: opened whatever their kind, and written with the alpha, profile, metadata and depth that they had."""
+from __future__ import annotations
+
+import io
+import os
+import struct
+import tempfile
+import warnings
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from imggen_jax.errors import ImggenError
+
+READ = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".apng")
+WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF",
+           ".avif": "AVIF"}
+MAX_PIXELS = 200_000_000             # of an input; a file of a few bytes can claim more than any memory holds
+_ORIENTATION = 0x0112
+
+
+class PictureError(ImggenError, ValueError):
+    """A file that cannot be read or written; the message is one line: what is wrong, and what to do."""
+
+
+class Picture(NamedTuple):
+    """A picture, upright, and what its file had besides pixels."""
+
+    pixels: np.ndarray               # uint8 or uint16 [H,W,C], C: 1 gray, 2 with alpha, 3 color, 4 with alpha
+    icc: bytes | None = None         # the color profile that the pixels are in; None: sRGB
+    exif: bytes | None = None        # with the orientation taken out, as the pixels are upright
+    notes: tuple[str, ...] = ()      # what was changed in reading
+
+
+def read(path: str | Path) -> Picture:
+    """Opens a picture file: PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF; 1, 8 or 16 bits; gray, palette, color, CMYK; alpha.
+
+    Of an animation or of several pages the first is taken, CMYK is converted to sRGB, each with a note.
+
+    Raises:
+      PictureError: there is no such file, or it is no picture that can be read.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{path} cannot be read: {error.strerror or error}") from error
+    return decoded(data, str(path))
+
+
+def decoded(data: bytes, name: str = "the picture") -> Picture:
+    """`read` of the bytes of a file. name: in messages."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")                  # of odd metadata; what matters is raised
+            picture = Image.open(io.BytesIO(data))
+            if picture.width * picture.height > MAX_PIXELS:
+                raise PictureError(f"{name} is {picture.width}x{picture.height}; more than {MAX_PIXELS:,} pixels are "
+                                   "not read")
+            return _picture(picture, data)
+    except PictureError:
+        raise
+    except MemoryError as error:
+        raise PictureError(f"{name} needs more memory than there is; give a smaller picture") from error
+    except Exception as error:       # for broken files Pillow raises OSError, SyntaxError, struct.error and many more
+        raise PictureError(f"{name} is no picture that can be read ({' '.join(str(error).split())}); give a PNG, JPEG, "
+                           "WebP or TIFF file") from error
+
+
+def _picture(picture: Image.Image, data: bytes) -> Picture:
+    notes = []
+    if getattr(picture, "n_frames", 1) > 1:
+        notes.append(f"the first of {picture.n_frames} frames or pages is taken")
+        picture.seek(0)
+    pixels = _sixteen_bit(picture, data)                     # before the metadata, which may follow the pixels
+    orientation, exif = _exif(picture)
+    icc = picture.info.get("icc_profile")
+    if pixels is None:
+        picture.load()
+        if picture.mode == "CMYK" or picture.mode in ("LAB", "YCbCr", "HSV"):
+            picture, icc = _srgb(picture, icc), None
+            notes.append("its colors are converted to sRGB")
+        pixels = _eight_bit(picture, notes)
+    return Picture(np.ascontiguousarray(_upright(pixels, orientation)), icc, exif, tuple(notes))
+
+
+def _exif(picture: Image.Image) -> tuple[int, bytes | None]:
+    """The orientation, 1 to 8, and the EXIF block without it."""
+    try:
+        exif = picture.getexif()
+        orientation = exif.pop(_ORIENTATION, 1)
+        if picture.format == "TIFF":  # there these tags are the file's own structure
+            return orientation, None
+        return orientation if orientation in range(1, 9) else 1, exif.tobytes() if len(exif) else None
+    except Exception:  # noqa: BLE001 - a damaged block raises errors of many types; viewers pass over it
+        return 1, None
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
+
+
+def _sixteen_bit(picture: Image.Image, data: bytes) -> np.ndarray | None:
+    """uint16 [H,W,C] of a picture with 16 bits a channel, else None.
+
+    Pillow takes the high byte of each number of a color picture. Asked for the other byte order it takes the low one.
+    """
+    if picture.mode.startswith("I"):
+        values = np.asarray(picture).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise PictureError("its gray values do not fit 16 bits; export it as 16-bit PNG")
+        return values.astype(np.uint16)[..., None]
+    raw = _raw_mode(picture)
+    if raw is None or picture.mode not in ("RGB", "RGBA"):
+        return None
+    mode = picture.mode
+    pieces = [np.asarray(_reopened(data, f"{mode};16{order}")).astype(np.uint16) for order in "BL"]
+    high, low = pieces if raw.endswith("B") else pieces[::-1]
+    return high << 8 | low
+
+
+def _raw_mode(picture: Image.Image) -> str | None:
+    for tile in picture.tile:
+        args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        for word in args[:1]:
+            if isinstance(word, str) and word in ("RGB;16B", "RGB;16L", "RGB;16N", "RGBA;16B", "RGBA;16L", "RGBA;16N"):
+                return word.replace("N", "L" if struct.pack("=H", 1)[0] else "B")
+    return None
+
+
+def _reopened(data: bytes, raw: str) -> Image.Image:
+    picture = Image.open(io.BytesIO(data))
+    picture.tile = [tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)
+                    for tile in picture.tile]
+    picture.load()
+    return picture
+
+
+def _eight_bit(picture: Image.Image, notes: list[str]) -> np.ndarray:
+    if picture.mode == "F":
+        raise PictureError("its values are floating point, of unknown range; export it as 16-bit PNG")
+    if picture.mode in ("L", "LA", "RGB", "RGBA") and not (picture.mode in ("L", "RGB")
+                                                            and picture.has_transparency_data):
+        wanted = picture.mode
+    elif picture.has_transparency_data:
+        wanted = "LA" if picture.mode in ("1", "L", "La") else "RGBA"
+    else:
+        wanted = "L" if picture.mode in ("1", "L") else "RGB"
+    if picture.mode in ("P", "PA"):
+        notes.append("its palette is left for full color")
+    pixels = np.asarray(picture if picture.mode == wanted else picture.convert(wanted))
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _srgb(picture: Image.Image, icc: bytes | None) -> Image.Image:
+    if icc:
+        try:
+            return ImageCms.profileToProfile(picture, ImageCms.ImageCmsProfile(io.BytesIO(icc)),
+                                             ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except ImageCms.PyCMSError:
+            pass                     # a profile of another kind, or broken: as without one
+    return picture.convert("RGB")
+
+
+def in_profile(picture: Picture, icc: bytes | None) -> np.ndarray:
+    """The pixels of a picture with their colors in another profile: [H,W,C] of its dtype; 16 bits stay as they are."""
+    if picture.icc == icc or picture.pixels.dtype != np.uint8 or picture.pixels.shape[-1] < 3:
+        return picture.pixels
+    color = Image.fromarray(np.ascontiguousarray(picture.pixels[..., :3]))
+    try:
+        source, goal = (ImageCms.ImageCmsProfile(io.BytesIO(p)) if p else ImageCms.createProfile("sRGB")
+                        for p in (picture.icc, icc))
+        color = ImageCms.profileToProfile(color, source, goal, outputMode="RGB")
+    except ImageCms.PyCMSError:      # a gray profile, or a broken one
+        return picture.pixels
+    return np.concatenate([np.asarray(color), picture.pixels[..., 3:]], -1)
+
+
+def write(path: str | Path, picture: Picture) -> tuple[str, ...]:
+    """Writes a picture, whole or not at all; the folder is made if needed.
+
+    Args:
+      path: its ending names the format: .png, .jpg, .webp (lossless), .tif or .avif.
+      picture: PNG and TIFF keep 16 bits, the others take 8.
+
+    Returns:
+      notes on what could not be kept.
+
+    Raises:
+      PictureError: a format that is not written, or that has no transparency; or the disk refuses.
+    """
+    path = Path(path)
+    kind, notes = check_output(path), []
+    pixels = picture.pixels
+    if pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
+        pixels = np.rint(pixels / 257).astype(np.uint8)
+        notes.append(f"{kind} takes 8 bits a channel; PNG and TIFF keep 16")
+    if pixels.shape[-1] in (2, 4) and kind == "JPEG":
+        if (pixels[..., -1] < np.iinfo(pixels.dtype).max).any():
+            raise PictureError(f"{path.name} cannot keep the transparency; name a .png, .webp or .tif file")
+        pixels = pixels[..., :-1]
+    data = _encoded(pixels, kind, picture)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise PictureError(f"{path} cannot be written: {error.strerror or error}") from error
+    return tuple(notes)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def check_output(path: Path) -> str:
+    """Pillow's name of the format that a file's name asks for; raises PictureError for others."""
+    kind = WRITTEN.get(path.suffix.lower())
+    if kind is None:
+        raise PictureError(f"{path.name or path} names no format that is written; end it with one of "
+                           f"{', '.join(WRITTEN)}")
+    return kind
+
+
+def _encoded(pixels: np.ndarray, kind: str, picture: Picture) -> bytes:
+    if pixels.dtype == np.uint16 and pixels.shape[-1] > 1:
+        return _png16(pixels, picture) if kind == "PNG" else _tiff16(pixels, picture)
+    flat = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    options = {"PNG": dict(compress_level=6), "JPEG": dict(quality=95, subsampling=0), "AVIF": dict(quality=90),
+               "WEBP": dict(lossless=True, exact=True, method=2), "TIFF": dict(compression="tiff_deflate")}[kind]
+    if picture.icc:
+        options["icc_profile"] = picture.icc
+    if picture.exif and kind != "TIFF":
+        options["exif"] = picture.exif
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(flat)).save(out, kind, **options)
+    return out.getvalue()
+
+
+def _png16(pixels: np.ndarray, picture: Picture) -> bytes:
+    """Pillow writes no color with 16 bits a channel (PNG specification, third edition)."""
+    height, width, channels = pixels.shape
+    rows = pixels.astype(">u2").view(np.uint8).reshape(height, -1)
+    filtered = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))        # filter 2: less the row above
+    body = np.concatenate([np.full((height, 1), 2, np.uint8), filtered], 1).tobytes()
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    parts = [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16,
+                                                            {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0))]
+    if picture.icc:
+        parts.append(chunk(b"iCCP", b"icc\0\0" + zlib.compress(picture.icc)))
+    if picture.exif:
+        parts.append(chunk(b"eXIf", picture.exif.removeprefix(b"Exif\0\0")))
+    return b"".join([*parts, chunk(b"IDAT", zlib.compress(body, 6)), chunk(b"IEND", b"")])
+
+
+def _tiff16(pixels: np.ndarray, picture: Picture) -> bytes:
+    """One strip, not compressed, little-endian (TIFF 6.0)."""
+    height, width, channels = pixels.shape
+    body = pixels.astype("<u2").tobytes()
+    color = 3 if channels >= 3 else 1
+    extra = b"" if channels == color else struct.pack("<H", 2)               # 2: alpha, not multiplied in
+    bits = struct.pack(f"<{channels}H", *[16] * channels)
+    tags = [(256, 4, struct.pack("<I", width)), (257, 4, struct.pack("<I", height)), (258, 3, bits),
+            (259, 3, struct.pack("<H", 1)), (262, 3, struct.pack("<H", 2 if color == 3 else 1)),
+            (273, 4, struct.pack("<I", 8)), (277, 3, struct.pack("<H", channels)),
+            (278, 4, struct.pack("<I", height)), (279, 4, struct.pack("<I", len(body)))]
+    tags += [(338, 3, extra)] if extra else []
+    tags += [(34675, 7, picture.icc)] if picture.icc else []
+    start = 8 + len(body) + len(body) % 2
+    after = start + 2 + 12 * len(tags) + 4
+    entries, values = b"", b""
+    for tag, kind, value in tags:
+        count = len(value) // {3: 2, 4: 4, 7: 1}[kind]
+        inline = value.ljust(4, b"\0")
+        if len(value) > 4:
+            inline = struct.pack("<I", after + len(values))
+            values += value + b"\0" * (len(value) % 2)
+        entries += struct.pack("<HHI", tag, kind, count) + inline
+    return (struct.pack("<2sHI", b"II", 42, start) + body + b"\0" * (len(body) % 2)
+            + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0" + values)
+
+
+class Job(NamedTuple):
+    """One picture to be made."""
+
+    source: Path
+    out: Path
+    done: bool                       # it is there already
+
+
+def jobs(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = False, suffix: str = "") -> list[Job]:
+    """Which files are made of which.
+
+    Args:
+      inputs: picture files, and folders, which are looked through with all folders in them.
+      out: a file name with an ending, for one picture; else a folder, in which the inputs keep their names and, below
+        an input folder, their places.
+      overwrite: make again what is there, even an input itself.
+      suffix: added to the names in a folder.
+
+    Raises:
+      PictureError: an input is not there; two make one file; or one would be written over.
+    """
+    found = [pair for name in inputs for pair in _inputs(Path(name))]
+    if not found:
+        raise PictureError(f"no picture is in {', '.join(map(str, inputs))}; files end with {', '.join(READ)}")
+    out = Path(out)
+    single = out.suffix.lower() in WRITTEN and not out.is_dir()
+    if single and len(found) > 1:
+        raise PictureError(f"{len(found)} pictures cannot all be written to {out}; name a folder")
+    if not single and out.suffix and not out.is_dir() and len(found) == 1 and len(out.suffix) < 6:
+        check_output(out)
+    planned, sources = [], {path.resolve() for path, _ in found}
+    for path, below in found:
+        ending = path.suffix if path.suffix.lower() in WRITTEN else ".png"
+        planned.append((path, out if single else out / below / f"{path.stem}{suffix}{ending}"))
+    by_name = {}
+    for path, to in planned:
+        # Some file systems take upper and lower case for the same.
+        other = by_name.setdefault(str(to.resolve()).lower(), path)
+        if other is not path:
+            raise PictureError(f"{other} and {path} would both be written to {to}; rename one, or give them one by one")
+        if to.resolve() in sources and not overwrite:
+            raise PictureError(f"{to} is an input; name another file or folder, or say --overwrite")
+    return [Job(path, to, to.exists() and not overwrite) for path, to in planned]
+
+
+def _inputs(path: Path) -> list[tuple[Path, Path]]:
+    """(file, folder below the input folder)."""
+    if path.is_dir():
+        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in READ and f.is_file()
+                       and not f.name.startswith("."))
+        return [(f, f.parent.relative_to(path)) for f in files]
+    if not path.is_file():
+        raise PictureError(f"there is no file or folder {path}")
+    return [(path, Path())]
