@@ -127,8 +127,11 @@ class Model(NamedTuple):
         return self.sampler.show(self.weights, latents, self.check_options(options))
 
     def reconstruct(self, images: np.ndarray, given: Mapping | None = None) -> np.ndarray:
-        """decode(encode(images)): uint8 [n,H,W,C]."""
-        return self.decode(self.encode(images, given), given)
+        """decode(encode(images)): uint8 [n,H,W,C]; of a generator without an encoder, by optimization."""
+        if self.sampler.encode is None:
+            return self.decode(self.encode(images, given), given)
+        images = self.check_images(images)
+        return sampling.reconstruct(self.sampler, self.weights, images, self.check_given(given, len(images)))
 
     def classify(self, images: np.ndarray) -> np.ndarray:
         """The likeliest value of a classifier's first target: int [n].

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from imggen_jax import data
 from imggen_jax.config import Settings
 from imggen_jax.errors import RunError
 from imggen_jax.game import PyTree, Spec
@@ -72,8 +73,14 @@ def match(settings: Settings, source: Saved, built: Built, spec: Spec) -> dict[s
     """How each parameter begins: {"vae.encoder.Conv_0.kernel": WHOLE, CLASSES, ROWS or NEW}.
 
     Raises:
-      RunError: no kernel could be carried over.
+      RunError: no kernel could be carried over, or the tokenizer of a text field is another one.
     """
+    for name, field in spec.items():
+        if name in source.spec and field.dtype == "int32" and len(field.shape) == 1:
+            try:
+                data.same_text(source.spec[name], field)
+            except data.DataError as error:
+                raise RunError(f"config.init.workdir: {error}") from error
     given, wanted = _given(source, settings), checkpoint.flatten(_wanted(built.shape))
     how = {name: _how(name, leaf.shape, given, source.spec, spec) for name, leaf in wanted.items()}
     if all(how[name] == NEW for name, leaf in wanted.items() if leaf.ndim > 1):

@@ -144,6 +144,13 @@ def test_nothing_that_fits_is_an_error():
         finetune.match(settings, source, build(settings, tiny.LABELED), tiny.LABELED)
 
 
+def test_a_text_of_another_vocabulary_is_refused():
+    source = saved("toys.texts", "plain", tiny.TEXTS)
+    spec = make_spec(image=tiny.TEXTS["image"], text=Field((6,), "int32", ("a", "red", "house")))
+    with pytest.raises(RunError, match="config.init.workdir: two texts have different vocabularies"):
+        begin(source, "toys.texts", "plain", spec)
+
+
 @pytest.mark.parametrize(("name", "variant", "frozen", "free"), [
     ("vae", "bernoulli", "vae.encoder.*", "vae.decoder."),
     ("gan", "hinge", "discriminator.Conv_?.*", "discriminator.Dense_0.kernel"),
