@@ -2,7 +2,7 @@
 
     import imggen_jax
     model = imggen_jax.load("runs/avatars_vae")
-    pictures = model.sample(16, seed=0)          # uint8 [16,32,32,3]
+    images = model.sample(num=16, seed=0)        # uint8 [16,32,32,3]
 """
 import importlib
 

@@ -80,7 +80,7 @@ RUNS = {
 # Pictures -> (run, further flags of `generate`).
 PICTURES = {
     **{name: (name, ()) for name in RUNS},
-    "cifar10_gan, label": ("cifar10_gan", ("--label", "7")),
+    "cifar10_gan, label": ("cifar10_gan", ("--label", "horse")),
     "labels, label": ("labels", ("--label", "two")),
     "avatars_gan, truncation": ("avatars_gan", ("--truncation", "0.7")),
     "avatars_vae, truncation": ("avatars_vae", ("--truncation", "0.7")),
@@ -138,7 +138,7 @@ def prepare(work: Path, stock: Path, go_on: bool) -> dict[str, str]:
 
 
 def write_dataset(data: Path) -> None:
-    """A small labelled TFDS dataset, `waves`."""
+    """A small labeled TFDS dataset, `waves`."""
     import tensorflow_datasets as tfds
 
     class Waves(tfds.core.GeneratorBasedBuilder, skip_registration=True):

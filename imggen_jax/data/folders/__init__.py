@@ -1,7 +1,7 @@
 """Someone's own pictures: a messy folder, zip or tar becomes a TFDS dataset, once, and is used from then on.
 
     made = ingest("holiday.zip", size=64)
-    dataset = data.load(name=made.name, dir=made.dir, split="train", size=64, label="")
+    dataset = data.open_dataset(name=made.name, dir=made.dir, split="train", size=64)
 
 `members` finds files and opens them safely, `pixels` makes of one file the picture that a viewer shows, `worker` does
 so in processes that a hostile file cannot leave, and `opening` for one picture alone. `notes` reads what is said beside
