@@ -174,6 +174,7 @@ def measure_holes(data: Path, count: int) -> None:
             spoiled = np.where(mask[..., None], 0, picture).astype(np.uint8)
             around = ndimage.binary_dilation(mask, iterations=30) & ~mask
             row, made = {"picture": number, "hole": name}, {}
+            row["truth"] = round(patches.patch_distance(picture, picture, first_mask=mask, second_mask=around, **PATCH), 5)
             for method, fill in methods.items():
                 made[method], seconds, used = timed(lambda fill=fill, spoiled=spoiled, mask=mask: fill(spoiled, mask))
                 _, similar = structural_similarity(picture, made[method], channel_axis=-1, full=True)
@@ -202,6 +203,8 @@ def table_of_holes(found) -> None:
             rows = [row for row in found if row["hole"] == name]
             print(f"| {name} | " + " | ".join(f"{np.mean([r[m][measure] for r in rows]):.3f}" for m in
                                                ("ours", "TELEA", "NS", "biharmonic")) + " |")
+    print("\n| patches of the truth | " + " | ".join(
+        f"{name} {np.mean([r['truth'] for r in found if r['hole'] == name]):.3f}" for name in names) + " |")
     best = sum(r["ours"]["patches"] <= min(r[m]["patches"] for m in ("TELEA", "NS", "biharmonic")) for r in found)
     print(f"ours nearest in patch distance: {best} of {len(found)}")
 
