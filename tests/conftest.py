@@ -17,6 +17,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE.parent / ".pytest_ca
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ["MPLBACKEND"] = "Agg"
+# On small matrices, and beside other processes, OpenBLAS's threads spend most of their time waiting for each other.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 _cache = tempfile.TemporaryDirectory(prefix="imggen_jax_tests_")
 os.environ["IMGGEN_JAX_CACHE"] = _cache.name

@@ -33,6 +33,11 @@ def kodak(data: Path, number: int) -> np.ndarray:
     return np.asarray(Image.open(data / "kodak24" / f"{number}.webp").convert("RGB"))[8:-8, 8:-8]
 
 
+def halved(picture: np.ndarray) -> np.ndarray:
+    """At half of its size, to measure more of them in the same time."""
+    return np.asarray(Image.fromarray(picture).reduce(2))
+
+
 def timed(function):
     """(result, seconds, seconds of processor time)."""
     start, used = time.perf_counter(), time.process_time()
@@ -94,10 +99,8 @@ RUNS = {
     "texture 512 to 1024": lambda d: patches.texture(earth.cracked(512), (1024, 1024)),
     "texture 512 to 4096x4096": lambda d: patches.texture(earth.cracked(512), (4096, 4096)),
     "remove 10% of 1 MP": lambda d: patches.remove(photo(d, 1), hole(photo(d, 1))),
-    "remove 10% of 4 MP": lambda d: patches.remove(photo(d, 4), hole(photo(d, 4))),
     "remove 10% of 16 MP": lambda d: patches.remove(photo(d, 16), hole(photo(d, 16))),
     "stylize 1 MP": lambda d: patches.stylize(photo(d, 1), _style(d)),
-    "stylize 4 MP": lambda d: patches.stylize(photo(d, 4), _style(d)),
     "stylize 16 MP": lambda d: patches.stylize(photo(d, 16), _style(d)),
 }
 
@@ -141,11 +144,11 @@ def masks(shape: tuple[int, int], seed: int) -> dict[str, np.ndarray]:
     def blob(share):
         near = np.exp(-((np.indices(shape) - np.array([[[rng.uniform(0.3, 0.7) * n]] for n in shape])) ** 2).sum(0)
                       / (2 * (0.2 * height) ** 2))
-        noise = ndimage.gaussian_filter(rng.standard_normal(shape), 12)
+        noise = ndimage.gaussian_filter(rng.standard_normal(shape), 6)
         return threshold(near * (1 + noise / noise.std() * 0.3), share)
 
     def scratches(share):
-        field = ndimage.gaussian_filter(rng.standard_normal(shape), 20)
+        field = ndimage.gaussian_filter(rng.standard_normal(shape), 10)
         return threshold(-np.abs(field), share)
 
     return {"1% box": box(0.01), "1% blob": blob(0.01), "1% scratches": scratches(0.01), "3% blob": blob(0.03),
@@ -166,11 +169,14 @@ def measure_holes(data: Path, count: int) -> None:
     }
     found, shown = [], []
     for number in range(1, count + 1):
-        picture = kodak(data, number)
+        picture = halved(kodak(data, number))
         for name, mask in masks(picture.shape[:2], number).items():
             spoiled = np.where(mask[..., None], 0, picture).astype(np.uint8)
-            around = ndimage.binary_dilation(mask, iterations=60) & ~mask
+            around = ndimage.binary_dilation(mask, iterations=30) & ~mask
             row, made = {"picture": number, "hole": name}, {}
+            regions = dict(first_mask=mask, second_mask=around)
+            inside = dict(first_mask=mask, second_mask=ndimage.binary_dilation(mask, np.ones((3, 3)), 6))
+            row["truth"] = round(patches.patch_distance(picture, picture, **regions, **PATCH), 5)
             for method, fill in methods.items():
                 made[method], seconds, used = timed(lambda fill=fill, spoiled=spoiled, mask=mask: fill(spoiled, mask))
                 _, similar = structural_similarity(picture, made[method], channel_axis=-1, full=True)
@@ -178,11 +184,11 @@ def measure_holes(data: Path, count: int) -> None:
                 row[method] = {
                     "PSNR": round(float(10 * np.log10(255**2 / max(error, 1e-9))), 2),
                     "SSIM": round(float(similar[mask].mean()), 4),
-                    "patches": round(patches.patch_distance(made[method], picture, first_mask=mask,
-                                                            second_mask=around, **PATCH), 5),
+                    "patches": round(patches.patch_distance(made[method], picture, **regions, **PATCH), 5),
+                    "content": round(patches.patch_distance(made[method], picture, **inside, **PATCH), 5),
                     "seconds": round(used, 2)}
             found.append(row)
-            shown.append((row["ours"]["patches"] / min(row[m]["patches"] for m in methods if m != "ours"),
+            shown.append((row["ours"]["content"] / min(row[m]["content"] for m in methods if m != "ours"),
                           [spoiled, made["ours"], made["TELEA"], made["biharmonic"], picture]))
             print(row, flush=True)
             store("holes", found)
@@ -193,14 +199,18 @@ def measure_holes(data: Path, count: int) -> None:
 
 def table_of_holes(found) -> None:
     names = list(dict.fromkeys(row["hole"] for row in found))
-    for measure in ("PSNR", "SSIM", "patches", "seconds"):
+    for measure in ("PSNR", "SSIM", "patches", "content", "seconds"):
         print(f"\n| {measure} | " + " | ".join(("ours", "TELEA", "NS", "biharmonic")) + " |")
         for name in names:
             rows = [row for row in found if row["hole"] == name]
             print(f"| {name} | " + " | ".join(f"{np.mean([r[m][measure] for r in rows]):.3f}" for m in
                                                ("ours", "TELEA", "NS", "biharmonic")) + " |")
+    print("\n| patches of the truth | " + " | ".join(
+        f"{name} {np.mean([r['truth'] for r in found if r['hole'] == name]):.3f}" for name in names) + " |")
     best = sum(r["ours"]["patches"] <= min(r[m]["patches"] for m in ("TELEA", "NS", "biharmonic")) for r in found)
-    print(f"ours nearest in patch distance: {best} of {len(found)}")
+    print(f"ours nearest to the surroundings: {best} of {len(found)}")
+    best = sum(r["ours"]["content"] <= min(r[m]["content"] for m in ("TELEA", "NS", "biharmonic")) for r in found)
+    print(f"ours nearest to what was there: {best} of {len(found)}")
 
 
 # ---------------------------------------------------------------------------------------------------------------- tiles
@@ -242,11 +252,11 @@ def measure_tiles(data: Path, count: int) -> None:
         store("tiles", found)
     panoramas = {}
     for path in sorted((data / "panoramas").glob("*.jpg"))[::4][: min(count, 10)]:
-        half = np.asarray(Image.open(path).convert("RGB"))[96:416, 256:768]   # half of the way around
-        made, _, used = timed(lambda p=half: patches.panorama(p, 1024, wrap=True))
+        half = halved(np.asarray(Image.open(path).convert("RGB"))[96:416, 256:768])   # half of the way around
+        made, _, used = timed(lambda p=half: patches.panorama(p, 512, wrap=True))
         panoramas[path.stem] = {"before": patches.seam(half)[1], "after": patches.seam(made)[1],
                                 "seconds": round(used, 1)}
-        shown.append((abs(np.log(panoramas[path.stem]["after"])), [np.roll(made, 512, 1)]))
+        shown.append((abs(np.log(panoramas[path.stem]["after"])), [np.roll(made, 256, 1)]))
         print(path.stem, panoramas[path.stem], flush=True)
         store("panoramas", panoramas)
     shown.sort(key=lambda pair: -pair[0])
@@ -263,7 +273,7 @@ STYLES = ("040_vincent_van_gogh_vangogh-starry-night", "160_katsushika_hokusai_w
 def measure_style(data: Path, count: int) -> None:
     found, shown = {}, []
     for number, name in list(zip((21, 7, 23, 15, 4), STYLES, strict=True))[:count]:
-        picture = kodak(data, number)
+        picture = halved(kodak(data, number))
         style = np.asarray(Image.open(data / "paintings" / f"{name}.jpg").convert("RGB"))
         made = {s: patches.stylize(picture, style, strength=s) for s in (0, 0.25, 0.5, 0.75, 1)}
         found[f"{number}, {name[4:]}"] = {

@@ -15,7 +15,7 @@ _TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0
                     [0.0883024619, 0.2817188376, 0.6299787005]])
 _TO_LAB = np.array([[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
                     [0.0259040371, 0.7827717662, -0.8086757660]])
-_SAMPLES = 1200                      # colors that are assigned to each other: a second
+_SAMPLES = 800                       # colors that are assigned to each other: time grows with the cube
 _SIDE = 33                           # of the lattice that a map of colors is kept on
 
 
@@ -72,7 +72,7 @@ def _lattice(start: np.ndarray, moves: np.ndarray) -> np.ndarray:
     line = np.linspace(0, 1, _SIDE)
     rgb = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1)
     lab = to_oklab(rgb)
-    distances, near = cKDTree(start).query(lab.reshape(-1, 3), k=48)
+    distances, near = cKDTree(start).query(lab.reshape(-1, 3), k=24)
     width = np.maximum(distances[:, -1:] / 2, 0.02)
     weights = np.exp(-0.5 * (distances / width) ** 2)
     weights /= weights.sum(-1, keepdims=True)

@@ -56,28 +56,35 @@ def tree(keys: np.ndarray, *, k: int = 1, eps: float = 0.0) -> Search:
 
 def exact(keys: np.ndarray, *, k: int = 1) -> Search:
     """By all distances, |q|^2 + |k|^2 - 2 q.k, in JAX, in blocks that fit into memory."""
-    import jax
     import jax.numpy as jnp
 
     center = keys.mean(0)            # smaller numbers cancel less in the sum above
     keys = jnp.asarray(keys - center)
-    rows = max(1, _BLOCK // len(keys))
-
-    @jax.jit
-    def block(queries, keys):
-        products = jnp.matmul(queries, keys.T, precision=jax.lax.Precision.HIGHEST)
-        _, found = jax.lax.top_k(2 * products - jnp.sum(keys**2, -1), k)
-        return jnp.sum((queries[:, None] - keys[found]) ** 2, -1), found
+    most = 1 << max(0, (_BLOCK // len(keys)).bit_length() - 1)
 
     def search(queries):
         distances, found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-        for i in range(0, len(queries), rows):
-            part = queries[i : i + rows] - center
+        for i in range(0, len(queries), most):
+            part = queries[i : i + most] - center
             n = len(part)
-            if len(queries) > rows and n < rows:             # one shape, one compilation
-                part = np.pad(part, ((0, rows - n), (0, 0)))
-            d, f = block(part, keys)
+            # Few shapes, few compilations.
+            part = np.pad(part, ((0, (1 << (n - 1).bit_length()) - n), (0, 0)))
+            d, f = _nearest()(part, keys, k)
             distances[i : i + n], found[i : i + n] = np.asarray(d)[:n], np.asarray(f)[:n]
         return distances, found
 
     return search
+
+
+@functools.cache
+def _nearest():
+    import jax
+    import jax.numpy as jnp
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def nearest(queries, keys, k):
+        products = jnp.matmul(queries, keys.T, precision=jax.lax.Precision.HIGHEST)
+        _, found = jax.lax.top_k(2 * products - jnp.sum(keys**2, -1), k)
+        return jnp.sum((queries[:, None] - keys[found]) ** 2, -1), found
+
+    return nearest

@@ -24,9 +24,10 @@ def test_both_backends_agree_with_all_distances(points, k):
 def test_exact_in_blocks_is_exact(points, monkeypatch):
     keys, queries = points
     whole = search.exact(keys)(queries)
-    monkeypatch.setattr(search, "_BLOCK", 500 * 70)          # five blocks, the last not full
-    for one, other in zip(search.exact(keys)(queries), whole, strict=True):
-        np.testing.assert_array_equal(one, other)
+    monkeypatch.setattr(search, "_BLOCK", 500 * 70)          # five blocks of 64, the last not full
+    distances, found = search.exact(keys)(queries)
+    np.testing.assert_array_equal(found, whole[1])
+    np.testing.assert_allclose(distances, whole[0], rtol=1e-5)
 
 
 def test_the_tree_keeps_its_promise_when_told_to_hurry(points):

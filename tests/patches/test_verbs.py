@@ -64,6 +64,11 @@ def test_same_seed_same_picture(stones):
     assert (one != other).any()
 
 
+def test_the_exact_search_serves_a_verb_as_well(stones):
+    made = patches.texture(stones[:40, :40], (48, 48), backend="exact", **QUICK)
+    assert made.shape == (48, 48, 3) and 0.6 < made.std() / stones[:40, :40].std() < 1.5
+
+
 def test_textures_that_tile(stones):
     made = patches.texture(stones, (64, 96), tileable=True, **QUICK)
     plain = patches.texture(stones, (64, 96), **QUICK)

@@ -15,12 +15,11 @@ def noise(*shape, dtype=np.uint8):
     return np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)
 
 
-@pytest.mark.parametrize("ending", [".png", ".tif", ".webp"])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("ending, channels, dtype", [
+    *((ending, c, np.uint8) for ending in (".png", ".tif") for c in (1, 2, 3, 4)),
+    *((ending, c, np.uint16) for ending in (".png", ".tif") for c in (1, 3, 4)),
+    (".webp", 3, np.uint8), (".webp", 4, np.uint8)])
 def test_pixels_and_profile_come_back(tmp_path, ending, channels, dtype):
-    if ending == ".webp" and (dtype == np.uint16 or channels < 3) or (dtype, channels) == (np.uint16, 2):
-        pytest.skip("the format or Pillow has no such mode")
     wrote = Picture(noise(7, 9, channels, dtype=dtype), icc=rgb(DISPLAY_P3) if channels >= 3 else None)
     path = tmp_path / "new" / f"a{ending}"
     assert files.write(path, wrote) == ()
