@@ -1,6 +1,6 @@
 # make demo    set up, train on the built-in avatars, write pictures and say where they are
 # make test    set up, check everything that takes minutes at most
-# make peers   compare scores with the reference implementations, in an environment of its own, with torch
+# make parity  compare scores with the reference implementations, in an environment of its own, with torch
 # make docs    build the documentation into build/docs
 # make test-all, make lint, make setup
 PYTHON ?= python3
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO := runs/demo
 
-.PHONY: setup demo test test-all peers lint docs clean
+.PHONY: setup demo test test-all parity lint docs clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -34,12 +34,12 @@ test: $(STAMP)
 test-all: $(STAMP)
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -q -n auto --dist worksteal -m ''
 
-peers: .venv-peers/installed
-	.venv-peers/bin/python experiments/metrics_peers/check.py
+parity: .venv-parity/installed
+	.venv-parity/bin/python experiments/metrics_parity/check.py
 
-.venv-peers/installed: pyproject.toml experiments/metrics_peers/requirements.txt
-	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable . -r experiments/metrics_peers/requirements.txt
+.venv-parity/installed: pyproject.toml experiments/metrics_parity/requirements.txt
+	$(PYTHON) -m venv .venv-parity
+	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check --editable . -r experiments/metrics_parity/requirements.txt
 	touch $@
 
 lint: $(STAMP)
@@ -54,4 +54,4 @@ $(VENV)/docs: $(STAMP)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-peers build *.egg-info
+	rm -rf $(VENV) .venv-parity build *.egg-info
