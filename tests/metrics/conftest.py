@@ -1,4 +1,4 @@
-"""What the reference implementations gave for reference_inputs.py: experiments/metrics_peers."""
+"""What the reference implementations gave for reference_inputs.py: experiments/metrics_parity."""
 import json
 from pathlib import Path
 
