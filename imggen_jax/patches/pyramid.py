@@ -34,13 +34,13 @@ def resize(picture: np.ndarray, size: tuple[int, int], filter: Image.Resampling 
     return np.stack([resize(picture[..., c], size, filter) for c in range(picture.shape[-1])], axis=-1)
 
 
-def reduce(level: Level, size: tuple[int, int]) -> Level:
-    """A smaller level: the mean of the known pixels, known where at least half of what it is made of is known."""
+def reduce(level: Level, size: tuple[int, int], least: float = 0.5) -> Level:
+    """A smaller level: the mean of the known pixels, known where at least a share `least` of what it is made of is."""
     if level.known.all():
         return Level(resize(level.picture, size), np.ones(size, bool))
     share = resize(level.known.astype(np.float32), size, Image.Resampling.BOX)
     total = resize(np.where(level.known[..., None], level.picture, 0), size, Image.Resampling.BOX)
-    known = share >= 0.5
+    known = share >= least
     return Level(np.where(known[..., None], total / np.maximum(share, 1e-6)[..., None], 0).astype(np.float32), known)
 
 

@@ -60,7 +60,7 @@ def filled(full: np.ndarray, change: np.ndarray, allowed: np.ndarray, *, seed: i
         return [filling.peeled(target, source, lies, settings),
                 target._replace(picture=blending.smooth(small, ~target.change))]
 
-    return sizes.worked_out(problem, quality=quality, base=max(24.0, min(side, side * 6 / thick)), ratio=0.6,
+    return sizes.worked_out(problem, quality=quality, base=max(24.0, min(side, 200.0, side * 6 / thick)), ratio=0.6,
                             settings=settings, effort=Effort(melt=_MELT), start=start, rng=sizes.generator(seed),
                             report=report, guide=5.0)
 

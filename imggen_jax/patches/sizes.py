@@ -151,7 +151,7 @@ def worked_out(problem: Problem, *, quality: str, base: float, ratio: float, set
     scale = min(1.0, (bound or QUALITIES[quality]) / max(size))
     small = problem._replace(
         source=synthesis.guided(reduce(problem.source, scaled(problem.source.known.shape, scale)), guide),
-        canvas=synthesis.guided(reduce(problem.canvas, scaled(size, scale)), guide),
+        canvas=synthesis.guided(reduce(problem.canvas, scaled(size, scale), least=0.999), guide),  # thin holes stay
         offset=tuple(o * scale for o in problem.offset))
     levels = scales(min(small.canvas.known.shape), base, min(small.canvas.known.shape), ratio)
     levels = [s for s in levels if min(small.source.known.shape) * s >= 2 * settings.patch] or levels[-1:]

@@ -12,6 +12,7 @@ from imggen_jax.patches.matching import Settings, Source, Target
 from imggen_jax.patches.pyramid import Level, reduce, resize, scaled
 
 SEARCHED = 150_000                   # source patches up to which a level is searched; above, matches are carried over
+ALL_AT_A_TIME = 10_000               # patches up to which all look among all of the source's in every first round
 Report = Callable[[float], None]     # share of the work that is done, 0 to 1
 
 
@@ -65,6 +66,8 @@ def solve(problem: Problem, scales: list[float], settings: Settings, effort: Eff
     for i, scale in enumerate(scales):
         level = reduce(problem.source, scaled(problem.source.known.shape, scale))
         canvas = reduce(problem.canvas, scaled(problem.canvas.known.shape, scale))
+        if canvas.known.all() and scale < scales[-1]:        # holes too thin to show at this level
+            continue
         here = settings._replace(place=tuple(w * 0.5**i for w in settings.place))
         places = _places(problem, scale, level, canvas)
         near = None
@@ -96,11 +99,12 @@ def _continue(before: Solution, target: Target, source: Source) -> Target:
 def _level(target: Target, source: Source, settings: Settings, effort: Effort, rng: np.random.Generator, first: bool,
            last: bool, place: np.ndarray, colors: int) -> Solution:
     searched = first or source.level.known.size <= SEARCHED
-    rounds = effort.first if first else effort.rounds if searched else effort.last
+    small = len(target.rows) <= ALL_AT_A_TIME
+    rounds = effort.first if first and small else effort.rounds if searched else effort.last
     wide = settings.patch / 4
     weights = None
     for k in range(rounds):
-        share = 1.0 if first else effort.share if searched and k < rounds - 1 else 0.0
+        share = 1.0 if first and (small or k == 0) else effort.share if searched and k < rounds - 1 else 0.0
         target, found = matching.rematch(target, source, settings, rng, search=share, place=place)
         weights = np.exp(-found / (2 * np.percentile(found, 75) + 1e-12)) + np.float32(1e-6)
         sharp = last and k == rounds - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
-from imggen_jax.patches import matching, quilting, retouching, sizes
+from imggen_jax.patches import matching, quilting, sizes
 from imggen_jax.patches.matching import Settings
 from imggen_jax.patches.pyramid import Level
 from imggen_jax.patches.synthesis import Effort, Problem, Report
@@ -76,8 +76,19 @@ def tile(picture: np.ndarray, *, band: float = 0.12, seed: int = 0, quality: str
     width = max(4, round(sizes.number(band, "band", 0.03, 0.4) * min(full.shape[:2])))
     change = np.ones(full.shape[:2], bool)
     change[width:-width, width:-width] = False
-    made = retouching.filled(periodic, change, ~change, seed=seed, quality=quality, backend=backend, report=report,
-                             wrap=(True, True), place=(0.0, 0.0))
+    canvas = Level(np.where(change[..., None], 0, periodic).astype(np.float32), ~change)
+
+    def start(target, source, rng):
+        side = max(8, round(3 * width * target.change.shape[0] / change.shape[0]))
+        made, origin = quilting.quilt(source.level, Level(target.picture, ~target.change), (side, side),
+                                      max(4, side // 3), rng, wrap=(True, True))
+        return [matching.placed(target._replace(picture=made), source, origin)]
+
+    made = sizes.worked_out(Problem(Level(periodic, np.ones(change.shape, bool)), canvas, (True, True)),
+                            quality=quality, base=min(128.0, min(change.shape)), ratio=0.5,
+                            settings=Settings(backend=backend, coherence=0.3, spread=0.3),
+                            effort=Effort(4, 3, 2, 0.15, melt=0.003), start=start, rng=sizes.generator(seed),
+                            report=report)
     return sizes.left(made, picture)
 
 

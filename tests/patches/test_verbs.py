@@ -26,6 +26,17 @@ def test_what_lies_outside_the_mask_is_returned_to_the_bit(stones, hole):
     assert not changed[:21].any() and not changed[41:].any() and changed[22:24].any()
 
 
+def test_scratches_thinner_than_a_coarse_pixel_are_filled(stones, monkeypatch):
+    from imggen_jax.patches import sizes
+
+    monkeypatch.setitem(sizes.QUALITIES, "draft", 40)
+    mask = np.zeros(stones.shape[:2], bool)
+    mask[30, 10:70] = True
+    spoiled = np.where(mask[..., None], 255, stones).astype(np.uint8)
+    made = patches.remove(spoiled, mask, **QUICK)
+    assert np.abs(made.astype(int) - stones)[mask].mean() < 25               # white would be 130 off
+
+
 def test_a_regular_picture_is_completed(stripes):
     mask = np.zeros(stripes.shape[:2], bool)
     mask[20:40, 28:48] = True
