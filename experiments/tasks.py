@@ -23,11 +23,11 @@ ROWS = 8  # of the picture, for models without classes
 
 
 class Task(NamedTuple):
-    """An evaluator, and what it is run with."""
+    """An evaluator and its arguments."""
 
     evaluator: str
     num: int | None           # images that are generated, or held-out ones that are scored; None for 10,000
-    figures: tuple[str, ...]  # those of the results that are averaged over the runs
+    figures: tuple[str, ...]  # results that are averaged over the runs
     columns: int = 20         # of the picture
 
 
@@ -39,8 +39,10 @@ TASKS = {
 
 
 def cost(workdir: Path) -> dict[str, float]:
-    """What a run took: images, minutes on the clock, and minutes of two cores by its processor time. Runs that it was
-    started from count too, for their time was needed."""
+    """Cost of a run: images, minutes of wall-clock time, and minutes of two cores, from the processor time.
+
+    The runs from which it was initialized are included.
+    """
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     last = [line for line in lines if "seconds" in line][-1]
     found = {"images": last["images"], "minutes": last["seconds"] / 60, "two_core_minutes": last["cpu_seconds"] / 120}
@@ -51,24 +53,24 @@ def cost(workdir: Path) -> dict[str, float]:
 
 
 def evaluate(task: Task, workdir: Path) -> dict:
-    """{"run", "seed", its cost, "answer"}."""
+    """{"run", "seed", its cost, "result"}."""
     results = imggen_jax.evaluate(workdir, num=task.num, only=[task.evaluator])
     seed = imggen_jax.load(workdir).config["seed"]
-    return {"run": workdir.name, "seed": seed, **cost(workdir), "answer": results[task.evaluator]}
+    return {"run": workdir.name, "seed": seed, **cost(workdir), "result": results[task.evaluator]}
 
 
 def summary(task: Task, runs: Sequence[dict]) -> dict:
-    """Of each figure: the mean over the runs, and their standard deviation."""
+    """Mean and standard deviation over the runs, for each figure."""
     summed = {}
     for name in task.figures:
-        values = [run["answer"][name] for run in runs]
+        values = [run["result"][name] for run in runs]
         summed[name] = {"mean": statistics.fmean(values), "of_each_run": values,
                         "deviation": statistics.stdev(values) if len(values) > 1 else None}
     return summed
 
 
 def draw(workdir: Path, columns: int, path: Path) -> None:
-    """Write a PNG of new images: a row for each class, or eight rows of a model without classes."""
+    """Write a PNG of new images: one row per class, or eight rows for a model without classes."""
     model = imggen_jax.load(workdir)
     rows = [{"label": k} for k in range(len(model.label_names))] or [{}] * ROWS
     images = np.stack([model.sample(num=columns, seed=k * columns, given=given) for k, given in enumerate(rows)])

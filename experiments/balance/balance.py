@@ -1,11 +1,11 @@
-"""Does the measure of balance see the skew of the data that a generator was trained on?
+"""Does the balance evaluator see the skew of the data that a generator was trained on?
 
     python experiments/balance/balance.py draw
     python experiments/balance/balance.py train --skewed runs/avatars_skewed
     python experiments/balance/balance.py collect --skewed runs/avatars_skewed --even runs/avatars_vae
 
-`draw` makes 20,000 faces whose skin tones, expressions and glasses are skewed; `train` a VAE on them; `collect`
-evaluates it, and one that was trained on even faces, and writes results.json and the charts beside this file.
+`draw` writes a dataset of 20,000 faces with skewed skin tones, expressions and glasses; `train` trains a VAE on it;
+`collect` evaluates that run and one trained on even faces, and writes results.json and the charts beside this file.
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def draw() -> None:
 
     config = avatars.AvatarsConfig(name="skewed", size=32, weights=SKEW,
                                    description="Faces of which some kinds are rare.")
-    builder = avatars.Avatars(config=config, data_dir=None)  # TFDS's own folder, as data.dir="" reads it
+    builder = avatars.Avatars(config=config, data_dir=None)  # TFDS's own folder, which data.dir="" reads
     builder.download_and_prepare(file_format="array_record")
     print(builder.data_dir)
 
@@ -43,7 +43,7 @@ def train(workdir: Path) -> None:
 
 
 def collect(skewed: Path, even: Path) -> None:
-    """Each generator's shares, beside those of its own data and beside even ones."""
+    """Compare the shares of each generator with those of its own data and with even ones."""
     results = {}
     for name, workdir in (("even", even), ("skewed", skewed)):
         balance = imggen_jax.evaluate(workdir, num=PICTURES, only=["balance"])["balance"]
@@ -51,11 +51,11 @@ def collect(skewed: Path, even: Path) -> None:
         results[name] = {"truncations": balance["truncations"]}
         for attribute, one in balance["attributes"].items():
             full = one["generated"][-1]  # truncation 1
-            made = np.array([share["value"] for share in full["shares"]])
+            generated = np.array([share["value"] for share in full["shares"]])
             results[name][attribute] = {
                 "classifier_accuracy": round(one["classifier_accuracy"], 4),
                 "to_its_data": round(full["total_variation"], 4), "by_chance": round(full["by_chance"], 4),
-                "to_even": round(float(0.5 * np.abs(made - 1 / len(made)).sum()), 4),
+                "to_even": round(float(0.5 * np.abs(generated - 1 / len(generated)).sum()), 4),
                 "by_truncation": [round(each["total_variation"], 4) for each in one["generated"]]}
     results["skew_of_the_data"] = {name: round(0.5 * sum(abs(w / sum(weights) - 1 / len(weights)) for w in weights), 4)
                                    for name, weights in SKEW.items()}

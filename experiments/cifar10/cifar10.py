@@ -5,8 +5,8 @@
     python experiments/cifar10/peer.py ...                                        # see there
     python experiments/cifar10/cifar10.py collect --runs runs/cifar10
 
-`collect` scores what is there, in the feature space of the dataset's classifier, and writes results.json, curve.png and
-samples.png beside this file.
+`collect` scores the runs that it finds, in the feature space of the dataset's classifier, and writes results.json,
+curve.png and samples.png beside this file.
 """
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ import matplotlib.pyplot as plt
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 NUM, RESAMPLES = 2_000, 3
-# Of both R3GANs. Four stages as published, at the width that two cores can train; its preset for CIFAR-10 has 768.
+# Of both R3GANs: four stages as published, at a width that two cores can train; the published preset has 768.
 CONSTANTS = {"width": 16, "blocks": 1, "cardinality": 4, "latent": 64, "batch": 32, "images": 48_000, "every": 12_000,
              "learning_rate": 5e-4, "final": 0.25, "gamma": 1.0, "halflife": 4_000, "pictures": NUM * RESAMPLES}
 TITLES = {"vae": "VAE (cifar10_vae)", "gan": "R3GAN, this project", "peer": "R3GAN, published PyTorch code"}
 
 
 def commands(runs: Path, seed: int) -> list[list[str]]:
-    """The trainings of one seed."""
+    """Command-line arguments of the runs of one seed."""
     c = CONSTANTS
     often = [f"--config.score.every={c['every']}", f"--config.score.num={NUM}", "--config.score.share=1.0",
              f"--config.seed={seed}", "--config.log.every=2000",
@@ -51,7 +51,7 @@ def commands(runs: Path, seed: int) -> list[list[str]]:
     gan += [f"--config.game.r1={c['gamma']}", f"--config.game.r2={c['gamma']}", "--config.game.augment=()",
             f"--config.ema.halflife={c['halflife']}", "--config.ema.rampup=0.0", f"--config.train.batch={c['batch']}",
             f"--config.train.images={c['images']}", "--config.train.dtype=float32"]
-    # A network, warmups and an average for so short a run, and not for the config's 1,000,000 images.
+    # Network, warm-ups and average for a short run instead of the config's 1,000,000 images.
     vae = [f"--config.game.warmup={c['images'] // 5}", f"--config.players.vae.warmup={c['images'] // 5}",
            f"--config.ema.halflife={c['halflife']}", f"--config.train.images={c['images']}",
            f"--config.train.batch={c['batch']}", "--config.game.network.widths=(32,64)",
@@ -61,8 +61,8 @@ def commands(runs: Path, seed: int) -> list[list[str]]:
 
 
 def write_data(runs: Path, name: str) -> None:
-    """What the published code reads: the same pictures, and the constants."""
-    dataset = data.open_dataset(name=name, split="train", dir="", size=0, label="label", memory="resident")
+    """Write the inputs of the published code: the same images, and the constants."""
+    dataset = data.open_dataset(name=name, split="train", label="label", memory="resident")
     examples = dataset.read(np.arange(dataset.length))
     runs.mkdir(parents=True, exist_ok=True)
     np.savez(runs / "data.npz", images=examples["image"], labels=examples["label"])
@@ -70,7 +70,7 @@ def write_data(runs: Path, name: str) -> None:
 
 
 def of_run(workdir: Path) -> dict:
-    """{"curve": {images: Frechet distance}, "two_core_minutes"} of one of our runs, from what it logged."""
+    """{"curve": {images: Frechet distance}, "two_core_minutes"} of one of our runs, from its log."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     curve = {line["images"]: line["score/frechet_distance"] for line in lines if "score/frechet_distance" in line}
     last = [line for line in lines if "cpu_seconds" in line][-1]
@@ -78,7 +78,7 @@ def of_run(workdir: Path) -> dict:
 
 
 def of_peer(folder: Path, name: str) -> dict:
-    """The same of the published code, whose images are scored here by the recipe of our runs."""
+    """The same for a run of the published code, whose images are scored here by the recipe of our runs."""
     curve = {}
     for path in sorted(folder.glob("fake_*.npz")):
         with np.load(path) as made:

@@ -1,10 +1,10 @@
-"""Does the test for copying flag a generator that has memorized 100 images, and leave others alone?
+"""Does the copying test flag a generator that memorized 100 images, and pass generators that did not?
 
     python experiments/copying/copying.py train --runs runs/copying
     python experiments/copying/copying.py collect --runs runs/copying --others runs/avatars_vae runs/avatars_gan
 
-`train` makes a VAE and a GAN of the first 100 avatars; `collect` tests them, and those that were trained on all 20,000,
-and writes results.json and the pages of closest pairs beside this file.
+`train` trains a VAE and a GAN on the first 100 avatars; `collect` tests them, and runs trained on all 20,000, and
+writes results.json and the pages of closest pairs beside this file.
 """
 from __future__ import annotations
 

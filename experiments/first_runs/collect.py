@@ -12,13 +12,13 @@ import numpy as np
 from PIL import Image
 
 import imggen_jax
-from imggen_jax.data import faces
+from imggen_jax import data
 
 HERE = Path(__file__).parent
 
 
 def facts(workdir: Path) -> dict:
-    """What a run says of itself: its length, speed, parameters and last scores."""
+    """The length, speed, parameters and last scores of a run, from its own files."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     trained = [line for line in lines if "seconds" in line]
     scores = [line for line in lines if any(name.startswith("test/") for name in line)]
@@ -46,8 +46,8 @@ def copy_pictures(workdir: Path) -> None:
 
 
 def banner(vae: Path, gan: Path) -> None:
-    """Drawn faces, a VAE's and a GAN's, side by side: 6x6 each."""
-    drawn = np.stack([image for _, image in faces.draw_many(range(36), size=32)])
+    """Faces of the dataset, of a VAE and of a GAN, side by side: 6x6 each."""
+    drawn = data.open_dataset(name="avatars/32x32", split="train[:36]").read(np.arange(36))["image"]
     blocks = []
     for images in (drawn, imggen_jax.load(vae).sample(36, seed=0), imggen_jax.load(gan).sample(36, seed=0)):
         rows = np.concatenate([np.concatenate(list(row), axis=1) for row in images.reshape(6, 6, *images.shape[1:])])

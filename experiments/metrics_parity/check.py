@@ -1,7 +1,7 @@
-"""Scores side by side with the reference implementations, from the same pictures, features and weights.
+"""Compare scores with the reference implementations, on the same images, features and weights.
 
-Run by `make peers`, in an environment of its own, for torch is for these checks alone. Prints a table, writes
-results.json beside this file and, with --golden, what tests/metrics compares with in every `make test`.
+Run by `make parity` in an environment of its own, since only these checks need torch. Prints a table and writes
+results.json beside this file and, with --golden, the values with which tests/metrics compare.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import reference_inputs as inputs  # noqa: E402
 
-from imggen_jax.metrics import frechet, kernel, neighbours, similarity, spaces  # noqa: E402
+from imggen_jax.metrics import frechet, kernel, neighbors, similarity, spaces  # noqa: E402
 from imggen_jax.metrics.inception_score import inception_score  # noqa: E402
 from imggen_jax.weights import torch_file  # noqa: E402
 
@@ -28,7 +28,7 @@ CHECKS = []
 
 
 def import_torchvision():
-    """torchvision's compiled operators are built for one build of torch; no check needs them, but its import does."""
+    """Import torchvision even where its compiled operators, which no check needs, are of another build of torch."""
     import torch
 
     try:
@@ -42,7 +42,7 @@ def import_torchvision():
 
 
 class Check:
-    """One comparison: ours, theirs, and how far apart they may be."""
+    """One comparison: our value, the reference value, and the largest difference allowed."""
 
     def __init__(self, what, ours, theirs, bound, relative=False):
         ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
@@ -96,7 +96,7 @@ def sums(golden):
     a, b = inputs.features(1, 300, 32), inputs.features(2, 350, 32, 0.15)
     for k in (3, 5):
         theirs = compute_prdc(a, b, nearest_k=k)
-        ours = neighbours.neighbours(a, b, k)._asdict()
+        ours = neighbors.neighbors(a, b, k)._asdict()
         for name in ("precision", "recall", "density", "coverage"):
             Check(f"{name}, k = {k}: prdc", ours[name], theirs[name], 1e-15)
         golden[f"prdc_{k}"] = {name: float(theirs[name]) for name in theirs}
@@ -117,7 +117,7 @@ def pixels(golden):
 
 
 def inception(golden, folder):
-    """Features of FID's network, from files in both of torch's formats."""
+    """Features of the network of FID, from files in both formats of torch."""
     import torch
     from pytorch_fid import inception as theirs
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -140,14 +140,14 @@ def inception(golden, folder):
             tensor = torch.from_numpy(np.ascontiguousarray(rgb))
             expected = fid(tensor.float() / 255)[0][:, :, 0, 0].numpy()
             expected_tf1, logits = (each.numpy() for each in fidelity(tensor))
-        of = f"{width}x{height}, {'RGB' if channels == 3 else 'grey'}"
+        of = f"{width}x{height}, {'RGB' if channels == 3 else 'gray'}"
         for resize_as, name, reference in (("pytorch-fid", "pytorch-fid", expected),
                                            ("torch-fidelity", "torch-fidelity", expected_tf1)):
             space = spaces.inception(files[False], resize_as=resize_as)
-            found, found_logits = space.apply(space.weights, images)
-            Check(f"inception features, {of}: {name}", found, reference, 1e-4)
+            features, class_logits = space.apply(space.weights, images)
+            Check(f"inception features, {of}: {name}", features, reference, 1e-4)
             if name == "torch-fidelity":
-                Check(f"inception logits, {of}: {name}", found_logits, logits, 1e-4)
+                Check(f"inception logits, {of}: {name}", class_logits, logits, 1e-4)
             if (height, width, channels) == (32, 32, 3):
                 golden[f"inception_{name}"] = reference[0, ::128].astype(float).tolist()
 
@@ -176,8 +176,8 @@ def dinov2(golden, folder):
             with torch.no_grad():
                 batch = torch.stack([prepare(Image.fromarray(image)) for image in images])
                 expected = model(pixel_values=batch).pooler_output.numpy()
-            found, _ = space.apply(space.weights, images)
-            Check(f"dinov2 features, {name}, {width}x{height}: transformers", found, expected, 1e-4)
+            features, _ = space.apply(space.weights, images)
+            Check(f"dinov2 features, {name}, {width}x{height}: transformers", features, expected, 1e-4)
             if (height, width) == (32, 32) and size is inputs.DINO:
                 golden["dinov2"] = expected[0].astype(float).tolist()
 

@@ -1,4 +1,4 @@
-"""How long the Frechet distance takes from features of 50,000 pictures in 2,048 dimensions, and how much memory."""
+"""Time and memory of the Frechet distance of two sets of 50,000 features of 2,048 dimensions."""
 from __future__ import annotations
 
 import json
@@ -15,7 +15,7 @@ PICTURES, DIMS, BATCH = 50_000, 2_048, 64
 
 
 def batches(seed):
-    """As they come from the feature network: non-negative, correlated, never all in memory."""
+    """Features as a network gives them: non-negative, correlated, and never all in memory."""
     rng = np.random.default_rng(seed)
     mixing = np.random.default_rng(9).standard_normal((64, DIMS), np.float32)
     for start in range(0, PICTURES, BATCH):
@@ -34,12 +34,12 @@ def main() -> None:
     distance = frechet.frechet_distance(a, b)
     distances = time.perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kB on Linux
-    found = {"pictures": PICTURES, "dims": DIMS, "cores": os.cpu_count(),
+    results = {"pictures": PICTURES, "dims": DIMS, "cores": os.cpu_count(),
              "seconds_moments_of_both_sets": round(moments, 1),
              "seconds_distance": round(distances, 1), "seconds": round(moments + distances, 1),
              "peak_memory_gib": round(memory, 2), "distance": distance}
-    print(json.dumps(found, indent=2))
-    (Path(__file__).parent / "frechet_speed.json").write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps(results, indent=2))
+    (Path(__file__).parent / "frechet_speed.json").write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

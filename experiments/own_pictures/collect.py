@@ -1,4 +1,4 @@
-"""Draws this folder's pictures: what the files became, and what two short runs make of them.
+"""Draw the picture of this folder: ingested photographs, and samples of two short runs.
 
     python experiments/own_pictures/collect.py DATASET_FOLDER runs/folder_vae runs/folder_gan
 """
@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
 from PIL import Image
 
 import imggen_jax
+from imggen_jax import data
 
 HERE = Path(__file__).parent
 
@@ -23,8 +23,9 @@ def block(images: np.ndarray, side: int = 64) -> np.ndarray:
 
 
 def main(dataset: Path, workdirs: list[Path]) -> None:
-    source = tfds.builder_from_directory(dataset).as_data_source("train[:36]")
-    blocks = [block(np.stack([source[i]["image"] for i in range(36)]))]
+    name = f"{dataset.parent.name}:{dataset.name}"  # DATA_DIR/NAME/VERSION
+    source = data.open_dataset(name=name, dir=str(dataset.parents[1]), split="train[:36]")
+    blocks = [block(source.read(np.arange(36))["image"])]
     blocks += [block(imggen_jax.load(workdir).sample(36, seed=0)) for workdir in workdirs]
     gap = np.full((blocks[0].shape[0], 12, 3), 255, np.uint8)
     picture = np.concatenate([part for each in blocks for part in (each, gap)][:-1], axis=1)

@@ -1,9 +1,9 @@
-"""Makes what people have on their disks: photographs of a phone, screenshots, and what else has crept in.
+"""Write a folder as found on people's disks: photographs of a phone, screenshots and unusable files.
 
     python experiments/own_pictures/make_folder.py FOLDER [NUMBER]
 
-The photographs are landscapes drawn by this program (NUMBER, 300 if not given, of 1200x900 pixels, in three
-sub-folders), saved as phones do: JPEG with sensor noise, turned by EXIF, some in Display P3, some PNG, WebP or TIFF.
+The photographs are landscapes drawn by this program (NUMBER, 300 by default, of 1200x900 pixels, in three
+subfolders), saved as phones do: JPEG with sensor noise, turned by EXIF, some in Display P3, some PNG, WebP or TIFF.
 Beside them lie captions, a table, copies, and all kinds of files that cannot be used.
 """
 import io
@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 1200, 900
 STEP = 3  # pixels between those that are computed
 KINDS = ("beach", "meadow", "mountains")
 SKIES = {"day": ((70, 130, 210), (190, 220, 245)), "sunset": ((60, 60, 120), (250, 160, 90)),
-         "night": ((10, 14, 40), (50, 60, 100)), "grey": ((140, 150, 160), (205, 210, 215))}
+         "night": ((10, 14, 40), (50, 60, 100)), "gray": ((140, 150, 160), (205, 210, 215))}
 GROUND = {"beach": ((28, 90, 130), (225, 200, 150)), "meadow": ((70, 130, 60), (120, 170, 70)),
           "mountains": ((90, 90, 110), (60, 80, 70))}
 ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif"}
@@ -37,27 +37,27 @@ def ridge(rng, roughness: float) -> np.ndarray:
 
 def landscape(rng, kind: str, sky: str) -> np.ndarray:
     """uint8 [HEIGHT,WIDTH,3]"""
-    high, low = (np.array(colour, float) for colour in SKIES[sky])
+    high, low = (np.array(color, float) for color in SKIES[sky])
     y, x = np.mgrid[:HEIGHT:STEP, :WIDTH:STEP]
     t = (y / HEIGHT)[..., None] ** 0.8
     image = high * (1 - t) + low * t
-    if sky != "grey":  # sun or moon, with its glow
+    if sky != "gray":  # sun or moon, with its glow
         cx, cy, radius = rng.uniform(150, WIDTH - 150), rng.uniform(80, 330), rng.uniform(30, 70)
         distance = np.hypot(x - cx, y - cy)
-        colour = np.array((255, 244, 214) if sky != "night" else (235, 235, 225))
+        color = np.array((255, 244, 214) if sky != "night" else (235, 235, 225))
         glow = np.exp(-np.maximum(distance - radius, 0) / 90)[..., None] * (0.7 if sky != "night" else 0.3)
-        image += (colour - image) * np.where(distance[..., None] < radius, 1, glow)
-    light = {"day": 1.0, "sunset": 0.75, "night": 0.3, "grey": 0.85}[sky]
-    back, front = (np.array(colour, float) * light for colour in GROUND[kind])
+        image += (color - image) * np.where(distance[..., None] < radius, 1, glow)
+    light = {"day": 1.0, "sunset": 0.75, "night": 0.3, "gray": 0.85}[sky]
+    back, front = (np.array(color, float) * light for color in GROUND[kind])
     horizon = rng.uniform(430, 560)
     layers = {"beach": ((0, 0.3, back, horizon), (40, 0.35, front, horizon + 210)),
               "meadow": ((60, 0.4, back * 0.8 + 20, horizon), (40, 0.35, front, horizon + 120)),
               "mountains": ((230, 0.52, back, horizon - 30), (150, 0.5, front, horizon + 150))}[kind]
-    for height, rough, colour, base in layers:
+    for height, rough, color, base in layers:
         line = base - height * ridge(rng, rough)
         below = y > line[None]
         shade = 1 + 0.25 * (y - line[None]) / HEIGHT + 0.05 * ridge(rng, 0.7)[None]
-        image = np.where(below[..., None], colour * shade[..., None], image)
+        image = np.where(below[..., None], color * shade[..., None], image)
         if kind == "mountains" and height > 200:  # snow
             snow = below & (y < line[None] + 45 + 25 * ridge(rng, 0.6)[None]) & (line[None] < base - 40)
             image = np.where(snow[..., None], 245.0 * light, image)
@@ -159,13 +159,13 @@ def clutter(folder: Path, photos: list[tuple[str, str, str]]) -> None:
 
 
 def words(folder: Path, photos: list[tuple[str, str, str]]) -> None:
-    """A table with sources, licences and the weather, and captions beside some."""
+    """A table with sources, licenses and the weather, and captions beside some."""
     with open(folder / "metadata.csv", "w", encoding="utf-8") as table:
-        table.write("file_name,sky,licence,source,consent\n")
+        table.write("file_name,sky,license,source,consent\n")
         for i, (name, _, sky) in enumerate(photos):
             table.write(f"{name},{sky},{'CC BY 4.0' if i % 4 else ''},my phone,no people in it\n")
     for name, kind, sky in photos[::3]:
-        article = {"day": "a sunny", "sunset": "a", "night": "a", "grey": "a grey"}[sky]
+        article = {"day": "a sunny", "sunset": "a", "night": "a", "gray": "a gray"}[sky]
         text = f"{article} {kind} at {sky}" if sky in ("sunset", "night") else f"{article} {kind}"
         (folder / name).with_suffix(".txt").write_text(text.replace("a mountains", "mountains"))
 

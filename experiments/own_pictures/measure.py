@@ -1,4 +1,4 @@
-"""How fast pictures are ingested, how much memory many files take, and what decoding JPEGs small changes.
+"""Speed of ingestion, memory for many files, and the effect of decoding JPEGs at a reduced size.
 
     python experiments/own_pictures/measure.py SCRATCH
 
@@ -17,7 +17,7 @@ import numpy as np
 from make_folder import landscape
 from PIL import Image
 
-from imggen_jax.data.folders import pixels
+from imggen_jax.data.folders import open_picture
 
 HERE = Path(__file__).parent
 PHOTOS, TINY = 1000, (20_000, 60_000)
@@ -38,14 +38,14 @@ def megapixels(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for i in range(PHOTOS // 4):
         rng = np.random.default_rng([1, i])
-        image = landscape(rng, ("beach", "meadow", "mountains")[i % 3], ("day", "sunset", "grey")[i % 3])[:868, :1152]
+        image = landscape(rng, ("beach", "meadow", "mountains")[i % 3], ("day", "sunset", "gray")[i % 3])[:868, :1152]
         for j, turned in enumerate((image, image[::-1], image[:, ::-1], image[::-1, ::-1])):
             Image.fromarray(turned).save(folder / f"{i}_{j}.jpg", quality=90)
     return folder
 
 
 def tiny(folder: Path, number: int) -> Path:
-    """Files of 16x16 pixels, each another."""
+    """Distinct files of 16x16 pixels."""
     if folder.exists():
         return folder
     folder.mkdir(parents=True)
@@ -59,7 +59,7 @@ def tiny(folder: Path, number: int) -> Path:
 
 
 def run(folder: Path, size: int, out: Path) -> dict:
-    """Ingests in a process of its own: its figures, and the peak of its memory and its workers' together."""
+    """Ingest in a process of its own: its figures, and the peak memory of it and its workers together."""
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder), str(size), str(out)], text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     peak = [0.0]
@@ -82,7 +82,7 @@ def children(number: int) -> list[int]:
 
 
 def resident(number: int) -> float:
-    """MB of memory that a process holds."""
+    """Resident memory of a process, MB."""
     try:
         return int(Path(f"/proc/{number}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     except FileNotFoundError:
@@ -90,22 +90,21 @@ def resident(number: int) -> float:
 
 
 def draft(photos: Path) -> dict:
-    """Levels of 255 by which decoding small changes what comes out, and for comparison what another filter would."""
-    found = {}
+    """Difference in levels of 255 between decoding at a reduced size and in full, and between two resize filters."""
+    differences = {}
     files = [path.read_bytes() for path in sorted(photos.glob("?_0.jpg")) + sorted(photos.glob("1?_0.jpg"))]
     for size in (32, 64, 128, 256):
-        wanted = pixels.Wanted(size, "crop", (255, 255, 255), 1, 10**8)
-        small = np.stack([np.asarray(pixels.fitted(data, wanted)[0][0], float) for data in files])
+        small = np.stack([open_picture(data, size=size).image.astype(float) for data in files])
         whole = [Image.open(io.BytesIO(data)).convert("RGB") for data in files]
-        exact, lanczos = (np.stack([np.asarray(centre(picture).resize((size, size), filter), float)
+        exact, lanczos = (np.stack([np.asarray(center(picture).resize((size, size), filter), float)
                                     for picture in whole]) for filter in (Image.Resampling.BICUBIC,
                                                                           Image.Resampling.LANCZOS))
-        found[size] = {"mean_difference": np.abs(small - exact).mean(), "psnr_db": psnr(small, exact),
+        differences[size] = {"mean_difference": np.abs(small - exact).mean(), "psnr_db": psnr(small, exact),
                        "lanczos_instead_psnr_db": psnr(lanczos, exact)}
-    return found
+    return differences
 
 
-def centre(picture: Image.Image) -> Image.Image:
+def center(picture: Image.Image) -> Image.Image:
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     return picture.crop((left, top, left + side, top + side))

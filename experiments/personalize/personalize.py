@@ -1,9 +1,9 @@
 """One family of faces, a hundred pictures: fine-tuning a general model against training from scratch.
 
     python -m imggen_jax.main --config configs/avatars_vae.py                # the general model, once
-    python experiments/personalise/personalise.py draw                       # the family
-    python experiments/personalise/personalise.py train --from runs/avatars_vae --runs runs/personalise
-    python experiments/personalise/personalise.py collect --runs runs/personalise
+    python experiments/personalize/personalize.py draw                       # the family
+    python experiments/personalize/personalize.py train --from runs/avatars_vae --runs runs/personalize
+    python experiments/personalize/personalize.py collect --runs runs/personalize
 
 `collect` writes results.json, curve.png and samples.png beside this file.
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
-# What all of the family share; the other five factors vary freely.
+# Factors that the whole family shares; the other five vary. These are the label names of the dataset.
 FAMILY = {"skin_tone": "brown", "hair_style": "long", "hair_colour": "pink", "glasses": "round",
           "clothing_colour": "purple"}
 TRAIN, TEST = 100, 500
@@ -33,13 +33,15 @@ AT = (640, 1280, 2560, 6400)  # images seen
 
 
 def draw() -> None:
-    """The family as a TFDS dataset of its own. Test faces are other faces than those to train on."""
-    from imggen_jax.data import avatars, faces, sources
+    """Draw the family as a TFDS dataset of its own. Test faces are not among the training faces."""
+    from imggen_jax import data
+    from imggen_jax.data import avatars
 
-    weights = {factor: [float(name == value) for name in faces.FACTORS[factor]] for factor, value in FAMILY.items()}
+    factors = data.class_labels(name="avatars/32x32")
+    weights = {factor: [float(name == value) for name in factors[factor]] for factor, value in FAMILY.items()}
     config = avatars.AvatarsConfig(name="family", size=32, train=TRAIN, test=TEST, weights=weights,
                                    description="Faces that share five factors.")
-    builder = avatars.Avatars(config=config, data_dir=str(sources.data_dir("")))
+    builder = avatars.Avatars(config=config, data_dir=None)  # TFDS's own folder, which data.dir="" reads
     builder.download_and_prepare(file_format="array_record")
     print(builder.data_dir)
 
@@ -95,7 +97,7 @@ def picture(made: dict[str, np.ndarray]) -> None:
 
     from imggen_jax import data
 
-    real = data.load(name="avatars/family", split="test[:32]", dir="", size=0, label="").images
+    real = data.open_dataset(name="avatars/family", split="test[:32]").read(np.arange(32))["image"]
     blocks = []
     for images in (real, *made.values()):
         rows = np.concatenate([np.concatenate(list(row), axis=1) for row in images.reshape(4, 8, *images.shape[1:])])
@@ -109,7 +111,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=("draw", "train", "collect"))
     parser.add_argument("--from", dest="source", default="runs/avatars_vae")
-    parser.add_argument("--runs", type=Path, default=Path("runs/personalise"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/personalize"))
     args = parser.parse_args()
     sys.path.insert(0, str(REPOSITORY))
     match args.verb:

@@ -2,8 +2,8 @@
 
     python experiments/speed/around.py
 
-The bare step is one compiled round on a batch that lies on the device; the run is `train` itself on the built-in
-avatars, with its batches, scanned rounds and logs. They alternate in one process, for a tiny and a real network.
+The bare step is one compiled step on a batch that lies on the device; the run is `imggen_jax.train` on the built-in
+avatars, with its batches, scanned steps and logs. They alternate in one process, for a tiny and a real network.
 """
 from __future__ import annotations
 
@@ -60,40 +60,32 @@ def bare(case: cases.Case):
     settings = cases.settings(case, devices__steps_per_call=1)
     built = build(settings, case.spec)
     engine = devices.make("jit", check_devices(settings), built.play)
-    batches = engine.put_batches(ours.pictures(case.spec, 1, settings.train.batch))
+    batches = engine.put_batches(ours.noise(case.shape, 1, settings.train.batch))
     state, key = [engine.put_state(jax.jit(built.init)())], jax.random.key(0)
+    pretrained = engine.put_state(built.pretrained)
 
-    def step(rounds: int = 60) -> float:
-        for i in range(rounds + 2):
+    def step(number: int = 60) -> float:
+        for i in range(number + 2):
             if i == 2:
                 jax.block_until_ready(state)
                 start = time.perf_counter()
-            state[0], logs = engine.run(state[0], batches, key)
+            state[0], logs = engine.run(state[0], batches, key, pretrained)
         jax.block_until_ready((state, logs))
-        return (time.perf_counter() - start) / rounds
+        return (time.perf_counter() - start) / number
 
     step(4)
     return step, settings.train.batch
 
 
 def run(case: cases.Case, images: int) -> float:
-    """Images/s that a run logs: the median over its lines of metrics but the first, which compiling cut short."""
-    from imggen_jax import config
-    from imggen_jax.training.train import train
+    """Images/s that a run logs: the median over its lines of metrics but the first, which includes compilation."""
+    import imggen_jax
 
-    read = config.read(str(cases.ROOT / "configs" / case.file))
-    with read.unlocked(), read.ignore_type():
-        for key, value in case.overrides:
-            *sections, name = key.split(".")
-            section = read
-            for part in sections:
-                section = section[part]
-            section[name] = value
-        read.train.images, read.data.test = images, ""
-        read.log.every = images // 5
-        read.log.show = read.log.save = read.log.evaluate = 10**9
+    never = 10**9
+    config = cases.read(case, train__images=images, data__test="", log__every=images // 5, log__show=never,
+                        log__save=never, log__evaluate=never, score__every=0)
     with tempfile.TemporaryDirectory() as workdir:
-        train(read, workdir)
+        imggen_jax.train(config, workdir)
         lines = [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]
     return statistics.median(line["images_per_second"] for line in lines[1:] if line.get("images_per_second"))
 
@@ -105,7 +97,7 @@ def seconds(*words: str) -> float:
 
 
 def first_step() -> dict:
-    """Seconds from the start of `make demo`'s training to its first logged rounds, with a cold and a warm cache."""
+    """Seconds from the start of `make demo`'s training to its first logged steps, with a cold and a warm cache."""
     times = {}
     with tempfile.TemporaryDirectory() as home:
         for name in ("cold", "warm"):

@@ -1,6 +1,7 @@
 """Twin and ours are the same computation: same weights and noise in, same loss and gradients out."""
 from __future__ import annotations
 
+import functools
 import math
 
 import cases
@@ -9,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import twins
-from ours import pictures
+from ours import noise
 
 from imggen_jax.augment import to_float
 from imggen_jax.devices import use_compile_cache
+from imggen_jax.game import Clock
 from imggen_jax.training.build import build
 
 BATCH = 16
@@ -29,8 +31,8 @@ def check(case: cases.Case) -> float:
     overrides = {"train__batch": BATCH} | ({"game__augment": ()} if "gan" in case.file else {})
     settings = cases.settings(case, **overrides)
     game = build(settings, case.spec).game
-    batch = {**pictures(case.spec, BATCH), "seen": np.float32(10_000)}
-    params, extra = jax.jit(game.init)(jax.random.key(0), batch)
+    batch, clock = noise(case.shape, BATCH), Clock(np.int32(10_000 // BATCH), np.float32(10_000))
+    params, mutable = jax.jit(functools.partial(game.init, spec=case.spec))(jax.random.key(0))
     # Away from the start, where whole layers are zero and their gradients with them.
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -42,8 +44,8 @@ def check(case: cases.Case) -> float:
     for who, loss in game.moves:
         key = jax.random.key(2)
         (value, _), grads = jax.jit(jax.value_and_grad(
-            lambda mine: loss({**params, who: mine}, extra, batch, key), has_aux=True))(params[who])
-        theirs = _loss(twin, who, settings, batch, key)
+            lambda mine: loss({**params, who: mine}, mutable, batch, clock, key), has_aux=True))(params[who])
+        theirs = _loss(twin, who, settings, batch, clock, key)
         mine = torch.autograd.grad(theirs, list(twin.networks[who].parameters()))
         mine = {id(p): g.numpy() for p, g in zip(twin.networks[who].parameters(), mine)}
         pairs = [(mine[id(p)], ours) for p, ours in twin.pairs({**params, who: grads}) if id(p) in mine]
@@ -54,7 +56,7 @@ def check(case: cases.Case) -> float:
     return worst
 
 
-def _loss(twin: twins.Twin, who: str, settings, batch, key) -> torch.Tensor:
+def _loss(twin: twins.Twin, who: str, settings, batch, clock: Clock, key) -> torch.Tensor:
     """The twin's loss on the noise that our game draws from this key."""
     def to_torch(x):
         return torch.from_numpy(np.array(x))
@@ -68,7 +70,7 @@ def _loss(twin: twins.Twin, who: str, settings, batch, key) -> torch.Tensor:
         else:
             x = real + jax.random.uniform(key_x, real.shape, minval=-0.5, maxval=0.5) / 127.5
         x = to_torch(x).permute(0, 3, 1, 2)
-        return twin.vae_loss(x, to_torch(jax.random.normal(key_z, shape)), float(batch["seen"]))
+        return twin.vae_loss(x, to_torch(jax.random.normal(key_z, shape)), float(clock.images_seen))
     z = to_torch(jax.random.normal(jax.random.split(key, 4)[0], shape))
     label = to_torch(batch["label"]).long() if "label" in batch else None
     loss = {"discriminator": twin.discriminator_loss, "generator": twin.generator_loss}[who]

@@ -2,8 +2,8 @@
 
     python experiments/speed/growth.py
 
-Each point is a process of its own. The share is the arithmetic that XLA counts, as a rate, over the rate of a matmul of
-2048x2048 float32 matrices that the same process measures right after.
+Each point is a process of its own. The share is the rate of operations, as XLA counts them, over the rate of
+a 2048x2048 float32 matmul that the same process measures right after.
 """
 from __future__ import annotations
 
@@ -57,19 +57,18 @@ def measure(batch: int, side: int, width: int, devices: int) -> None:
     import ours
 
     from imggen_jax.devices import use_compile_cache
-    from imggen_jax.game import Spec
 
     use_compile_cache()
     case = cases.Case("", "cifar10_gan_small.py", (
         ("data.label", ""), ("game.generator.width", width), ("game.discriminator.width", width),
-        ("train.batch", batch), ("devices.count", devices), ("devices.steps_per_call", 4)), Spec(side, 3, 0))
+        ("train.batch", batch), ("devices.count", devices), ("devices.steps_per_call", 4)), cases.Shape(side, 3, 0))
     flops = 1e9 * ours.facts(case)["gflop"]
-    call, rounds = ours.training(case)
+    call, steps = ours.training(case)
     call()
     start, seconds = time.perf_counter(), []
     while len(seconds) < 5 or time.perf_counter() - start < 2:
-        seconds.append(call() / rounds)
-    step = statistics.median(seconds)
+        seconds.append(call() / steps)
+    step = statistics.median(seconds)  # of one step
     peak = 1e9 * ours.matmul_gflops()
     print(json.dumps({"batch": batch, "side": side, "width": width, "devices": devices, "ms": 1e3 * step,
                       "images_per_second": batch / step, "gflop_per_image": flops / batch / 1e9,
@@ -82,7 +81,7 @@ def line(row: dict) -> str:
 
 
 def table(results: list[dict]) -> str:
-    return "\n".join(["| axis | value | ms a round | images/s | GFLOP an image | matmul, GFLOP/s | share of it |",
+    return "\n".join(["| axis | value | ms a step | images/s | GFLOP an image | matmul, GFLOP/s | share of it |",
                       "| --- | --- | --- | --- | --- | --- | --- |", *map(line, results)])
 
 

@@ -12,28 +12,28 @@ import numpy as np
 
 from imggen_jax import devices
 from imggen_jax.sampling import sampler
-from imggen_jax.training.build import build, check_devices, flops_per_round
+from imggen_jax.training.build import build, check_devices, flops_per_step
 
 
-def pictures(spec, *shape: int) -> dict[str, np.ndarray]:
-    """Noise: a convolution costs the same on anything. uint8 [*shape,S,S,C], and labels where there are classes."""
+def noise(shape: cases.Shape, *leading: int) -> dict[str, np.ndarray]:
+    """Noise, since a convolution costs the same on anything: uint8 [*leading,S,S,C], and labels of classes."""
     rng = np.random.default_rng(0)
-    made = {"image": rng.integers(0, 256, (*shape, spec.size, spec.size, spec.channels), np.uint8)}
-    return made | ({"label": rng.integers(0, spec.classes, shape).astype(np.int32)} if spec.classes else {})
+    made = {"image": rng.integers(0, 256, (*leading, shape.side, shape.side, shape.channels), np.uint8)}
+    return made | ({"label": rng.integers(0, shape.classes, leading).astype(np.int32)} if shape.classes else {})
 
 
 def training(case: cases.Case, **overrides) -> tuple[Callable, int]:
-    """(a function that plays one call and returns its seconds, the rounds in it)."""
+    """(a function that makes one call and returns its seconds, the number of steps in it)."""
     settings = cases.settings(case, **overrides)
     built = build(settings, case.spec)
     engine = devices.make(settings.devices.engine, check_devices(settings), built.play)
-    batches = pictures(case.spec, settings.devices.steps_per_call, settings.train.batch)
+    batches = noise(case.shape, settings.devices.steps_per_call, settings.train.batch)
     key = jax.random.key(0)
-    state = [engine.put_state(jax.jit(built.init)())]
+    state, pretrained = [engine.put_state(jax.jit(built.init)())], engine.put_state(built.pretrained)
 
     def call() -> float:
         start = time.perf_counter()
-        state[0], logs = engine.run(state[0], engine.put_batches(batches), key)
+        state[0], logs = engine.run(state[0], engine.put_batches(batches), key, pretrained)
         logs = engine.fetch(logs)  # every logged number reaches the host
         assert np.isfinite(logs["loss"]).all()
         return time.perf_counter() - start
@@ -42,9 +42,9 @@ def training(case: cases.Case, **overrides) -> tuple[Callable, int]:
 
 
 def facts(case: cases.Case) -> dict:
-    """Images in a round, and its arithmetic as XLA counts it."""
+    """Images in a step, and its operations as XLA counts them."""
     settings = cases.settings(case)
-    flops = flops_per_round(settings, case.spec, build(settings, case.spec))
+    flops = flops_per_step(settings, case.spec, build(settings, case.spec))
     return {"batch": settings.train.batch, "gflop": flops / 1e9}
 
 
@@ -60,15 +60,15 @@ def matmul_gflops() -> float:
 
 
 def sampling(case: cases.Case, number: int) -> Callable:
-    """A function that makes `number` pictures from seeds, uint8 on the host, and returns its seconds."""
+    """A function that makes `number` images from seeds, uint8 on the host, and returns its seconds."""
     built = build(cases.settings(case), case.spec)
     weights = jax.jit(built.init)().average
-    sample = sampler(built.game.generator, case.spec)
-    labels = np.zeros(number, np.int32) if case.spec.classes else None
+    images = sampler(built.game.main, case.spec)
+    given = {"label": np.zeros(number, np.int32)} if case.shape.classes else {}
 
     def call() -> float:
         start = time.perf_counter()
-        sample(weights, range(number), labels)
+        images.sample(weights, range(number), given)
         return time.perf_counter() - start
 
     return call

@@ -27,8 +27,8 @@ sys.path.insert(0, str(HERE))
 SIDES = ("ours", "torch_eager", "torch_compile")
 WHAT = ("train", "sample")
 QUICK = ("dcgan_32", "mnist_vae", "vae_32")
-NUMBER = 256    # pictures in a request
-BURST = 8       # seconds of a turn at the most, where steps are slow
+NUMBER = 256    # images in a request
+BURST = 8       # seconds of a turn at most, where steps are slow
 PATIENCE = 150  # seconds that all turns of a row may take
 
 
@@ -64,7 +64,7 @@ def compare(name: str, sides: tuple[str, ...], turns: int, where: str) -> list[d
         difference = facts["torch_eager"]["difference"]
         print(f"{name}: largest relative difference of losses and gradients {difference:.1e}", flush=True)
         if not difference <= facts["torch_eager"]["tolerance"]:
-            sys.exit(f"{name}: the twin is another computation; nothing was timed")
+            sys.exit(f"{name}: the twin computes something else; nothing was timed")
     rows = []
     for what in WHAT if where == "cpu" else WHAT[:1]:
         able = {side: reply for side in sides if (reply := workers[side].ask(prepare=what))["ok"]}
@@ -90,7 +90,7 @@ def compare(name: str, sides: tuple[str, ...], turns: int, where: str) -> list[d
 
 
 class Worker:
-    """One side of one case in a process of its own; it works while it is asked, and sleeps otherwise."""
+    """One side of one case in a process of its own; it works on request, and sleeps otherwise."""
 
     def __init__(self, side: str, name: str, where: str):
         words = [sys.executable, str(Path(__file__).resolve()), "--worker", side, name, where]
@@ -116,7 +116,7 @@ class Worker:
 
 
 def work(side: str, name: str, where: str) -> None:
-    """A worker's life."""
+    """Serve requests on stdin, as a worker process."""
     import cases
 
     case, ready = (cases.CASES | cases.ON_ACCELERATORS)[name], {"ok": True}
@@ -140,37 +140,37 @@ def work(side: str, name: str, where: str) -> None:
         """Compiles, fills caches, and finds how many steps make a turn."""
         compiled = side == "torch_compile"
         if what == "train" and side == "ours":
-            call, rounds = ours.training(case)
+            call, steps = ours.training(case)
             facts = ours.facts(case)
         elif what == "train":
-            call, rounds, facts = *twins.training(case, compiled, where), {}
+            call, steps, facts = *twins.training(case, compiled, where), {}
         else:
             call = ours.sampling(case, NUMBER) if side == "ours" else twins.sampling(case, compiled, NUMBER)
-            rounds, facts = 1, {}
+            steps, facts = 1, {}
         call()
         seconds = call()
         if what == "train" and side != "ours" and seconds > BURST:
-            rounds = max(1, int(BURST * rounds / seconds))
-            call = functools.partial(call, rounds)
+            steps = max(1, int(BURST * steps / seconds))
+            call = functools.partial(call, steps)
             seconds = call()
-        calls[what] = call, rounds
+        calls[what] = call, steps
         return {"ok": True, "seconds": seconds, **facts}
 
     print(json.dumps(ready), flush=True)
     for text in sys.stdin:
-        asked = json.loads(text)
-        if "prepare" in asked:
+        request = json.loads(text)
+        if "prepare" in request:
             calls.clear()
             try:
-                reply = prepare(asked["prepare"])
+                reply = prepare(request["prepare"])
             except Exception as error:  # torch.compile cannot differentiate twice; whatever it says is the result
                 if side != "torch_compile":
                     raise
                 print(error, file=sys.stderr)
                 reply = {"ok": False}
-        elif "run" in asked:
-            call, rounds = calls[asked["run"]]
-            reply = {"ms": 1e3 * call() / rounds}
+        elif "run" in request:
+            call, steps = calls[request["run"]]
+            reply = {"ms": 1e3 * call() / steps}
         else:
             reply = {"peak_mib": peak_mib()} | ({"matmul_gflops": ours.matmul_gflops()} if side == "ours" else {})
         print(json.dumps(reply), flush=True)
@@ -244,7 +244,7 @@ def chart(path: Path, results: list[dict]) -> None:
                      color=("#1b6ca8", "#d97b29", "#c9c9c9")[i])
         axis.axhline(1, color="black", linewidth=0.7)
         axis.set_xticks(range(len(rows)), [row["case"] for row in rows])
-        axis.set_title({"train": "Training step", "sample": f"{NUMBER} pictures"}[what])
+        axis.set_title({"train": "Training step", "sample": f"{NUMBER} images"}[what])
         axis.set_ylabel("time, PyTorch eager = 1")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False)

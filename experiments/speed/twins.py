@@ -1,4 +1,4 @@
-"""The rival: the same networks, losses, penalties, optimizers and averages in PyTorch, as its users would write them.
+"""The other side: the same networks, losses, penalties, optimizers and averages in PyTorch, as its users would write them.
 
 channels_last, fused Adam, `foreach` averages, no host round trip inside a step. `pairs` lays each module's parameters
 beside ours, so that weights can be put in and gradients compared.
@@ -49,9 +49,9 @@ def dense_pairs(layer, p) -> Iterator:
 
 
 class DcganGenerator(nn.Module):
-    def __init__(self, spec, latent, width):
+    def __init__(self, shape, latent, width):
         super().__init__()
-        self.base, times = 4, int(math.log2(spec.size // 4))
+        self.base, times = 4, int(math.log2(shape.side // 4))
         width <<= times - 1
         self.dense = nn.Linear(latent, 16 * width)
         self.norms, self.convs = nn.ModuleList([nn.BatchNorm2d(width)]), nn.ModuleList()
@@ -59,7 +59,7 @@ class DcganGenerator(nn.Module):
             self.convs.append(nn.ConvTranspose2d(width, width // 2, 4, 2, 1))
             width //= 2
             self.norms.append(nn.BatchNorm2d(width))
-        self.convs.append(nn.ConvTranspose2d(width, spec.channels, 4, 2, 1))
+        self.convs.append(nn.ConvTranspose2d(width, shape.channels, 4, 2, 1))
 
     def forward(self, z, label=None):
         x = to_map(self.dense(z), self.base)
@@ -77,9 +77,9 @@ class DcganGenerator(nn.Module):
 
 
 class DcganDiscriminator(nn.Module):
-    def __init__(self, spec, width):
+    def __init__(self, shape, width):
         super().__init__()
-        channels = [spec.channels] + [width << i for i in range(int(math.log2(spec.size // 4)))]
+        channels = [shape.channels] + [width << i for i in range(int(math.log2(shape.side // 4)))]
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(channels, channels[1:]))
         self.dense = nn.Linear(16 * channels[-1], 1)
 
@@ -139,16 +139,16 @@ class Block(nn.Module):
 
 
 class R3ganGenerator(nn.Module):
-    def __init__(self, spec, latent, net):
+    def __init__(self, shape, latent, net):
         super().__init__()
         width, = set(net["widths"])
-        self.embed = nn.Embedding(spec.classes, latent) if spec.classes else None
+        self.embed = nn.Embedding(shape.classes, latent) if shape.classes else None
         self.basis = nn.Parameter(torch.zeros(width, 4, 4))
-        self.dense = nn.Linear(latent * (2 if spec.classes else 1), width, bias=False)
+        self.dense = nn.Linear(latent * (2 if shape.classes else 1), width, bias=False)
         self.stages = nn.ModuleList(
             nn.ModuleList(([Up()] if i else []) + [Block(width, g, net["expansion"]) for _ in range(n)])
             for i, (n, g) in enumerate(zip(net["blocks"], net["cardinality"])))
-        self.last = nn.Conv2d(width, spec.channels, 1, bias=False)
+        self.last = nn.Conv2d(width, shape.channels, 1, bias=False)
 
     def forward(self, z, label=None):
         if self.embed is not None:
@@ -167,16 +167,16 @@ class R3ganGenerator(nn.Module):
 
 
 class R3ganDiscriminator(nn.Module):
-    def __init__(self, spec, net):
+    def __init__(self, shape, net):
         super().__init__()
         width, = set(net["widths"])
-        self.embed = nn.Embedding(spec.classes, width) if spec.classes else None
-        self.first = nn.Conv2d(spec.channels, width, 1, bias=False)
+        self.embed = nn.Embedding(shape.classes, width) if shape.classes else None
+        self.first = nn.Conv2d(shape.channels, width, 1, bias=False)
         self.stages = nn.ModuleList(
             nn.ModuleList(([Down()] if i else []) + [Block(width, g, net["expansion"]) for _ in range(n)])
             for i, (n, g) in enumerate(zip(net["blocks"], net["cardinality"])))
         self.basis = nn.Parameter(torch.zeros(width, 4, 4))
-        self.dense = nn.Linear(width, width if spec.classes else 1, bias=False)
+        self.dense = nn.Linear(width, width if shape.classes else 1, bias=False)
 
     def forward(self, x, label=None):
         x = self.first(x)
@@ -202,13 +202,13 @@ def stage_pairs(network, p):
 
 
 def diff_augment(x: torch.Tensor, policy) -> torch.Tensor:
-    """Colour, translation by up to 1/8, cutout of half the side."""
+    """Color, translation by up to 1/8, cutout of half the side."""
     B, _, H, W = x.shape
-    if "colour" in policy:
+    if "color" in policy:
         brightness, saturation, contrast = torch.rand(3, B, 1, 1, 1, device=x.device)
         x = x + (brightness - 0.5)
-        grey = x.mean(1, keepdim=True)
-        x = grey + (x - grey) * (2 * saturation)
+        gray = x.mean(1, keepdim=True)
+        x = gray + (x - gray) * (2 * saturation)
         middle = x.mean((1, 2, 3), keepdim=True)
         x = middle + (x - middle) * (contrast + 0.5)
     if "translation" in policy:
@@ -259,9 +259,9 @@ def from_patches(x: torch.Tensor, side: int) -> torch.Tensor:
 
 
 class VaeEncoder(nn.Module):
-    def __init__(self, spec, latent, net):
+    def __init__(self, shape, latent, net):
         super().__init__()
-        channels, side = spec.channels, spec.size
+        channels, side = shape.channels, shape.side
         self.downs, self.blocks = nn.ModuleList(), nn.ModuleList()
         for level, (width, blocks) in enumerate(zip(net["widths"], net["blocks"])):
             self.downs.append(nn.Conv2d(4 * channels, width, 1 if level else 3, padding=0 if level else 1))
@@ -288,9 +288,9 @@ class VaeEncoder(nn.Module):
 
 
 class VaeDecoder(nn.Module):
-    def __init__(self, spec, latent, net):
+    def __init__(self, shape, latent, net):
         super().__init__()
-        self.sides = [spec.size]
+        self.sides = [shape.side]
         for _ in net["widths"]:
             self.sides.append(-(-self.sides[-1] // 2))
         self.dense = nn.Linear(latent, net["hidden"])
@@ -299,7 +299,7 @@ class VaeDecoder(nn.Module):
         levels = list(reversed(range(len(net["widths"]))))
         self.blocks = nn.ModuleList(
             nn.ModuleList(VaeBlock(net["widths"][i], False) for _ in range(net["blocks"][i])) for i in levels)
-        self.ups = nn.ModuleList(nn.Conv2d(net["widths"][i], 4 * (net["widths"][i - 1] if i else spec.channels), 1)
+        self.ups = nn.ModuleList(nn.Conv2d(net["widths"][i], 4 * (net["widths"][i - 1] if i else shape.channels), 1)
                                  for i in levels)
 
     def forward(self, z):
@@ -337,22 +337,22 @@ class Twin:
     """A case in PyTorch: networks, one loss for each move, and the whole training step."""
 
     def __init__(self, case: cases.Case, compiled: bool, device: str = "cpu", **overrides):
-        self.settings, self.spec, self.device = cases.settings(case, **overrides), case.spec, device
+        self.settings, self.shape, self.device = cases.settings(case, **overrides), case.shape, device
         self.game, self.compiled = self.settings.game, compiled
         self.bfloat16 = self.settings.train.dtype == "bfloat16"
         self.batch, self.latent = self.settings.train.batch, self.game["latent"]
         if self.game["name"] == "gan":
             g, d = self.game["generator"], self.game["discriminator"]
             if g["name"] == "dcgan":
-                networks = {"generator": DcganGenerator(self.spec, self.latent, g["width"]),
-                            "discriminator": DcganDiscriminator(self.spec, d["width"])}
+                networks = {"generator": DcganGenerator(self.shape, self.latent, g["width"]),
+                            "discriminator": DcganDiscriminator(self.shape, d["width"])}
             else:
-                networks = {"generator": R3ganGenerator(self.spec, self.latent, g),
-                            "discriminator": R3ganDiscriminator(self.spec, d)}
+                networks = {"generator": R3ganGenerator(self.shape, self.latent, g),
+                            "discriminator": R3ganDiscriminator(self.shape, d)}
         else:
             net = self.game["network"]
-            networks = {"vae": nn.ModuleDict({"encoder": VaeEncoder(self.spec, self.latent, net),
-                                              "decoder": VaeDecoder(self.spec, self.latent, net)})}
+            networks = {"vae": nn.ModuleDict({"encoder": VaeEncoder(self.shape, self.latent, net),
+                                              "decoder": VaeDecoder(self.shape, self.latent, net)})}
             if self.game["likelihood"] == "gaussian":
                 networks["vae"].log_sigma = nn.Parameter(torch.tensor(-2.0))
         self.networks = {who: n.to(device, memory_format=torch.channels_last) for who, n in networks.items()}
@@ -411,7 +411,7 @@ class Twin:
     def judge(self, x, label):
         return self.networks["discriminator"](diff_augment(x, self.game["augment"]), label)
 
-    def penalised(self, images, label, gamma):
+    def penalized(self, images, label, gamma):
         if not gamma:
             return self.judge(images, label), 0.0
         images = images.detach().requires_grad_()
@@ -423,8 +423,8 @@ class Twin:
         with self.autocast():
             with torch.no_grad():
                 fake = self.networks["generator"](z, label)
-            real_logits, r1 = self.penalised(real, label, self.game["r1"])
-            fake_logits, r2 = self.penalised(fake.float(), label, self.game["r2"])
+            real_logits, r1 = self.penalized(real, label, self.game["r1"])
+            fake_logits, r2 = self.penalized(fake.float(), label, self.game["r2"])
             if self.game["loss"] == "relativistic":
                 terms = F.softplus(fake_logits - real_logits)
             else:
@@ -519,16 +519,16 @@ class Twin:
 
 
 def training(case: cases.Case, compiled: bool, device: str = "cpu", **overrides) -> tuple[Callable, int]:
-    """(a function that runs some steps, all unless told fewer, and returns their seconds; how many all are)."""
-    from ours import pictures
+    """(a function that runs some steps, by default all, and returns their seconds; the number of all)."""
+    from ours import noise
 
     twin = Twin(case, compiled, device, **overrides)
-    rounds = twin.settings.devices.steps_per_call
-    batches = pictures(case.spec, rounds, twin.batch)
+    steps_per_call = twin.settings.devices.steps_per_call
+    batches = noise(case.shape, steps_per_call, twin.batch)
     images = torch.from_numpy(batches["image"]).permute(0, 1, 4, 2, 3)
-    labels = torch.from_numpy(batches["label"]).long() if case.spec.classes else [None] * rounds
+    labels = torch.from_numpy(batches["label"]).long() if case.shape.classes else [None] * steps_per_call
 
-    def call(steps: int = rounds) -> float:
+    def call(steps: int = steps_per_call) -> float:
         start = time.perf_counter()
         logs = []
         for image, label in zip(images[:steps], labels):
@@ -536,18 +536,18 @@ def training(case: cases.Case, compiled: bool, device: str = "cpu", **overrides)
         assert np.isfinite(torch.stack(logs).cpu().numpy()).all()
         return time.perf_counter() - start
 
-    return call, rounds
+    return call, steps_per_call
 
 
 def sampling(case: cases.Case, compiled: bool, number: int) -> Callable:
-    """A function that makes `number` pictures, uint8 on the host, in one batch; returns its seconds."""
+    """A function that makes `number` images, uint8 on the host, in one batch; returns its seconds."""
     twin = Twin(case, compiled=False)
     if twin.game["name"] == "gan":
         network, finish = twin.average["generator"].eval(), lambda x: x
     else:
         network = twin.average["vae"]["decoder"].eval()
         finish = torch.sigmoid if twin.game["likelihood"] == "bernoulli" else (lambda x: x)
-    labels = (torch.zeros(number, dtype=torch.long),) if case.spec.classes else ()
+    labels = (torch.zeros(number, dtype=torch.long),) if case.shape.classes else ()
 
     def make(z):
         x = finish(network(z, *labels))

@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 BATCH = 128
 REPEATS = 3
-# A dataset in words of `data.open_dataset`; the last two are avatars enlarged, of which 20,000 take 3.7 and 14.6 GiB.
+# Arguments of `data.open_dataset`; the last two enlarge the avatars, to 3.7 and 14.6 GiB for 20,000.
 DATASETS = {
     "mnist, 28x28 PNG": dict(name="mnist", size=0),
     "avatars, 32x32 PNG": dict(name="avatars/32x32", size=0),
@@ -30,7 +30,7 @@ DATASETS = {
     "avatars, 64x64 PNG to 256x256": dict(name="avatars/64x64", size=256),
     "avatars, 64x64 PNG to 512x512": dict(name="avatars/64x64", size=512),
 }
-# Two processes cannot be timed side by side on two cores, so each run has the machine for itself.
+# Two processes cannot be timed side by side on two cores, so the runs take turns.
 RUNS = {
     "mnist_vae": ["--config=configs/mnist_vae.py", "--config.train.images=40960", "--config.data.test=",
                   "--config.log.save=40960", "--config.log.show=40960", "--config.log.every=4096",
@@ -52,21 +52,19 @@ def read(title: str, memory: str, threads: int) -> dict:
     """Images a second of BATCH random examples at a time, in a process of its own; the best and the median of a few."""
     from imggen_jax import data
 
-    asked = DATASETS[title]
     before, begun = peak(), time.perf_counter()
-    dataset = data.open_dataset(split="train", dir="", label="", memory=memory, **asked)
+    dataset = data.open_dataset(split="train", memory=memory, **DATASETS[title])
     opened = time.perf_counter() - begun
     threads = threads or dataset.threads
-    number, speeds = dataset.shape[0], []
-    rounds = 8 if asked["size"] else 40
+    speeds, steps = [], 8 if DATASETS[title]["size"] else 40
     for repeat in range(REPEATS):
-        made = data.ahead(lambda step: data.gather(dataset, data.batch_indices(number, seed=0, step=step, batch=BATCH)),
-                          repeat * rounds, (repeat + 1) * rounds, threads=threads, buffer=16 + threads)
+        batches = data.ahead(lambda step: data.read_batch(dataset, seed=0, step=step, batch=BATCH), repeat * steps,
+                             (repeat + 1) * steps, threads=threads, buffer=16 + threads)
         clock, seen = time.perf_counter(), 0
-        for batch in made:
+        for batch in batches:
             seen += len(batch["image"])
         speeds.append(seen / (time.perf_counter() - clock))
-    return {"dataset": title, "memory": memory, "threads": threads, "examples": number,
+    return {"dataset": title, "memory": memory, "threads": threads, "examples": dataset.length,
             "images_per_second": round(max(speeds)), "median": round(statistics.median(speeds)),
             "seconds_to_open": round(opened, 2), "peak_mib": round(peak()), "peak_mib_before": round(before)}
 
@@ -78,7 +76,7 @@ def readers() -> list[dict]:
     results = []
     for case in cases:
         if case[1] == "resident":
-            in_process("read", *case)  # decodes and keeps: what is measured is a later start
+            in_process("read", *case)  # decodes and caches; what is measured is a later start
         results.append(in_process("read", *case))
         print(results[-1], flush=True)
     return results
@@ -91,8 +89,8 @@ def in_process(verb: str, *words) -> dict:
 
 
 def train(title: str, memory: str) -> dict:
-    """A whole run, and what it says of its speed, its memory and its bits."""
-    from imggen_jax import api
+    """Speed, memory and checksum of a whole run."""
+    import imggen_jax
 
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "imggen_jax.main", *RUNS[title], f"--workdir={folder}/run",
@@ -103,7 +101,7 @@ def train(title: str, memory: str) -> dict:
         speeds = [line["images_per_second"] for line in lines if line.get("images_per_second")]
         return {"run": title, "memory": memory, "images_per_second": round(statistics.median(speeds)),
                 "best": round(max(speeds)), "cpu_seconds": round(used.ru_utime + used.ru_stime),
-                "peak_mib": round(used.ru_maxrss / 1024), "sha256": api.describe(f"{folder}/run")["sha256"]}
+                "peak_mib": round(used.ru_maxrss / 1024), "sha256": imggen_jax.describe(f"{folder}/run")["sha256"]}
 
 
 def runs() -> list[dict]:
@@ -116,7 +114,7 @@ def runs() -> list[dict]:
 
 
 def order(number: int) -> dict:
-    """What one epoch's permutation costs, in a process of its own."""
+    """Cost of the permutation of one epoch, in a process of its own."""
     from imggen_jax import data
 
     before, begun = peak(), time.perf_counter()
