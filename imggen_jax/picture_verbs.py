@@ -455,7 +455,7 @@ def _recolor(args, picture, path, report):
 
 
 def _examples(text: str, *lines: str) -> str:
-    return text + "\n\nexamples:\n" + "\n".join(f"  python -m imggen_jax.main {line}" for line in lines) + "\n"
+    return text + "\n\nexamples:\n" + "\n".join(f"  imggen {line}" for line in lines) + "\n"
 
 
 def _of_size(args, height, width):
