@@ -7,6 +7,7 @@ from pathlib import Path
 from imggen_jax import exporting, zoo
 from imggen_jax.errors import RunError
 from imggen_jax.model import Model
+from imggen_jax.storage.files import given_path
 from imggen_jax.training.saved import open_run
 
 
@@ -24,7 +25,7 @@ def load(path: str | os.PathLike, name: str | None = None) -> Model:
     Raises:
       RunError: there is no such model, nothing has been saved yet, or a file of it is damaged.
     """
-    folder = Path(path).expanduser()
+    folder = given_path(path, "the model")
     if not folder.exists():
         shipped = zoo.find(str(path))
         if shipped is None:
