@@ -9,7 +9,7 @@ import numpy as np
 
 from imggen_jax import cards, exporting
 from imggen_jax.config import check
-from imggen_jax.errors import RunError
+from imggen_jax.errors import RunError, SaveError
 from imggen_jax.evaluation import watch
 from imggen_jax.evaluation.run import compare, evaluate, score_table
 from imggen_jax.loading import find, load
@@ -18,6 +18,7 @@ from imggen_jax.pictures import grids
 from imggen_jax.provenance import records
 from imggen_jax.sampling import Fields
 from imggen_jax.storage import checkpoint
+from imggen_jax.storage.files import disk_is_full, given_path
 from imggen_jax.training import pretrained
 from imggen_jax.training import train as training
 from imggen_jax.training.build import parameter_counts
@@ -55,8 +56,9 @@ def generate(
 
     Raises:
       RunError: the model cannot be loaded or does not take what is asked for, or `out` cannot be written to.
+      SaveError: the disk is full.
     """
-    loaded, out = load(model), Path(out).expanduser()
+    loaded, out = load(model), given_path(out, "the images")
     numbers = loaded.check_seeds(seeds, num, seed)
     truncation = check_truncation(options.pop("truncation", 1.0))
     asked = {"truncation": truncation, **loaded.check_options(options)}
@@ -75,11 +77,14 @@ def generate(
         images, families = zip(*shown)
         grids.write_png(out / "grid.png", grids.grid(np.stack(images)), records.png_info(records.sheet(families)))
     except OSError as error:
+        if disk_is_full(error):
+            raise SaveError(f"cannot write images to {out} ({error.strerror}); make room, then run the same command "
+                            "again") from error
         raise RunError(f"cannot write images to {out} ({error.strerror or error}); choose another folder") from error
     return out / "grid.png"
 
 
-def _images(model: Model, numbers: np.ndarray, fields: Fields, asked: Mapping) -> Iterator[tuple]:
+def _images(model: Model, numbers: Sequence[int], fields: Fields, asked: Mapping) -> Iterator[tuple]:
     """(image, its row of the fields, its place) of each seed, made AT_ONCE at a time."""
     options = {name: value for name, value in asked.items() if name != "truncation"}
     for start in range(0, len(numbers), AT_ONCE):
@@ -137,7 +142,7 @@ def export(
     Raises:
       RunError: the model cannot be loaded, or the folder cannot be written.
     """
-    run, out = open_run(Path(model).expanduser()), Path(out).expanduser()
+    run, out = open_run(given_path(model, "the model")), given_path(out, "the export")
     networks = pretrained.load_all(run.settings)
     exporting.write(load(model), networks, out, card=cards.of_run(run), dtype=dtype, stablehlo=stablehlo, orbax=orbax)
     for name, entry in run.settings.pretrained.items():

@@ -36,6 +36,7 @@ FORMAT = 1
 WEIGHTS, FACTS, CARD, PROGRAM = "model.safetensors", "model.json", "README.md", "model.stablehlo"
 ORBAX = "orbax"
 PLATFORMS = ("cpu", "cuda", "tpu")
+DTYPES = ("float32", "float16")  # of stored weights
 
 
 def is_export(folder: Path) -> bool:
@@ -60,6 +61,8 @@ def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, car
     Raises:
       RunError: the folder is not empty or cannot be written, or the model has no such program.
     """
+    if dtype not in DTYPES:
+        raise RunError(f"dtype is {dtype!r}; choose {' or '.join(DTYPES)}")
     program = _program(model) if stablehlo else None
     own = {name: tree for name, tree in model.weights.items() if name not in networks}
     leaves = {name: np.asarray(leaf) for name, leaf in checkpoint.flatten(own).items()}

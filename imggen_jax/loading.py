@@ -7,6 +7,7 @@ from pathlib import Path
 from imggen_jax import exporting, zoo
 from imggen_jax.errors import RunError
 from imggen_jax.model import Model
+from imggen_jax.storage.files import given_path
 from imggen_jax.training.saved import open_run
 
 
@@ -33,7 +34,7 @@ def load(path: str | os.PathLike, name: str | None = None) -> Model:
 
 def find(path: str | os.PathLike) -> Path:
     """The folder of a model, named as for `load`. Raises RunError where there is none."""
-    folder = Path(path).expanduser()
+    folder = given_path(path, "the model")
     if folder.exists():
         return folder
     if (shipped := zoo.find(str(path))) is not None:

@@ -194,6 +194,7 @@ def _generate(words: list[str]) -> int:
     label = flags.label(given.pop("label")) if "label" in given else args.label
     if label is not None:
         given["label"] = label
+    old = _pictures(args.out)
     with flags.folder(args.out, f"{args.seed:06d}.png" if args.num == 1 else None) as folder:
         _start_jax()
         from imggen_jax import api
@@ -201,8 +202,16 @@ def _generate(words: list[str]) -> int:
         grid = api.generate(args.model, folder, num=args.num, seed=args.seed, given=given,
                             truncation=args.truncation, **options)
     whole = folder == args.out
+    if whole and (others := sum(not args.seed <= number < args.seed + args.num for number in old)):
+        print(f"note: {args.out} holds {others:,} pictures of other seeds from before; they are not on the grid",
+              file=sys.stderr)
     streams.say([f"{args.num} pictures in {args.out}; all together: {grid}" if whole else args.out])
     return 0
+
+
+def _pictures(out: str) -> list[int]:
+    """Seeds of the pictures that an earlier call has left in a folder, as their names say."""
+    return [int(path.stem) for path in Path(out).glob("*.png") if re.fullmatch(r"\d{6,10}", path.stem)]
 
 
 def _evaluate(words: list[str]) -> int:

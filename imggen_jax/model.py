@@ -13,6 +13,7 @@ import numpy as np
 from imggen_jax import inversion, sampling
 from imggen_jax.augment import to_float
 from imggen_jax.data import text
+from imggen_jax.data.memory import free_memory
 from imggen_jax.errors import RunError
 from imggen_jax.game import Classifier, Game, Generator, PyTree, Spec
 from imggen_jax.inversion import Space
@@ -84,6 +85,7 @@ class Model(NamedTuple):
           RunError: a seed, field or option that the model does not take, or one out of range.
         """
         numbers = self.check_seeds(seeds, num, seed)
+        self._check_memory(len(numbers), given)
         latents = self.latents(numbers, given, truncation=options.pop("truncation", 1.0))
         return self.sampler.show(self.weights, latents, self.check_options(options))
 
@@ -153,18 +155,23 @@ class Model(NamedTuple):
 
     # Checks of what comes from outside.
 
-    def check_seeds(self, seeds: Sequence[int] | None, num: int | None = None, seed: int = 0) -> np.ndarray:
-        """Seeds as uint32 [n]. Raises RunError for none, both forms, or one out of range."""
+    def check_seeds(
+        self, seeds: Sequence[int] | None, num: int | None = None, seed: int = 0
+    ) -> np.ndarray | range:
+        """Seeds as uint32 [n], or as a range, which takes no memory. Raises RunError for none, both forms, or one out
+        of range."""
+        if isinstance(seeds, range) and seeds.step == 1 and seeds:
+            seeds, num, seed = None, len(seeds), seeds.start
         if seeds is None:
             num, seed = _whole("num", 1 if num is None else num), _whole("seed", seed)
             if num < 1:
                 raise RunError(f"num is {num}; it must be at least 1")
             if not 0 <= seed <= MOST_SEEDS - num:
                 raise RunError(f"seed is {seed}; for {num} images it must be from 0 to {MOST_SEEDS - num}")
-            return np.arange(seed, seed + num, dtype=np.int64).astype(np.uint32)
+            return range(seed, seed + num)
         if num is not None:
             raise RunError("both seeds and num are given; give seeds, or num and the first seed")
-        if isinstance(seeds, (numbers.Number, str)):
+        if isinstance(seeds, (numbers.Number, str, bytes)) or not np.iterable(seeds):
             raise RunError(f"seeds is {seeds!r}; give a list of seeds, or num={seeds!r}")
         values = [_whole("seed", value) for value in seeds]
         if not values:
@@ -184,6 +191,9 @@ class Model(NamedTuple):
         Raises:
           RunError: a field that the model does not need, a missing one, or a value that does not fit.
         """
+        if given is not None and not isinstance(given, Mapping):
+            raise RunError(f"given is {given!r:.100}; give values by the names of fields, as in "
+                           'given={"label": "horse"}')
         given, needs = dict(given or {}), self.generator.needs
         if unknown := [name for name in given if name not in needs]:
             takes = f"it takes {', '.join(needs)}" if needs else "it is not conditioned on anything"
@@ -196,8 +206,9 @@ class Model(NamedTuple):
     def _field(self, name: str, value, n: int) -> np.ndarray:
         field = self.spec[name]
         if field.classes:
-            values = [value] * n if isinstance(value, (str, numbers.Number)) else list(value)
-            made = np.array([self.label_index(each, name) for each in values], np.int32)
+            one = isinstance(value, str) or not np.iterable(value)
+            made = np.array([self.label_index(each, name) for each in ([value] if one else value)], np.int32)
+            made = np.broadcast_to(made, n) if one else made
         elif field.is_image:
             made = np.asarray(value)
             made = np.broadcast_to(made, (n, *made.shape)) if made.ndim == 3 else made
@@ -209,8 +220,11 @@ class Model(NamedTuple):
             if made.shape[1:] != field.shape or made.min() < 0 or made.max() >= text.tokenizer_of(field).size:
                 raise RunError(f"{name} is {made.shape}; this model takes tokens int32 {_shape(field)} of its own text")
         else:
-            values = [value] * n if isinstance(value, str) else list(value)
+            values = [value] if isinstance(value, str) else list(value) if np.iterable(value) else [value]
+            if wrong := [each for each in values if not isinstance(each, str)]:
+                raise RunError(f"{name} {wrong[0]!r:.100} is not a text; give a str, or one for each image")
             made = text.tokenizer_of(field).encode(values, field.shape[0])[0]
+            made = np.broadcast_to(made, (n, *made.shape[1:])) if isinstance(value, str) else made
         if len(made) != n:
             raise RunError(f"{len(made)} values of {name!r} are given for {n} images; give one for each, or one for "
                            "all")
@@ -225,6 +239,8 @@ class Model(NamedTuple):
         known = self.spec[name].names if name in self.spec else ()
         if not known:
             raise RunError(f"{name} {label!r}: this model was trained without labels")
+        if isinstance(label, np.ndarray) and label.ndim == 0:
+            label = label[()]
         if isinstance(label, str):
             if label in known:
                 return known.index(label)
@@ -244,7 +260,11 @@ class Model(NamedTuple):
     def check_latents(self, w: np.ndarray) -> np.ndarray:
         """Latents as float32 [n,D]; RunError where they do not fit the model or are not finite."""
         try:
-            w = np.asarray(w, np.float32)
+            w = np.asarray(w)
+            if w.dtype.kind not in "iuf" and w.dtype != object:
+                raise TypeError(f"they are {w.dtype}")
+            with np.errstate(over="ignore"):  # what is too large is not finite, as is said below
+                w = w.astype(np.float32)
         except (TypeError, ValueError) as error:
             raise RunError(f"latents are not an array of numbers ({error})") from None
         size = self.latent_size
@@ -253,6 +273,15 @@ class Model(NamedTuple):
         if not np.isfinite(w).all():
             raise RunError("latents are not all finite numbers")
         return w
+
+    def _check_memory(self, n: int, given: Mapping | None) -> None:
+        """Raises RunError where n images are more than memory can hold; memory that is only promised ends a process."""
+        sides = [np.shape(each)[-3:] for each in (given or {}).values() if np.ndim(each) >= 3]
+        pixels = math.prod(side or 1 for side in (sides[0] if sides else self.spec["image"].shape))
+        needed, free = n * (pixels + 4 * self.latent_size), free_memory()
+        if needed > free:
+            raise RunError(f"{n:,} images take {needed / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB of memory are "
+                           "free; sample fewer at a time, or let imggen_jax.generate write them to files")
 
     @property
     def latent_size(self) -> int:

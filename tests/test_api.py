@@ -1,6 +1,7 @@
 """The public API: what a loaded model gives, takes and refuses."""
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import shell
 
 import imggen_jax
-from imggen_jax.errors import RunError
+from imggen_jax.errors import RunError, SaveError
 from imggen_jax.spec import Field, make_spec
 
 
@@ -81,6 +82,7 @@ def test_samples_of_a_label_differ_from_those_of_another(gan):
     assert np.array_equal(green, gan.sample(num=2, given={"label": np.int64(1)}))
     red = gan.sample(num=2, given={"label": 0})
     assert not np.array_equal(red, green)
+    assert np.array_equal(green, gan.sample(num=2, given={"label": np.array(1)}))
     mixed = gan.sample(num=2, given={"label": ["green", 0]})
     assert np.array_equal(mixed, [green[0], red[1]])
 
@@ -117,6 +119,9 @@ def test_a_gan_finds_latents_that_make_its_pictures_better_than_the_mean_does(ga
     (dict(seeds=[]), "no seed is given"), (dict(seeds=[3, -2]), "seed is -2"), (dict(seeds=[1.5]), "seed is 1.5"),
     (dict(seeds=[1], num=2), "both seeds and num"), (dict(seeds=16), "seeds is 16; give a list of seeds, or num=16"),
     (dict(num=1, steps=4), "option 'steps' is unknown to this model; it has truncation"),
+    (dict(seeds=np.array(3)), "give a list of seeds"), (dict(seeds=None, num=10**9), "images take .* sample fewer"),
+    (dict(seeds=range(10**9)), "images take"), (dict(num=1, given="red"), "given is 'red'; give values by the names"),
+    (dict(num=1, given=[("label", 0)]), "given is"),
     (dict(num=1, given={"label": "red"}), "'label' is given, but this model does not need it; it is not conditioned"),
 ])
 def test_a_wrong_request_is_a_value_error_that_says_so(asked, said, vae):
@@ -124,7 +129,7 @@ def test_a_wrong_request_is_a_value_error_that_says_so(asked, said, vae):
         vae.sample(**asked)
 
 
-@pytest.mark.parametrize("label", [4, -1, "pink", 1.5, "1", True])
+@pytest.mark.parametrize("label", [4, -1, "pink", 1.5, "1", True, np.array(4), object(), b"red"])
 def test_a_label_out_of_range_is_refused(label, gan):
     with pytest.raises(RunError, match="names are red, green, blue, grey, indices 0 to 3"):
         gan.sample(num=1, given={"label": label})
@@ -175,6 +180,41 @@ def test_a_condition_goes_with_images_one_by_one_and_only_where_there_is_any(vae
 def test_generate_gives_the_path_of_the_grid(folders, tmp_path):
     assert imggen_jax.generate(folders / "vae", tmp_path / "out", num=2) == tmp_path / "out" / "grid.png"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000000.png", "000001.png", "grid.png"]
+
+
+@pytest.mark.parametrize("call", [
+    lambda run: imggen_jax.load(""), lambda run: imggen_jax.describe(""), lambda run: imggen_jax.generate(run, ""),
+    lambda run: imggen_jax.export(run, ""), lambda run: imggen_jax.train(shell.config("vae"), "")])
+def test_an_empty_path_is_not_the_current_folder(call, folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match="is empty; write . for the current folder"):
+        call(folders / "vae")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_home_folder_may_be_abbreviated(folders, monkeypatch):
+    monkeypatch.setenv("HOME", str(folders))
+    assert imggen_jax.load("~/vae").step == 2
+
+
+def test_a_million_images_of_one_label_are_a_range_and_a_view(gan):
+    """What `generate` writes block by block takes no memory before that."""
+    seeds = gan.check_seeds(None, 10**9, 5)
+    assert (seeds[0], seeds[-1], len(seeds)) == (5, 10**9 + 4, 10**9)
+    label = gan.check_given({"label": "green"}, len(seeds))["label"]
+    assert label.shape == (10**9,) and label.strides == (0,) and label[-1] == 1
+
+
+def test_a_type_of_stored_weights_that_there_is_not_is_named(folders, tmp_path):
+    with pytest.raises(RunError, match="dtype is 'int8'; choose float32 or float16"):
+        imggen_jax.export(folders / "vae", tmp_path / "out", dtype="int8")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_is_told_as_such(folders, tmp_path):
+    (tmp_path / "000000.png").symlink_to("/dev/full")
+    with pytest.raises(SaveError, match="No space left on device.; make room"):
+        imggen_jax.generate(folders / "vae", tmp_path, num=1)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

@@ -56,6 +56,15 @@ def test_generate_names_pictures_by_their_seeds_and_lays_them_on_a_grid(vae, tmp
     assert len(set(made.values())) == 6
 
 
+def test_pictures_of_earlier_calls_in_the_folder_are_named(vae, tmp_path):
+    generate(vae, tmp_path, "--num", 3, "--seed", 1)
+    again = shell.call("generate", "--workdir", vae, "--out", tmp_path, "--num", 3, "--seed", 1)
+    assert again.code == 0 and not again.err
+    more = shell.call("generate", "--workdir", vae, "--out", tmp_path, "--num", 2, "--seed", 3)
+    assert more.code == 0 and more.err == f"note: {tmp_path} holds 2 pictures of other seeds from before; they are " \
+        "not on the grid\n"
+
+
 def test_a_picture_depends_on_its_seed_alone(gan, tmp_path):
     many = generate(gan, tmp_path / "many", "--num", 20, "--seed", 3)
     few = generate(gan, tmp_path / "few", "--num", 2, "--seed", 15)
@@ -172,13 +181,27 @@ def test_paths_are_neither_empty_nor_left_with_a_tilde(monkeypatch, tmp_path):
     refused(shell.call("describe", "--model=~/nowhere"), str(tmp_path / "nowhere"))
 
 
+DESTRUCTIVE = {"delete", "remove", "erase", "rm", "overwrite"}
+
+
+def words_of(node: ast.AST) -> set[str]:
+    return {word for each in ast.walk(node) if isinstance(each, ast.Constant)
+            for word in re.findall(r"\w+", str(each.value).lower())}
+
+
 def test_no_message_of_the_command_line_advises_to_delete():
     files = [Path(main.__file__), Path(editing.__file__), *Path(flags.__file__).parent.glob("*.py"),
              *Path(configs.__file__).parent.glob("*.py")]
     for file in files:
-        words = {word for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)
-                 for word in re.findall(r"\w+", str(node.value).lower())}
-        assert not words & {"delete", "remove", "erase", "rm"}, file
+        assert not DESTRUCTIVE & words_of(ast.parse(file.read_text())), file
+
+
+def test_no_error_or_note_advises_to_delete():
+    for file in Path(main.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            called = getattr(getattr(node, "func", None), "id", "") or getattr(getattr(node, "func", None), "attr", "")
+            if isinstance(node, ast.Raise) or called in ("print", "say", "warn", "warning", "Refused", "set_aside"):
+                assert not DESTRUCTIVE & words_of(node), (file, node.lineno)
 
 
 def test_a_gene_whose_value_has_a_colon_can_be_named():

@@ -175,9 +175,13 @@ def read_picture(path: Path, model: Model) -> tuple[np.ndarray, tuple[str, ...]]
 def many(run: Open, names: Sequence[str], *, given: Mapping | None, truncation: float) -> tuple[Latents, list[Found]]:
     """Several images by their names."""
     found = [find(run, name, given=given, truncation=truncation) for name in names]
-    each = [one.latents for one in found]
+    return joined([one.latents for one in found]), found
+
+
+def joined(each: Sequence[Latents]) -> Latents:
+    """Several latents, conditioned on the same fields, as one."""
     fields = {name: np.concatenate([one.given[name] for one in each]) for name in each[0].given}
-    return Latents(np.concatenate([one.w for one in each]), fields, np.concatenate([one.places for one in each])), found
+    return Latents(np.concatenate([one.w for one in each]), fields, np.concatenate([one.places for one in each]))
 
 
 def stored(path: Path) -> np.ndarray:

@@ -290,13 +290,25 @@ def _again(run: Open, family: Family, title: str) -> np.ndarray:
         members = [family.ancestors.get(name) for name in record.parents]
         if not members or None in members or any(one.verb == records.SHEET for one in members):
             raise RunError(f"{title} does not name all of its pictures; recall them one by one")
-        images = np.stack([_again(run, Family(one, {}), title) for one in members])
+        images = _all_again(run, members, title)
         columns = record.arguments.get("columns")
         if columns is not None and not (isinstance(columns, int) and 1 <= columns <= len(images)):
             raise RunError(f"the metadata of {title} is damaged (columns); recall its pictures one by one")
         return grids.grid(images, columns)
     options = sources.options_of(run.model, record)
     return show(run.model, sources.latents_of(run, family, title), **options)[0]
+
+
+def _all_again(run: Open, members: Sequence[Record], title: str) -> np.ndarray:
+    """The pictures of a sheet, uint8 [n,H,W,C]: made together where they were made with the same options."""
+    latents = [sources.latents_of(run, Family(one, {}), title) for one in members]
+    options = [tuple(sorted(sources.options_of(run.model, one).items())) for one in members]
+    made = {}
+    for chosen in set(options):
+        rows = [row for row, its in enumerate(options) if its == chosen]
+        images = show(run.model, sources.joined([latents[row] for row in rows]), **dict(chosen))
+        made |= dict(zip(rows, images, strict=True))
+    return np.stack([made[row] for row in range(len(members))])
 
 
 @contextlib.contextmanager

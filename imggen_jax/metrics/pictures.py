@@ -94,7 +94,8 @@ def _decode(path: Path) -> np.ndarray:
             array = np.asarray(picture)
     except Exception as error:  # for broken files Pillow raises OSError, SyntaxError, struct.error, EOFError and others
         raise MetricsError(f"the picture {path} cannot be read ({type(error).__name__}: "
-                           f"{(str(error).splitlines() or [''])[0]}); repair or remove it") from error
+                           f"{(str(error).splitlines() or [''])[0]}); repair it, or move it to another folder"
+                           ) from error
     if transparent:
         raise MetricsError(f"the picture {path} is transparent (mode {mode}); lay it over a background first")
     if array.dtype != np.uint8 or mode not in ("RGB", "L", "P", "1"):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from imggen_jax.errors import RunError
+
 
 def write_atomic(path: str | os.PathLike, content: str | bytes | Callable[[BinaryIO], object], *,
                  sync: bool = False) -> None:
@@ -52,6 +54,17 @@ def sync_folder(folder: str | os.PathLike) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def given_path(path: str | os.PathLike, what: str) -> Path:
+    """A path that a user gives, with ~ for the home folder.
+
+    Raises:
+      RunError: it is empty, which `Path` would take for the current folder.
+    """
+    if not os.fspath(path):
+        raise RunError(f"the path of {what} is empty; write . for the current folder")
+    return Path(path).expanduser()
 
 
 def disk_is_full(error: OSError) -> bool:

@@ -10,7 +10,7 @@ import jax
 
 from imggen_jax import data
 from imggen_jax.config import Settings, check
-from imggen_jax.errors import ConfigError
+from imggen_jax.errors import ConfigError, DataError
 from imggen_jax.game import Field, Pretrained, make_spec
 from imggen_jax.training.build import build
 
@@ -47,8 +47,24 @@ def ingested(settings: Settings, networks: Mapping[str, Pretrained] | None = Non
         split, test = "train", own
         if jax.process_index() == 0:
             print(f"{wanted.folder}: its own {own} pictures are held out", file=sys.stderr, flush=True)
+    _check_held_out(wanted.folder, split, test, made.card["splits"])
     chosen = dataclasses.replace(wanted, name=made.name, dir=made.dir, split=split, test=test)
     return dataclasses.replace(settings, data=chosen)
+
+
+def _check_held_out(folder: str, split: str, test: str, splits: Mapping[str, int]) -> None:
+    """Raises DataError where there are too few images to train on a part of them and hold out another."""
+    for part in filter(None, (split, test)):
+        try:
+            data.parse_split(part, splits, dataset=folder)
+        except DataError:
+            whole = part.partition("[")[0]
+            if whole == part or whole not in splits:
+                raise
+            number = splits[whole]
+            raise DataError(f"{folder} has {number} picture{'s' if number != 1 else ''}, too few for a part {part!r}; "
+                            "add pictures, or hold none out with --config.data.split=train --config.data.test="
+                            ) from None
 
 
 def of_run(config: Mapping, recorded: Mapping, where: str = "") -> Settings:

@@ -13,6 +13,7 @@ from imggen_jax import data, devices
 from imggen_jax import spec as specs
 from imggen_jax.config import Settings, changes, differences, resolve
 from imggen_jax.errors import RunError, SaveError
+from imggen_jax.storage import checkpoint
 from imggen_jax.storage.files import disk_is_full, write_atomic
 from imggen_jax.training import pretrained
 from imggen_jax.training.build import Built, parameter_counts
@@ -22,12 +23,19 @@ from imggen_jax.training.saved import read_json
 DATA, INIT, RUN, CONFIG = "data.json", "init.json", "run.json", "config.json"
 
 
-def check_place(workdir: Path) -> None:
-    """Refuse a folder that cannot be written to.
+def check_place(workdir: Path, pictures: str = "") -> None:
+    """Refuse a folder that cannot be written to, and one whose files would lie among the user's pictures.
+
+    Args:
+      workdir: the run's folder.
+      pictures: the folder of pictures to train on; "" for another dataset. The workdir may lie in it.
 
     Raises:
       RunError: with the reason.
     """
+    if pictures and Path(pictures).expanduser().resolve() in (workdir.resolve(), (workdir / "pictures").resolve()):
+        raise RunError(f"the run would write its files among the pictures in {pictures}; choose another --workdir, "
+                       f"such as {workdir / 'run'}")
     above = next(folder for folder in (workdir, *workdir.absolute().parents) if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         reason = "not writable" if above.is_dir() else "not a folder"
@@ -44,9 +52,10 @@ def check_workdir(workdir: Path, config: Mapping) -> None:
     if old is None and (workdir / "checkpoints").exists():
         raise RunError(f"{workdir} has checkpoints but no config.json to say what they are; choose another --workdir")
     if differ := differences(old, config) if old is not None else []:
-        again = f"--config.init.workdir={shlex.quote(str(workdir))}"
-        raise RunError(f"{workdir} holds a run of another config ({'; '.join(differ)}); choose another --workdir; to "
-                       f"begin there with the weights of this run, add {again}")
+        again = (f"; to begin there with the weights of this run, add --config.init.workdir={shlex.quote(str(workdir))}"
+                 if checkpoint.steps(workdir) else "")
+        raise RunError(f"{workdir} holds a run of another config ({'; '.join(differ)}); choose another --workdir"
+                       f"{again}")
 
 
 def config_changes(workdir: Path, config: Mapping) -> list[str]:

@@ -132,12 +132,19 @@ def _read(loop: Loop, step: int, logs) -> dict[str, np.ndarray]:
             loop.saver.settle()
         saved = checkpoint.steps(loop.workdir)
         kept = f"the checkpoint of step {saved[-1]} is intact" if saved else "nothing had been saved yet"
-        player = loop.built.game.moves[move][0]
         raise Diverged(f"step {at}: the {what} of {names[move]} is {value[k, move]}; the update was not applied, the "
-                       f"run has stopped, and {kept}. Try a lower learning rate, or config.players.{player}.clip")
+                       f"run has stopped, and {kept}. {_remedy(loop.settings.players, bool(saved))}")
     for i, name in enumerate(names):
         logs |= {f"{name}/loss": losses[:, i], f"{name}/grad_norm": norms[:, i]}
     return logs
+
+
+def _remedy(players: Mapping, saved: bool) -> str:
+    """What a run that diverged can be started with again, in the words of the command line."""
+    rates = " ".join(f"--config.players.{who}.learning_rate={float(options['learning_rate']) / 2:g}"
+                     for who, options in sorted(players.items()))
+    return (f"Run the same command with lower learning rates, such as {rates}: it "
+            f"{'continues from there' if saved else 'starts again'}")
 
 
 def _move_names(game) -> list[str]:

@@ -17,6 +17,7 @@ from imggen_jax.config import Settings, check
 from imggen_jax.errors import RunError, SaveError
 from imggen_jax.game import Generator, Pretrained, PyTree
 from imggen_jax.storage import checkpoint, lock
+from imggen_jax.storage.files import given_path
 from imggen_jax.training import finetune, folder, loop, pretrained, report, watchdog
 from imggen_jax.training.build import Built, build, check_devices, flops_per_step
 from imggen_jax.training.dataset import ingested, open_split
@@ -68,11 +69,11 @@ def train(
       SaveError: a file cannot be written.
       Interrupted: SIGTERM or Ctrl-C came; everything is saved. KeyboardInterrupt: it came twice.
     """
-    workdir = Path(workdir).expanduser()
+    workdir = given_path(workdir, "the workdir")
     settings = check(config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(watchdog.watch(heartbeat, leave))
-        folder.check_place(workdir)
+        folder.check_place(workdir, settings.data.folder)
         chosen = check_devices(settings)
         if jax.process_index() == 0:
             stack.enter_context(lock.hold(workdir))

@@ -3,6 +3,7 @@ import json
 import shutil
 from pathlib import Path
 
+import own
 import pytest
 import shell
 import tiny
@@ -60,6 +61,25 @@ def test_the_run_goes_on_with_the_folder_moved_and_not_with_another(run, folder,
     next((tmp_path / "moved").rglob("*.jpg")).unlink()
     result = shell.call(*longer[:-1], "--config.train.images=64", f"--config.data.folder={tmp_path / 'moved'}")
     assert result.code == 2 and "are not those that" in result.err
+
+
+@pytest.mark.parametrize("place", [".", "pictures"])
+def test_a_run_among_the_pictures_themselves_is_refused(place, run, tmp_path):
+    pictures = tmp_path / place
+    pictures.mkdir(exist_ok=True)
+    (pictures / "mine.png").write_bytes(own.png(1))
+    before = shell.contents(tmp_path)
+    result = shell.call("--config", run[0], "--workdir", tmp_path, f"--config.data.folder={pictures}")
+    assert result.code == 2 and "would write its files among the pictures in" in result.err, result.err
+    assert result.err.count("\n") == 1 and shell.contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "has 1 picture, "), (2, "has 2 pictures, ")])
+def test_too_few_pictures_to_hold_any_out_are_told_in_plain_words(number, said, run, tmp_path):
+    own.write(tmp_path / "few", {f"{k}.png": k for k in range(number)})
+    result = shell.call("--config", run[0], "--workdir", tmp_path / "run", f"--config.data.folder={tmp_path / 'few'}",
+                        "--config.data.label=", "--config.data.split=train[:90%]", "--config.data.test=train[90%:]")
+    assert result.code == 2 and said in result.err and "--config.data.test=" in result.err, result.err
 
 
 def test_a_run_inside_the_pictures_folder_goes_on(run, folder, tmp_path):

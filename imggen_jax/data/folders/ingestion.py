@@ -37,9 +37,9 @@ from imggen_jax.data.folders.members import UNREADABLE, Member, Place, Skipped, 
 from imggen_jax.data.folders.options import MAX_PIXELS
 from imggen_jax.data.folders.pixels import Refused, Wanted
 from imggen_jax.data.folders.store import Store, stem
-from imggen_jax.errors import DataError, brief
+from imggen_jax.errors import DataError, SaveError, brief
 from imggen_jax.storage.cache import cache_folder
-from imggen_jax.storage.files import write_atomic
+from imggen_jax.storage.files import disk_is_full, write_atomic
 from imggen_jax.storage.lock import exclusive
 
 _FORMAT = 2              # of datasets; another one is made anew
@@ -82,10 +82,13 @@ def ingest(folder: str | os.PathLike, *, size: int = 64, out: str | os.PathLike 
     Raises:
       DataError: nothing usable there, an argument or a table that makes no sense, pairs that are not complete, or no
         place to write to.
+      SaveError: the disk is full.
     """
     pairing.check_mode(pairs)
     wanted = options.wanted(size=size, fit=fit, background=background, min_side=min_side, max_pixels=max_pixels,
                             halves=pairs == "side-by-side")
+    if not isinstance(license, str):
+        raise DataError(f"license is {license!r}; give a text, such as 'CC BY 4.0'")
     if workers is not None:
         workers = options.integer("workers", workers, 1, "a number of processes")
     place, root = find(folder), home(out)
@@ -96,9 +99,15 @@ def ingest(folder: str | os.PathLike, *, size: int = 64, out: str | os.PathLike 
             known = _known(root, mark, verify)
             return known if known is not None else _make(job, mark, workers)
     except OSError as error:
+        if disk_is_full(error):
+            raise SaveError(f"cannot write to {root} ({error.strerror}); make room, then run the same command again"
+                            ) from error
         raise DataError(f"cannot write to {root} ({error.strerror or error}); give another folder by "
                         "--out, or by $IMGGEN_JAX_CACHE") from error
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise SaveError(f"cannot write to {root} (no space left); make room, then run the same command again"
+                            ) from error
         raise DataError(f"{root / '.ingest' / mark} cannot be used ({brief(error)}); make room on the disk, or move "
                         "that folder away, and run the same command again") from error
 
