@@ -1,4 +1,4 @@
-"""The other side: the same networks, losses, penalties, optimizers and averages in PyTorch, as its users would write them.
+"""The PyTorch side: the same networks, losses, penalties, optimizers and averages, as its users would write them.
 
 channels_last, fused Adam, `foreach` averages, no host round trip inside a step. `pairs` lays each module's parameters
 beside ours, so that weights can be put in and gradients compared.
