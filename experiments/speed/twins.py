@@ -553,12 +553,12 @@ def sampling(case: cases.Case, compiled: bool, number: int) -> Callable:
         x = finish(network(z, *labels))
         return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
 
-    made = torch.compile(make) if compiled else make
+    program = torch.compile(make) if compiled else make
 
     @torch.inference_mode()
     def call() -> float:
         start = time.perf_counter()
-        np.ascontiguousarray(made(torch.randn(number, twin.latent)).numpy())
+        np.ascontiguousarray(program(torch.randn(number, twin.latent)).numpy())
         return time.perf_counter() - start
 
     return call
