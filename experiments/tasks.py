@@ -45,11 +45,11 @@ def cost(workdir: Path) -> dict[str, float]:
     """
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     last = [line for line in lines if "seconds" in line][-1]
-    found = {"images": last["images"], "minutes": last["seconds"] / 60, "two_core_minutes": last["cpu_seconds"] / 120}
+    spent = {"images": last["images"], "minutes": last["seconds"] / 60, "two_core_minutes": last["cpu_seconds"] / 120}
     if (begun := workdir / "init.json").is_file():
         before = cost(Path(json.loads(begun.read_text())["workdir"]))
-        found = {name: value + before[name] for name, value in found.items()}
-    return {name: round(value, 1) for name, value in found.items()}
+        spent = {name: value + before[name] for name, value in spent.items()}
+    return {name: round(value, 1) for name, value in spent.items()}
 
 
 def evaluate(task: Task, workdir: Path) -> dict:

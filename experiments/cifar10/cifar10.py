@@ -81,8 +81,8 @@ def of_peer(folder: Path, name: str) -> dict:
     """The same for a run of the published code, whose images are scored here by the recipe of our runs."""
     curve = {}
     for path in sorted(folder.glob("fake_*.npz")):
-        with np.load(path) as made:
-            images = made["images"]
+        with np.load(path) as generated:
+            images = generated["images"]
         scored = imggen_jax.compare(f"{name}@train", images, held_out="test", num=NUM, resamples=RESAMPLES)
         curve[int(path.stem.removeprefix("fake_"))] = scored["scores"]["frechet_distance"]["value"]
     seconds = json.loads((folder / "cost.json").read_text())["cpu_seconds"]
@@ -102,8 +102,8 @@ def collect(runs: Path) -> None:
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     draw(curves, HERE / "curve.png")
     rows = [imggen_jax.load(ours[kind][0]).sample(num=20) for kind in ("vae", "gan")]
-    with np.load(sorted(runs.glob("peer_*/fake_*.npz"))[-1]) as made:
-        rows.append(made["images"][:20])
+    with np.load(sorted(runs.glob("peer_*/fake_*.npz"))[-1]) as generated:
+        rows.append(generated["images"][:20])
     padded = np.pad(np.stack(rows), ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)  # [R,N,H,W,C]
     Image.fromarray(np.concatenate(np.concatenate(padded, axis=1), axis=1)).save(HERE / "samples.png", optimize=True)
     print(json.dumps(summary, indent=1))

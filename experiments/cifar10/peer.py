@@ -50,9 +50,9 @@ def write(average, latent: int, number: int, path: Path) -> None:
     label = torch.nn.functional.one_hot(torch.randint(CLASSES, (number,), generator=random), CLASSES)
     label = label.float()
     with torch.no_grad():
-        made = torch.cat([average(*pair) for pair in zip(z.split(250), label.split(250))])
-    # The same rounding as a picture of this project.
-    pixels = torch.round((made.clamp(-1, 1) + 1) * 127.5).to(torch.uint8).permute(0, 2, 3, 1)
+        images = torch.cat([average(*pair) for pair in zip(z.split(250), label.split(250))])
+    # Rounded as this project's images are.
+    pixels = torch.round((images.clamp(-1, 1) + 1) * 127.5).to(torch.uint8).permute(0, 2, 3, 1)
     np.savez_compressed(path, images=pixels.numpy())
 
 

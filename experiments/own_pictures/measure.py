@@ -25,9 +25,9 @@ PROGRAM = """
 import json, sys, time
 from imggen_jax import ingest
 begun = time.perf_counter()
-made = ingest(sys.argv[1], size=int(sys.argv[2]), out=sys.argv[3])
-print(json.dumps({"seconds": time.perf_counter() - begun, "pictures": made.card["pictures"],
-                  "near_duplicates": made.card["near_duplicates"]}))
+dataset = ingest(sys.argv[1], size=int(sys.argv[2]), out=sys.argv[3])
+print(json.dumps({"seconds": time.perf_counter() - begun, "pictures": dataset.card["pictures"],
+                  "near_duplicates": dataset.card["near_duplicates"]}))
 """
 
 

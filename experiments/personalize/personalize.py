@@ -91,7 +91,7 @@ def plot(curves: dict[str, dict[int, float]]) -> None:
     figure.savefig(HERE / "curve.png", dpi=110)
 
 
-def picture(made: dict[str, np.ndarray]) -> None:
+def picture(samples: dict[str, np.ndarray]) -> None:
     """Test faces, then samples from scratch and fine-tuned: 8 x 4 each, twice as large."""
     from PIL import Image
 
@@ -99,7 +99,7 @@ def picture(made: dict[str, np.ndarray]) -> None:
 
     real = data.open_dataset(name="avatars/family", split="test[:32]").read(np.arange(32))["image"]
     blocks = []
-    for images in (real, *made.values()):
+    for images in (real, *samples.values()):
         rows = np.concatenate([np.concatenate(list(row), axis=1) for row in images.reshape(4, 8, *images.shape[1:])])
         blocks += [rows, np.full((rows.shape[0], 10, 3), 255, np.uint8)]
     picture = Image.fromarray(np.concatenate(blocks[:-1], axis=1))

@@ -113,13 +113,13 @@ def demo(home: str, workdir: Path) -> float:
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "imggen_jax.main", *words], cwd=cases.ROOT, env=environment,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    metrics, found = workdir / "metrics.jsonl", None
-    while process.poll() is None and found is None:
+    metrics, taken = workdir / "metrics.jsonl", None
+    while process.poll() is None and taken is None:
         if metrics.exists() and metrics.read_text().strip():
-            found = time.perf_counter() - start
+            taken = time.perf_counter() - start
         time.sleep(0.02)
     process.wait()
-    return found or time.perf_counter() - start
+    return taken or time.perf_counter() - start
 
 
 if __name__ == "__main__":

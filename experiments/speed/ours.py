@@ -18,8 +18,8 @@ from imggen_jax.training.build import build, check_devices, flops_per_step
 def noise(shape: cases.Shape, *leading: int) -> dict[str, np.ndarray]:
     """Noise, since a convolution costs the same on anything: uint8 [*leading,S,S,C], and labels of classes."""
     rng = np.random.default_rng(0)
-    made = {"image": rng.integers(0, 256, (*leading, shape.side, shape.side, shape.channels), np.uint8)}
-    return made | ({"label": rng.integers(0, shape.classes, leading).astype(np.int32)} if shape.classes else {})
+    batch = {"image": rng.integers(0, 256, (*leading, shape.side, shape.side, shape.channels), np.uint8)}
+    return batch | ({"label": rng.integers(0, shape.classes, leading).astype(np.int32)} if shape.classes else {})
 
 
 def training(case: cases.Case, **overrides) -> tuple[Callable, int]:

@@ -45,12 +45,12 @@ def main() -> None:
     import cases
 
     known = cases.ON_ACCELERATORS if args.accelerator else cases.CASES
-    wanted = args.cases.split(",") if args.cases else list(QUICK if args.quick else known)
-    if unknown := set(wanted) - set(known):
+    names = args.cases.split(",") if args.cases else list(QUICK if args.quick else known)
+    if unknown := set(names) - set(known):
         sys.exit(f"unknown case {min(unknown)!r}; choose from {', '.join(known)}")
     sides = SIDES[:2] if args.quick else SIDES
     platform_name = "cuda" if args.accelerator else "cpu"
-    results = [row for name in wanted for row in compare(name, sides, 3 if args.quick else 9, platform_name)]
+    results = [row for name in names for row in compare(name, sides, 3 if args.quick else 9, platform_name)]
     if not args.quick:
         results = write(args.out, results)
     print("\n" + table(results))
@@ -183,9 +183,9 @@ def peak_mib() -> int:
 
 def device() -> str:
     info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.is_file() else None
+    model = re.search(r"model name\s*: (.*)", info.read_text()) if info.is_file() else None
     vectors = re.findall(r"\b(avx512f|avx2)\b", info.read_text()) if info.is_file() else []
-    return f"{found[1] if found else platform.processor()}, {os.cpu_count()} cores, {max(vectors, default='no AVX2')}"
+    return f"{model[1] if model else platform.processor()}, {os.cpu_count()} cores, {max(vectors, default='no AVX2')}"
 
 
 def line(row: dict) -> str:

@@ -1,4 +1,4 @@
-"""The other side: the same networks, losses, penalties, optimizers and averages in PyTorch, as its users write them.
+"""The PyTorch side: the same networks, losses, penalties, optimizers and averages, as its users would write them.
 
 channels_last, fused Adam, `foreach` averages, no host round trip inside a step. `pairs` lays each module's parameters
 beside ours, so that weights can be put in and gradients compared.
@@ -553,12 +553,12 @@ def sampling(case: cases.Case, compiled: bool, number: int) -> Callable:
         x = finish(network(z, *labels))
         return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
 
-    made = torch.compile(make) if compiled else make
+    program = torch.compile(make) if compiled else make
 
     @torch.inference_mode()
     def call() -> float:
         start = time.perf_counter()
-        np.ascontiguousarray(made(torch.randn(number, twin.latent)).numpy())
+        np.ascontiguousarray(program(torch.randn(number, twin.latent)).numpy())
         return time.perf_counter() - start
 
     return call
