@@ -28,7 +28,8 @@ from PIL import Image
 DESTRUCTIVE = re.compile(r"\b(delet|remov|eras|wip(e|ing)|rm -|overwrit|unlink|start(ing)? over\b(?! in another))",
                          re.IGNORECASE)
 # Exceptions of Python itself for arguments of a wrong kind, before anything of the package runs.
-PYTHON_S_OWN = re.compile(r"expected str, bytes or os.PathLike object|unexpected keyword argument|"
+PYTHON_S_OWN = re.compile(r"expected str, bytes or os.PathLike object|argument should be a str or an os.PathLike|"
+                          r"unexpected keyword argument|"
                           r"required (positional|keyword-only) argument|positional arguments? but|multiple values for")
 STRICT = ("no", "maybe", "yes")  # consents, the strictest first
 KINDS = {"traceback": "tracebacks", "loss": "silent losses", "advice": "destructive advice"}
@@ -326,7 +327,7 @@ def requests(chance: random.Random, models: Mapping, root: Path) -> tuple[str, C
         "export": (imggen_jax.export, {"model": workdir, "out": root / f"export{chance.randrange(10**9)}",
                                        "dtype": "float32"}),
         "evaluate": (imggen_jax.evaluate, {"model": workdir, "only": ["copying"], "num": 4, "out": root / "scores",
-                                           "resamples": 3, "samples": 5, "seed": 1}),
+                                           "space": "inception", "resamples": 3, "samples": 5, "seed": 1}),
         "compare": (imggen_jax.compare, {"real": images, "fake": images, "space": "inception", "num": 2}),
         "read_config": (imggen_jax.read_config, {"name": "folder_vae", "overrides": ["--config.train.batch=8"]}),
         "ingest": (imggen_jax.ingest, {"folder": root / "none", "size": 16, "out": root / "data", "license": "CC0",
@@ -339,7 +340,7 @@ def requests(chance: random.Random, models: Mapping, root: Path) -> tuple[str, C
         calls["reconstruct"] = (model.reconstruct, {"images": images, **condition})
     weights = [6 if title in ("sample", "decode", "latents") else 1 for title in calls]
     title = chance.choices(list(calls), weights)[0]
-    return f"{name}.{title}", *calls[title]
+    return f"{name}.{title}", *calls[title]  # evaluate and compare lack the weights of their space
 
 
 def api_case(chance: random.Random, models: Mapping, root: Path) -> list[Problem]:
@@ -402,7 +403,7 @@ def command_case(chance: random.Random, models: Mapping, picture: Path, root: Pa
         ["breed", *common, "--parents", "1,2", "--num", 2, "--weights", "1,2", *label],
         ["recall", picture, *common], ["lineage", picture, *common], ["genes", "--model", workdir],
         ["edit", *common, "--seed", 1, "--gene", "a=b:+1"], ["data", "--folder", root / "none", "--size", 16],
-        ["export", *common], ["evaluate", "--model", workdir, "--only", "copying", "--num", 1],
+        ["export", *common], ["evaluate", "--model", workdir, "--only", "copying", "--num", 1, "--space", "inception"],
         ["evaluate", "--real", root / "none", "--fake", root / "none", "--space", "inception"],
         ["train", "--config", "folder_vae", "--workdir", root / "run", "--config.data.folder=nowhere"],
         ["interpolate", *common, "--seeds", "1,2", "--frames", 3, *label],
