@@ -61,7 +61,7 @@ def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, car
     Raises:
       RunError: the folder is not empty or cannot be written, or the model has no such program.
     """
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise RunError(f"dtype is {dtype!r}; choose {' or '.join(DTYPES)}")
     program = _program(model) if stablehlo else None
     own = {name: tree for name, tree in model.weights.items() if name not in networks}

@@ -164,8 +164,8 @@ class Model(NamedTuple):
             seeds, num, seed = None, len(seeds), seeds.start
         if seeds is None:
             num, seed = _whole("num", 1 if num is None else num), _whole("seed", seed)
-            if num < 1:
-                raise RunError(f"num is {num}; it must be at least 1")
+            if not 1 <= num <= MOST_SEEDS:
+                raise RunError(f"num is {num}; it must be from 1 to {MOST_SEEDS}, the number of seeds")
             if not 0 <= seed <= MOST_SEEDS - num:
                 raise RunError(f"seed is {seed}; for {num} images it must be from 0 to {MOST_SEEDS - num}")
             return range(seed, seed + num)
@@ -276,7 +276,8 @@ class Model(NamedTuple):
 
     def _check_memory(self, n: int, given: Mapping | None) -> None:
         """Raises RunError where n images are more than memory can hold; memory that is only promised ends a process."""
-        sides = [np.shape(each)[-3:] for each in (given or {}).values() if np.ndim(each) >= 3]
+        fields = given.values() if isinstance(given, Mapping) else ()
+        sides = [each.shape[-3:] for each in fields if isinstance(each, np.ndarray) and each.ndim >= 3]
         pixels = math.prod(side or 1 for side in (sides[0] if sides else self.spec["image"].shape))
         needed, free = n * (pixels + 4 * self.latent_size), free_memory()
         if needed > free:

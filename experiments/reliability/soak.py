@@ -18,6 +18,7 @@ import json
 import os
 import pprint
 import random
+import shlex
 import shutil
 import signal
 import socket
@@ -38,6 +39,10 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
+sys.path.insert(0, str(HERE))  # for `import uses`, however this file is run
+
+import uses  # noqa: E402 - stands beside this file
+
 ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
                "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1", "PYTHONPATH": str(REPOSITORY),
                # These runs compile for longer than they compute, so the compiler tries less hard.
@@ -214,9 +219,9 @@ class Case(NamedTuple):
 
 def resolved(name: str) -> dict:
     """A shipped config with every key."""
-    from imggen_jax import config
+    import imggen_jax
 
-    return config.read(name).to_dict()
+    return imggen_jax.read_config(name).to_dict()
 
 
 def configuration(case: Case, folder: Path | None = None) -> dict:
@@ -809,7 +814,7 @@ def _fates(out: Path, folder: Path) -> dict[str, tuple[str, str]]:
     """{name: ("kept", "duplicate", "left out" or "wrong pixels", reason)} of an ingested folder."""
     import csv
 
-    from imggen_jax import data
+    import tensorflow_datasets as tfds
 
     (told,) = out.rglob("ingest.json")
     facts = json.loads(told.read_text())
@@ -818,9 +823,8 @@ def _fates(out: Path, folder: Path) -> dict[str, tuple[str, str]]:
     ledger = told.parent / "ledger.csv"
     with open(ledger, newline="", encoding="utf-8") as file:
         kept = [row["name"] for row in csv.DictReader(file)]
-    name, dir = told.parent.parent.relative_to(out), str(out)
-    dataset = data.load(name=str(name), split="train", dir=dir, size=16, label="", cache=None)
-    if len(dataset.images) != len(kept):
+    stored = tfds.builder_from_directory(told.parent).as_data_source("train")
+    if sum(each["image"].shape == (16, 16, 3) for each in stored) != len(kept):
         return {}
     for picture in kept:
         fates[picture] = ("kept", "")
@@ -832,6 +836,109 @@ def _fates(out: Path, folder: Path) -> dict[str, tuple[str, str]]:
         except Exception as error:  # noqa: BLE001 - by what is broken, of many types
             fates[picture] = ("wrong pixels", f"kept, but Pillow says {type(error).__name__}: {error}"[:200])
     return fates
+
+
+# ---------------------------------------------------------------------------------------------------------------- uses
+
+# Of a hundred: folders with tables, calls of the API, command lines, and commands in odd environments.
+MIX = {"folders": 27, "calls": 55, "command lines": 15, "environments": 3}
+
+
+def part_uses(root: Path, chance: random.Random, number: int) -> dict:
+    """Folders, tables, environments and calls of the API by chance: no traceback, silent loss or destructive advice."""
+    models = _models(root)
+    picture = root / "here" / "000001.png"
+    made = Process(["generate", "--model", models["gan"], "--num", 3, "--out", picture.parent], root / "log-here",
+                   cache=root / "compiled")
+    assert made.wait() == 0, made.said()
+    cases, wrong, seconds = Counter(), [], Counter()
+    for name, share in MIX.items():
+        seeds = [chance.randrange(1 << 62) for _ in range(max(1, round(number * share / 100)))]
+        for start in range(0, len(seeds), 60):
+            block, begun = seeds[start:start + 60], time.monotonic()
+            found = forked(lambda name=name, block=block: _uses(name, block, models, picture, root / "use"))
+            if found is None:
+                found = [[block[0], [["traceback", "the process died at this case of its block or at a later one"]]]]
+            for seed, problems in found:
+                wrong += [{"part": name, "seed": seed, "kind": kind, "what": what} for kind, what in problems]
+            cases[name] += len(block)
+            seconds[name] += time.monotonic() - begun
+            print(name, cases[name], f"{seconds[name]:.0f} s", *wrong[-3:], flush=True)
+    kinds = Counter(each["kind"] for each in wrong)
+    return {"uses": cases.total(), "cases": dict(cases), "wrong": wrong,
+            **{title.replace(" ", "_"): kinds[kind] for kind, title in uses.KINDS.items()}}
+
+
+def _models(root: Path) -> dict[str, Path]:
+    """A VAE, and a GAN of classes that are called 1, 2 and 3: {name: workdir}."""
+    for label in range(1, 4):
+        folder = root / "numbers" / str(label)
+        folder.mkdir(parents=True)
+        for number, (ending, content) in enumerate(uses.pictures(label)[:6]):
+            (folder / f"{number}{ending}").write_bytes(content)
+    found = {}
+    for game in ("vae", "gan"):
+        content = configuration(Case(game, "folder", 1), root / "numbers")
+        content["data"]["label"] = "label" if game == "gan" else ""
+        content["train"]["images"] = 4 * BATCH
+        config, found[game] = write_config(root / "configs" / f"{game}.py", content), root / "models" / game
+        run = Process(["train", "--config", config, "--workdir", found[game]], root / f"log-{game}",
+                      cache=root / "compiled")
+        assert run.wait() == 0, run.said()
+    return found
+
+
+def _uses(name: str, seeds: list[int], models: dict[str, Path], picture: Path, root: Path) -> list:
+    """[(seed, problems)] of cases with problems, in this process, which has been forked for them."""
+    import imggen_jax
+
+    pool, found = uses.pictures(), []
+    loaded = {game: (imggen_jax.load(workdir) if name in ("calls", "command lines") else None, workdir)
+              for game, workdir in models.items()}
+
+    def call(words: list) -> tuple[int, str, str]:
+        answer = ask(words)
+        return answer.code, answer.out, answer.err
+
+    for seed in seeds:
+        chance = random.Random(seed)
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir()
+        os.chdir(root)
+        try:
+            match name:
+                case "folders":
+                    problems = uses.folder_case(chance, root, pool, call)
+                case "calls":
+                    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+                        problems = uses.api_case(chance, loaded, root)
+                case "command lines":
+                    words = uses.command_case(chance, loaded, picture, root)
+                    code, _, said = call(words)
+                    problems = [each._replace(what=f"{words}: {each.what}") for each in uses.judged(code, said)]
+                case _:
+                    problems = _environment(*uses.environment_case(chance, loaded, picture, root))
+        except Exception:  # noqa: BLE001 - a fault of the check is one too
+            problems = [uses.Problem("traceback", traceback.format_exc()[-600:])]
+        if problems:
+            found.append((seed, problems))
+    os.chdir(root.parent)
+    return found
+
+
+def _environment(words: list[str], changes: dict[str, str | None], stream: str) -> list[uses.Problem]:
+    """A command in a process of its own, as a shell starts it."""
+    environment = {**os.environ, **{key: value for key, value in changes.items() if value is not None}}
+    for key in [key for key, value in changes.items() if value is None]:
+        environment.pop(key, None)
+    line = f"{shlex.join([sys.executable, '-m', 'imggen_jax.main', *words])} {stream}"
+    done = subprocess.run(["/bin/bash", "-o", "pipefail", "-c", line], env=environment, capture_output=True,
+                          timeout=GIVE_UP)
+    said = done.stderr.decode(errors="replace")
+    # A reader who leaves is answered with the code of SIGPIPE; a closed stderr cannot say why.
+    code = 0 if stream.startswith("|") and done.returncode == 128 + signal.SIGPIPE else done.returncode
+    problems = uses.judged(0 if stream == "2>&-" and code == 2 else code, said)
+    return [each._replace(what=f"{changes} {words} {stream}: {each.what}") for each in problems]
 
 
 # ----------------------------------------------------------------------------------------- signals, peers, disks, locks
@@ -1016,6 +1123,9 @@ def rows(results: dict) -> list[tuple[str, str, str]]:
                 how = f"{_words(codes)}; the slowest refusal took {result['slowest_refusal_s']} s"
             case "pictures":
                 what, how = f"{result['pictures']} mutated pictures", _words(result.get("fates", {}))
+            case "uses":
+                what = f"{result['uses']} uses by chance: {_words(result['cases'])}"
+                how = ", ".join(f"{result[title.replace(' ', '_')]} {title}" for title in uses.KINDS.values())
             case "signals":
                 what, how = f"{result['signals']} SIGTERMs", f"saved and left after at most {result['longest_s']} s"
             case "preemption":
@@ -1056,7 +1166,8 @@ def write_table(results: dict) -> None:
 
 PARTS = {"disk": (part_disk, 1), "lock": (part_lock, 4), "peers": (part_peers, 6),
          "checkpoints": (part_checkpoints, 200), "words": (part_words, 300), "pictures": (part_pictures, 1000),
-         "signals": (part_signals, 16), "preemption": (part_preemption, 1), "kills": (part_kills, 110)}
+         "uses": (part_uses, 2000), "signals": (part_signals, 16), "preemption": (part_preemption, 1),
+         "kills": (part_kills, 110)}
 
 
 def main() -> None:
@@ -1079,9 +1190,13 @@ def main() -> None:
     import tensorboardX  # noqa: F401
     import tensorflow_datasets  # noqa: F401
 
-    from imggen_jax import api, main  # noqa: F401
-    from imggen_jax.games import gan, vae  # noqa: F401
-    from imggen_jax.training import train  # noqa: F401
+    import imggen_jax
+    from imggen_jax import main  # noqa: F401 - the command line
+
+    for name in imggen_jax.__all__:  # what is imported late
+        getattr(imggen_jax, name)
+    for name in ("avatars_vae", "avatars_gan"):
+        imggen_jax.read_config(name)
 
     global chosen
     chosen = args.cases

@@ -64,6 +64,8 @@ def read(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
       ConfigError: no such file, an error in it, an unknown key, or a value of a wrong type.
     """
+    if isinstance(overrides, str) or not isinstance(overrides, Sequence):
+        raise ConfigError(f"overrides are {overrides!r:.100}; give a list of words such as '--config.train.batch=32'")
     words = [str(word) for word in overrides]
     given = _get_config(find(name))
     if not isinstance(given, Mapping):

@@ -19,7 +19,7 @@ from imggen_jax.errors import DataError, brief
 _PATIENCE = 5.0  # seconds that the hosts of a download have to answer
 
 
-def prepare(name: str, dir: str) -> Path:
+def prepare(name: str, dir: str = "") -> Path:
     """Prepares the dataset `name[/config][:version]` in the TFDS data_dir `dir` ("" for TFDS's own); gives its folder.
 
     A stock TFDS dataset is downloaded and converted, which needs TensorFlow (the extra `prepare`); avatars are drawn;

@@ -55,7 +55,7 @@ class Source(NamedTuple):
 
 def parse_name(text: str) -> Name:
     """`name[/config][:version]` -> Name; raises DataError."""
-    match = _NAME.fullmatch(text)
+    match = _NAME.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise DataError(f"dataset name {text!r} is not of the form name[/config][:version], such as 'avatars/32x32' "
                         "or 'mnist:3.0.1'")
@@ -64,6 +64,7 @@ def parse_name(text: str) -> Name:
 
 def data_dir(dir: str) -> Path:
     """The folder of prepared datasets: `dir`, or for "" TFDS's own, $TFDS_DATA_DIR or ~/tensorflow_datasets."""
+    dir = os.fsdecode(dir)
     if "://" in dir:
         raise DataError(f"data dir {dir!r} is not a local folder; copy the prepared dataset to a disk first")
     return Path(dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()

@@ -19,6 +19,7 @@ from imggen_jax.metrics import spaces
 from imggen_jax.metrics.pictures import Pictures
 from imggen_jax.metrics.scores import Report
 from imggen_jax.model import MOST_SEEDS, Model
+from imggen_jax.storage.files import given_path
 from imggen_jax.training.dataset import of_run, open_split
 
 CHANGED = "changed_data"  # key under which results say that the data are not those of the training
@@ -58,7 +59,7 @@ def evaluate(model: Model | str | os.PathLike, *, num: int | None = None, space:
     evaluators = _evaluators(also, only, against)
     other = store.read_report(against) if against is not None else None
     model, workdir = inputs.open_model(model)
-    folder = Path(out).expanduser() if out is not None else workdir and workdir / "scores"
+    folder = given_path(out, "the reports") if out is not None else workdir and workdir / "scores"
     context, changes = _context(model, workdir, allow_changed, where, dict(
         num=num, seed=seed, resamples=resamples, samples=samples, space=space, out=folder))
     reference = None if only else _reference(context, other)
@@ -89,11 +90,13 @@ def _check_whole(**values) -> None:
 
 def _evaluators(also: Sequence[str], only: Sequence[str], against) -> dict[str, ModuleType]:
     """{name: module}, in the order asked for."""
+    for name, value in (("also", also), ("only", only)):
+        if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
+            one = value if isinstance(value, str) else "likelihood"
+            raise RunError(f"{name} is {value!r:.100}; give a list of evaluators, as in {name}=[{one!r}]")
     if (also or against is not None) and only:
         raise RunError("evaluators run either beside the scores or without them; give also or only, and a report to "
                        "compare with beside scores alone")
-    if isinstance(also, str) or isinstance(only, str):
-        raise RunError(f"give a list of evaluators, as in also=[{(also or only)!r}]")
     if unknown := [name for name in (*also, *only) if name not in EVALUATORS]:
         raise RunError(f"unknown evaluator {unknown[0]!r}; choose from {', '.join(EVALUATORS)}")
     return {name: importlib.import_module(f"imggen_jax.evaluation.{name}") for name in (*also, *only)}
@@ -216,7 +219,7 @@ def compare(real, fake, *, dir: str = "", space: str = scores.CLASSIFIER, held_o
                      for what, title in ((real, "the set of real images"), (fake, "the set of fake images")))
     _check_pair(first, second, space, num, resamples, other)
     if out is not None:
-        store.check_folder(Path(out).expanduser())
+        store.check_folder(given_path(out, "the report"))
     if space == scores.CLASSIFIER:
         name, split = inputs.split_name(str(real))
         network = classifier.dataset_classifier(name=name, split=split, held_out=held_out, dir=dir, size=0).space

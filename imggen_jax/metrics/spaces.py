@@ -41,9 +41,9 @@ def load(name: str) -> Space:
 
 def check_there(name: str) -> None:
     """Raise the error that `load` would raise for an unknown name or a missing file, without reading the file."""
-    if name in NAMES:
+    if isinstance(name, str) and name in NAMES:
         find.find(_file_of(name))
-    elif name != "classifier":
+    elif not isinstance(name, str) or name != "classifier":
         raise MetricsError(f"unknown feature space {name!r}; choose from classifier, {', '.join(NAMES)}")
 
 

@@ -60,11 +60,18 @@ def given_path(path: str | os.PathLike, what: str) -> Path:
     """A path that a user gives, with ~ for the home folder.
 
     Raises:
-      RunError: it is empty, which `Path` would take for the current folder.
+      RunError: it is empty, which `Path` would take for the current folder, or no file can be called so.
     """
-    if not os.fspath(path):
+    text = os.fsdecode(path)
+    if not text:
         raise RunError(f"the path of {what} is empty; write . for the current folder")
-    return Path(path).expanduser()
+    try:
+        possible = b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise RunError(f"the path of {what}, {ascii(text)}, is none that a file can have; give another")
+    return Path(text).expanduser()
 
 
 def disk_is_full(error: OSError) -> bool:

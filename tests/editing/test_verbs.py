@@ -2,15 +2,17 @@
 import json
 import shutil
 
+import icc
 import jax
 import numpy as np
 import pytest
 import shell
+import tensorflow_datasets as tfds
 import tiny
 from PIL import Image, PngImagePlugin
 
 import imggen_jax
-from imggen_jax.editing import firstlayer, verbs
+from imggen_jax.editing import firstlayer, sources, verbs
 from imggen_jax.provenance import records
 
 # A game's first variant; and the GAN with a mapping network, whose space is another.
@@ -118,6 +120,23 @@ def test_a_picture_of_another_size_or_mode_is_converted_with_a_word(runs, tmp_pa
     said = call("project", runs("vae"), tmp_path / "out", "--image", tmp_path / "mine.png")
     assert "mine.png is 30x20 RGBA; it was converted to 16x16 RGB" in said
     assert '"psnr"' in said and '"distance"' in said
+
+
+def test_a_picture_enters_as_those_of_the_dataset_did(runs, tmp_path):
+    colors = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)).resize((60, 45))
+    deep = Image.fromarray(np.random.default_rng(1).integers(0, 65536, (45, 60)).astype(np.uint16))
+    for name, picture, profile in (("p3.png", colors, icc.rgb(icc.DISPLAY_P3)), ("16.png", deep, None),
+                                   ("adobe.png", colors, icc.rgb(icc.ADOBE_RGB)),
+                                   ("cmyk.tif", colors.convert("CMYK"), icc.cmyk())):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        picture.save(tmp_path / "in" / name, icc_profile=profile)
+    made = imggen_jax.ingest(tmp_path / "in", size=16, fit="pad", background="#20a040", out=tmp_path / "out", workers=1)
+    (split,) = tfds.builder_from_directory(made.folder).as_data_source().values()
+    model = imggen_jax.load(runs("vae"))._replace(data={"card": made.card})
+    for example in split:
+        image, _ = sources.read_picture(tmp_path / "in" / example["name"].decode(), model)
+        assert np.array_equal(image, example["image"]), example["name"]
+    assert len(split) == 4
 
 
 def test_pictures_that_were_changed_since_are_projected(runs, tmp_path):

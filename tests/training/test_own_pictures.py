@@ -9,6 +9,9 @@ import shell
 import tiny
 from PIL import Image
 
+from imggen_jax.errors import DataError
+from imggen_jax.training.dataset import of_run, open_split
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
@@ -61,6 +64,20 @@ def test_the_run_goes_on_with_the_folder_moved_and_not_with_another(run, folder,
     next((tmp_path / "moved").rglob("*.jpg")).unlink()
     result = shell.call(*longer[:-1], "--config.train.images=64", f"--config.data.folder={tmp_path / 'moved'}")
     assert result.code == 2 and "are not those that" in result.err
+
+
+def test_a_moved_dataset_is_found_where_it_is_said_to_be(run, folder, tmp_path, monkeypatch):
+    _, workdir, _ = run
+    config, recorded = (json.loads((workdir / name).read_text()) for name in ("config.json", "data.json"))
+    monkeypatch.chdir(tmp_path)  # from which a relative path leads nowhere
+    config["data"]["folder"] = "holiday"
+    shutil.copytree(folder, tmp_path / "moved")
+    gone = {**recorded, "dir": str(tmp_path / "gone")}
+    for known, where in ((recorded, ""), (gone, "moved"), (gone, recorded["dir"])):
+        settings = of_run(config, known, where)
+        assert open_split(settings, settings.data.split).fingerprint == recorded["fingerprint"], where
+    with pytest.raises(DataError, match="holiday is not there"):
+        of_run(config, gone)
 
 
 @pytest.mark.parametrize("place", [".", "pictures"])

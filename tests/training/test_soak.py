@@ -3,9 +3,14 @@ import json
 import random
 import runpy
 import shutil
+import sys
+import warnings
 
 import pytest
 import shell
+
+import imggen_jax
+from imggen_jax.errors import RunError
 
 SOAK = shell.REPOSITORY / "experiments" / "reliability" / "soak.py"
 
@@ -40,6 +45,32 @@ def test_odd_configs_and_command_lines_end_in_a_result_or_one_clear_line(vae, so
         result = shell.call(*words)
         answer = soak["Answer"](result.code, result.out, result.err, 0.0)
         assert not soak["fault"](answer), (seed, words, result)
+
+
+def test_uses_by_chance_end_in_a_result_or_one_clear_line(vae, gan, soak, tmp_path, monkeypatch):
+    uses = sys.modules["uses"]
+    monkeypatch.chdir(tmp_path)
+    models = {name: (imggen_jax.load(run.workdir), run.workdir) for name, run in (("vae", vae), ("gan", gan))}
+    assert shell.call("generate", "--model", gan.workdir, "--num", 2, "--out", tmp_path / "here").code == 0
+    for seed in range(40):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert not uses.api_case(random.Random(seed), models, tmp_path / str(seed)), seed
+    for seed in range(6):
+        (tmp_path / f"folder{seed}").mkdir()
+        assert not uses.folder_case(random.Random(seed), tmp_path / f"folder{seed}", uses.pictures(), shell.call), seed
+    for seed in range(10):
+        words = uses.command_case(random.Random(seed), models, tmp_path / "here" / "000001.png", tmp_path)
+        result = shell.call(*words)
+        assert not uses.judged(result.code, result.err), (words, result)
+
+
+def test_what_the_uses_look_for_is_found(soak):
+    uses = sys.modules["uses"]
+    assert [each.kind for each in uses.said_well(KeyError("x"))] == ["traceback"]
+    assert [each.kind for each in uses.said_well(RunError("bad; delete that folder"))] == ["advice"]
+    assert not uses.said_well(RunError("bad; choose another"))
+    assert uses.judged(2, "no line") and uses.judged(1, "error: x") and not uses.judged(2, "error: x is y; do z")
 
 
 def test_broken_pictures_are_broken_in_many_ways(soak):

@@ -39,7 +39,7 @@ from imggen_jax.data.folders.pixels import Refused, Wanted
 from imggen_jax.data.folders.store import Store, stem
 from imggen_jax.errors import DataError, SaveError, brief
 from imggen_jax.storage.cache import cache_folder
-from imggen_jax.storage.files import disk_is_full, write_atomic
+from imggen_jax.storage.files import disk_is_full, given_path, write_atomic
 from imggen_jax.storage.lock import exclusive
 
 _FORMAT = 2              # of datasets; another one is made anew
@@ -128,8 +128,8 @@ class Job(NamedTuple):
 
 def home(out: str | os.PathLike = "") -> Path:
     """The TFDS data_dir of ingested folders."""
-    if out:
-        return Path(out).expanduser().absolute()
+    if os.fspath(out):
+        return given_path(out, "the datasets").absolute()
     return cache_folder("folders")
 
 

@@ -17,7 +17,7 @@ def wanted(*, size: int, fit: str, background: str, min_side: int | None = None,
            halves: bool = False) -> Wanted:
     """What pictures are to become; arguments as of `ingest`. Raises DataError."""
     size = integer("size", size, 0, "the side of the pictures in pixels, such as 64, or 0 to keep their own size")
-    if fit not in pixels.FITS:
+    if not isinstance(fit, str) or fit not in pixels.FITS:
         raise DataError(f"unknown fit {fit!r}; choose {' or '.join(pixels.FITS)}")
     least = (size + 1) // 2 or 1 if min_side is None else integer("min_side", min_side, 1, "a number of pixels")
     most = integer("max_pixels", max_pixels, 1, "a number of pixels")

@@ -60,7 +60,7 @@ class _Seen(NamedTuple):
 
 def check_mode(mode: str) -> None:
     """Raises DataError for a mode that there is not."""
-    if mode not in MODES:
+    if not isinstance(mode, str) or mode not in MODES:
         raise DataError(f"unknown pairs {mode!r}; choose {', '.join(filter(None, MODES))}, or leave it out")
 
 
