@@ -274,7 +274,7 @@ def _fitting(folder: Path, name: str, array: np.ndarray, leaf) -> np.ndarray:
         return array
     cause = _OTHER_VERSION
     if array.shape == tuple(leaf.shape) and array.dtype.kind == expected.kind:
-        if jax.config.jax_enable_x64 and expected.itemsize == 8:
+        if jax.config.read("jax_enable_x64") and expected.itemsize == 8:
             cause = "JAX_ENABLE_X64 is set here and was not when it was saved: unset it"
         elif array.dtype.itemsize == 8:
             cause = "it was saved with JAX_ENABLE_X64=1: set it here too"
@@ -321,7 +321,7 @@ def _read_manifest(content: bytes) -> dict[str, str] | None:
     matches = [re.fullmatch(r"([0-9a-f]{64})  (.+)", line) for line in lines[:-1]]
     if lines[-1] or not matches or None in matches:
         return None
-    return {match[2]: match[1] for match in matches}
+    return {match[2]: match[1] for match in matches if match}
 
 
 def _sha256(path: Path, sync: bool = False) -> str:

@@ -30,7 +30,7 @@ def read(folder: Path) -> dict[str, str] | None:
     matches = [re.fullmatch(r"([0-9a-f]{64})  (.+)", line) for line in lines[:-1]]
     if lines[-1] or not matches or None in matches:
         return None
-    return {match[2]: match[1] for match in matches}
+    return {match[2]: match[1] for match in matches if match}
 
 
 def damage(folder: Path) -> str | None:
