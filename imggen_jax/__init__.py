@@ -5,8 +5,14 @@
     images = model.sample(num=16, seed=0)        # uint8 [16,32,32,3]
 """
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from imggen_jax import threads
+
+if TYPE_CHECKING:
+    from imggen_jax.api import compare, describe, evaluate, export, generate, load, train
+    from imggen_jax.config import read as read_config
+    from imggen_jax.data import ingest, prepare
 
 __version__ = "0.1.0"
 __all__ = ["compare", "describe", "evaluate", "export", "generate", "ingest", "load", "prepare", "read_config", "train"]
@@ -26,7 +32,7 @@ _HOME = {
 threads.provide()  # before JAX starts
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Late, so that the command line can say its help or an error without waiting for JAX.
     if name == "read_config":
         return importlib.import_module("imggen_jax.config").read

@@ -4,8 +4,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from imggen_jax import cards, exporting
 from imggen_jax.config import check
@@ -32,7 +34,8 @@ ON_GRID = 1024  # images on the grid
 
 
 def train(
-    config: Mapping, workdir: str | os.PathLike, *, heartbeat: int = 60, leave: Callable[[int], object] | None = None
+    config: ConfigDict | Mapping[str, Any], workdir: str | os.PathLike[str], *, heartbeat: int = 60,
+    leave: Callable[[int], object] | None = None
 ) -> Path:
     """`training.train.train`, with scores during training where config.score asks for them."""
     settings = check(config)
@@ -41,8 +44,8 @@ def train(
 
 
 def generate(
-    model: str | os.PathLike, out: str | os.PathLike, *, seeds: Sequence[int] | None = None, num: int | None = None,
-    seed: int = 0, given: Mapping | None = None, **options: float,
+    model: str | os.PathLike[str], out: str | os.PathLike[str], *, seeds: Sequence[int] | None = None,
+    num: int | None = None, seed: int = 0, given: Mapping[str, Any] | None = None, **options: float,
 ) -> Path:
     """Write new images of a model: out/<seed, 6 digits>.png, and out/grid.png with all of them, 1,024 at most.
 
@@ -84,7 +87,8 @@ def generate(
     return out / "grid.png"
 
 
-def _images(model: Model, numbers: Sequence[int], fields: Fields, asked: Mapping) -> Iterator[tuple]:
+def _images(model: Model, numbers: np.ndarray | range, fields: Fields, asked: Mapping[str, Any]
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], int]]:
     """(image, its row of the fields, its place) of each seed, made AT_ONCE at a time."""
     options = {name: value for name, value in asked.items() if name != "truncation"}
     for start in range(0, len(numbers), AT_ONCE):
@@ -96,14 +100,14 @@ def _images(model: Model, numbers: Sequence[int], fields: Fields, asked: Mapping
             yield image, {name: value[row] for name, value in latents.given.items()}, int(latents.places[row])
 
 
-def _texts(given: Mapping | None, row: int) -> dict[str, str]:
+def _texts(given: Mapping[str, Any] | None, row: int) -> dict[str, str]:
     """The fields of image `row` that were given as text."""
     each = {name: value if isinstance(value, str) or not isinstance(value, Sequence) else value[row]
             for name, value in (given or {}).items()}
     return {name: value for name, value in each.items() if isinstance(value, str)}
 
 
-def describe(model: str | os.PathLike) -> dict:
+def describe(model: str | os.PathLike[str]) -> dict[str, Any]:
     """Facts of a run: step, images, parameters of each player, sha256 over the whole training state, config.
 
     Of an exported or shipped model the parameters are those of each of its parts, and the sha256 is over its weights.
@@ -123,7 +127,7 @@ def describe(model: str | os.PathLike) -> dict:
 
 
 def export(
-    model: str | os.PathLike, out: str | os.PathLike, *, dtype: str = "float32", stablehlo: bool = False,
+    model: str | os.PathLike[str], out: str | os.PathLike[str], *, dtype: str = "float32", stablehlo: bool = False,
     orbax: bool = False,
 ) -> Path:
     """Write a model as a folder of safetensors, config and card, which `load` takes without a checkpoint.

@@ -4,7 +4,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,6 +12,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from imggen_jax import threads
 from imggen_jax.storage.cache import cache_folder
+
+if TYPE_CHECKING:
+    from jaxlib._jax import Device  # jax.Device, which JAX declares as a variable
 
 AXIS = "data"
 
@@ -39,7 +42,7 @@ def use_compile_cache() -> None:
 
     JAX's own variables come first; IMGGEN_JAX_CACHE moves the folder.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.read("jax_compilation_cache_dir") is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder("compiled")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -55,14 +58,14 @@ def connect(coordinator: str, processes: int, process: int, heartbeat: int = 60)
       heartbeat: seconds of silence after which a process is taken for lost.
     """
     # JAX waits a little longer: it can only abort, and training/watchdog.py names the process that was lost.
-    patience = dict(heartbeat_timeout_seconds=heartbeat + 30)
+    patience = heartbeat + 30
     if coordinator == "auto":
-        jax.distributed.initialize(**patience)
+        jax.distributed.initialize(heartbeat_timeout_seconds=patience)
     else:
-        jax.distributed.initialize(coordinator, processes, process, **patience)
+        jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=patience)
 
 
-def choose(count: int) -> list[jax.Device]:
+def choose(count: int) -> list[Device]:
     """The devices to use: all where count is 0.
 
     Raises:
@@ -84,11 +87,11 @@ def choose(count: int) -> list[jax.Device]:
     return found[:count] if count else found
 
 
-def describe(devices: list[jax.Device]) -> str:
+def describe(devices: list[Device]) -> str:
     return f"{len(devices)} x {devices[0].device_kind}" + (f" on {n} hosts" if (n := jax.process_count()) > 1 else "")
 
 
-def peak_flops(devices: list[jax.Device]) -> float | None:
+def peak_flops(devices: list[Device]) -> float | None:
     """What these devices could compute in bfloat16, operations a second; None for a kind that is not known here."""
     one = PEAK_FLOPS.get(devices[0].device_kind)
     return one and one * len(devices)
@@ -100,10 +103,12 @@ def count_flops(function: Callable, *args) -> float:
     Lowered for an accelerator whatever is here, since a CPU's own kernels are not counted.
     """
     lowered = jax.jit(function).trace(*args).lower(lowering_platforms=("tpu",))
-    return lowered.cost_analysis()["flops"]
+    analysis = lowered.cost_analysis()
+    assert analysis is not None, "XLA counts the operations of a TPU program"
+    return analysis["flops"]
 
 
-def make(engine: str, devices: list[jax.Device], play: Callable) -> Engine:
+def make(engine: str, devices: list[Device], play: Callable) -> Engine:
     """Compile a step for devices.
 
     Args:

@@ -164,4 +164,4 @@ def _program(model: Model) -> bytes:
     n, = export.symbolic_shape("n")
     arguments = [jax.ShapeDtypeStruct((n,), jnp.uint32)]
     arguments += [jax.ShapeDtypeStruct((n,), jnp.int32)] * len(generator.needs)
-    return export.export(jax.jit(sample), platforms=PLATFORMS)(*arguments).serialize()
+    return bytes(export.export(jax.jit(sample), platforms=PLATFORMS)(*arguments).serialize())

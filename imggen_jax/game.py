@@ -11,7 +11,7 @@ and `weights`.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,8 @@ import jax
 from imggen_jax.spec import Field, Spec, make_spec
 
 __all__ = ["Array", "Batch", "Classifier", "Clock", "Condition", "EditSpace", "Field", "Game", "Generator", "Key",
-           "Loss", "Mutable", "Option", "Params", "Pretrained", "PyTree", "Scalars", "Spec", "make_spec"]
+           "Loss", "Mutable", "Option", "Options", "Params", "Pretrained", "PyTree", "Scalars", "Spec",
+           "Weights", "make_spec"]
 
 Array = jax.Array
 Key = jax.Array
@@ -29,6 +30,8 @@ Mutable = Mapping[str, PyTree]   # what changes without being trained: running s
 Scalars = Mapping[str, Array]    # name -> float32 scalar, for the log
 Batch = Mapping[str, Array]      # the Spec's fields, [B, *shape], and nothing else; images uint8, or float in [-1,1]
 Condition = PyTree               # leaves [n, ...]; None for nothing
+Weights = Mapping[str, PyTree]   # what models read: those of `Game.weights`, and of pretrained networks
+Options = Mapping[str, Any]      # what `Generator.decode` is told: name -> number, or scalar of a traced program
 
 
 class Clock(NamedTuple):
@@ -57,8 +60,9 @@ class Option(NamedTuple):
 class EditSpace(NamedTuple):
     """A latent w in which editing is easier than in z, as behind a mapping network."""
 
-    enter: Callable   # (weights, z) -> w, a PyTree whose leaves have n as first axis
-    decode: Callable  # (weights, w, condition, options) -> images, as `Generator.decode` of the z that w came from
+    enter: Callable[[Weights, PyTree], PyTree]  # (weights, z) -> w, a PyTree whose leaves have n as first axis
+    # (weights, w, condition, options) -> images, as `Generator.decode` of the z that w came from
+    decode: Callable[[Weights, PyTree, Condition, Options], Array]
 
 
 class Generator(NamedTuple):
@@ -66,12 +70,15 @@ class Generator(NamedTuple):
 
     # (key, n, condition) -> z, a PyTree whose leaves have n as first axis; () where nothing is drawn. Behind an edit
     # space it is also called without a condition, to find the middle of w.
-    prior: Callable
-    decode: Callable   # (weights, z, condition, options) -> images float32 [n,H,W,C] in [-1,1]
-    condition: Callable = lambda weights, fields: None  # (weights, fields of `needs`) -> Condition
+    prior: Callable[[Key, int, Condition], PyTree]
+    # (weights, z, condition, options) -> images float32 [n,H,W,C] in [-1,1]
+    decode: Callable[[Weights, PyTree, Condition, Options], Array]
+    # (weights, fields of `needs`) -> Condition
+    condition: Callable[[Weights, Mapping[str, Array]], Condition] = lambda weights, fields: None
     needs: tuple[str, ...] = ()                # fields of its condition: ("label",), ("text",), ("source", "mask")
     options: Mapping[str, Option] = {}         # what `decode` can be told
-    encode: Callable | None = None             # (weights, images, condition) -> z; None: by optimization, inversion.py
+    # (weights, images, condition) -> z; None: by optimization, inversion.py
+    encode: Callable[[Weights, Array, Condition], PyTree] | None = None
     edit_space: EditSpace | None = None        # None: z itself
 
 
@@ -79,32 +86,34 @@ class Classifier(NamedTuple):
     """What a trained classifier can do: name what it sees, and measure images by what it has learned to see."""
 
     targets: tuple[str, ...]  # label fields that it predicts
-    logits: Callable          # (weights, images float [n,H,W,C] in [-1,1]) -> float32 [n,classes], one for each target
-    features: Callable        # (weights, images) -> float32 [n,D], the layer before the logits
+    # (weights, images float [n,H,W,C] in [-1,1]) -> float32 [n,classes], one for each target
+    logits: Callable[[Weights, Array], Sequence[Array]]
+    # (weights, images) -> float32 [n,D], the layer before the logits
+    features: Callable[[Weights, Array], Array]
 
 
 class Pretrained(NamedTuple):
     """A network that is used and not trained."""
 
     weights: PyTree
-    apply: Mapping[str, Callable]  # such as "encode": (weights, images) -> latents [n,h,w,c]
+    apply: Mapping[str, Callable[..., Any]]  # such as "encode": (weights, images) -> latents [n,h,w,c]
     sha256: str                    # of the weights; kept with every run that uses them
 
 
 class Game(NamedTuple):
     """Players, their moves in the order of play, and the models that they train."""
 
-    init: Callable                       # (key, spec) -> (Params, Mutable); players that move, and no others
+    init: Callable[[Key, Spec], tuple[Params, Mutable]]  # players that move, and no others
     moves: tuple[tuple[str, Loss], ...]  # who moves, by which loss; a name may repeat
-    weights: Callable                    # (params, mutable) -> what the models read: a mapping; the step keeps its
-    #                                      moving average, which everything below takes
+    # (params, mutable) -> what the models read; the step keeps its moving average, which everything below takes
+    weights: Callable[[Params, Mutable], Weights]
     models: Mapping[str, Generator | Classifier]  # {"main": ...}, or {"a_to_b": ..., "b_to_a": ...}
     # (weights, batch, key) -> {name: float32 [B]}: metrics of held-out examples, such as the ELBO in nats; or None
-    metrics: Callable | None = None
+    metrics: Callable[[Weights, Batch, Key], Mapping[str, Array]] | None = None
     # (weights, batch, key) -> a function key -> float32 [B], the log of an unbiased estimate of p(x) of each example,
     # in nats: log p(x, z) - log q(z|x) for a z that the function's key draws; the logarithm of the mean of many is a
     # tighter bound on log p(x) than the ELBO; or None
-    importance: Callable | None = None
+    importance: Callable[[Weights, Batch, Key], Callable[[Key], Array]] | None = None
 
     @property
     def main(self) -> Generator | Classifier:

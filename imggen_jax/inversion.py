@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -105,7 +105,7 @@ def _optimizer(sampler: Sampler, steps: int):
         def step(carry, _):
             u, state = carry
             updates, state = adam.update(jax.grad(lambda u: jnp.sum(objective(u)))(u), state)
-            return (optax.apply_updates(u, updates), state), None
+            return (cast(jax.Array, optax.apply_updates(u, updates)), state), None
 
         (u, _), _ = jax.lax.scan(step, (u, adam.init(u)), None, length=steps)
         return mean + u[jnp.argmin(objective(u))] @ spread

@@ -11,7 +11,7 @@ from imggen_jax.storage.files import given_path
 from imggen_jax.training.saved import open_run
 
 
-def load(path: str | os.PathLike, name: str | None = None) -> Model:
+def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
     """A trained model, without what only training needs.
 
     Of a run, the newest checkpoint; one that is damaged is named on stderr, and the one before it is loaded. Nothing on

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from imggen_jax import flags, picture_verbs, streams
 from imggen_jax.editing import flags as editing
@@ -188,7 +188,8 @@ def _generate(words: list[str]) -> int:
     parser.add_argument("--truncation", type=float, default=1.0, metavar="T",
                         help="factor on the latents; below 1: fewer failures, less variety (default: 1)")
     args = parser.parse_args(words)
-    given, options = flags.pairs(args.given, "--given"), flags.numbers(args.option, "--option")
+    given: dict[str, Any] = {**flags.pairs(args.given, "--given")}
+    options: dict[str, Any] = {**flags.numbers(args.option, "--option")}
     if args.label is not None and "label" in given:
         raise RunError("the label is given twice, by --label and by --given; leave out one of them")
     label = flags.label(given.pop("label")) if "label" in given else args.label

@@ -5,7 +5,7 @@ import functools
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,11 +15,13 @@ from imggen_jax.augment import to_float
 from imggen_jax.data import text
 from imggen_jax.data.memory import free_memory
 from imggen_jax.errors import RunError
-from imggen_jax.game import Classifier, Game, Generator, PyTree, Spec
+from imggen_jax.game import Classifier, Field, Game, Generator, PyTree, Spec
 from imggen_jax.inversion import Space
 from imggen_jax.sampling import Fields, Latents, Sampler
 
 MOST_SEEDS = 2**32
+
+Seeds = Sequence[int] | np.ndarray
 
 
 class Model(NamedTuple):
@@ -30,13 +32,13 @@ class Model(NamedTuple):
     uint8 [H,W,C] or [n,H,W,C].
     """
 
-    config: Mapping      # resolved
+    config: Mapping[str, Any]     # resolved
     spec: Spec           # fields of the examples that it was trained on
     step: int            # steps trained
     weights: PyTree      # averaged parameters, and those of pretrained networks
     game: Game
     name: str            # of the model among those of the game
-    data: Mapping = {}   # what the run recorded about its dataset: name, fingerprint, card of a folder
+    data: Mapping[str, Any] = {}  # what the run recorded about its dataset: name, fingerprint, card of a folder
 
     @property
     def part(self) -> Generator | Classifier:
@@ -66,7 +68,7 @@ class Model(NamedTuple):
         return self.spec["label"].names if "label" in self.spec else ()
 
     def sample(
-        self, seeds: Sequence[int] | None = None, given: Mapping | None = None, *, num: int | None = None,
+        self, seeds: Seeds | None = None, given: Mapping[str, Any] | None = None, *, num: int | None = None,
         seed: int = 0, **options: float,
     ) -> np.ndarray:
         """New images; the image of a seed is the same in every call and from every command.
@@ -89,17 +91,17 @@ class Model(NamedTuple):
         latents = self.latents(numbers, given, truncation=options.pop("truncation", 1.0))
         return self.sampler.show(self.weights, latents, self.check_options(options))
 
-    def latents(self, seeds: Sequence[int], given: Mapping | None = None, *, truncation: float = 1.0) -> Latents:
+    def latents(self, seeds: Seeds, given: Mapping[str, Any] | None = None, *, truncation: float = 1.0) -> Latents:
         """The latents of seeds: what `sample` makes images from.
 
         Raises:
           RunError: a seed, field or truncation that the model does not take.
         """
-        seeds, truncation = self.check_seeds(seeds), check_truncation(truncation)
-        fields = self.check_given(given, len(seeds), drawn=True)
-        return self.sampler.draw(self.weights, seeds, fields, truncation)
+        numbers, truncation = self.check_seeds(seeds), check_truncation(truncation)
+        fields = self.check_given(given, len(numbers), drawn=True)
+        return self.sampler.draw(self.weights, numbers, fields, truncation)
 
-    def encode(self, images: np.ndarray, given: Mapping | None = None) -> np.ndarray:
+    def encode(self, images: np.ndarray, given: Mapping[str, Any] | None = None) -> np.ndarray:
         """Latents of images: by the encoder, or by optimization for a generator without one.
 
         Args:
@@ -118,7 +120,7 @@ class Model(NamedTuple):
             return np.asarray(self.sampler.encode(self.weights, images, fields))
         return inversion.invert(self.sampler, self.weights, images, fields, self.space())
 
-    def decode(self, w: np.ndarray, given: Mapping | None = None, **options: float) -> np.ndarray:
+    def decode(self, w: np.ndarray, given: Mapping[str, Any] | None = None, **options: float) -> np.ndarray:
         """Images of latents float32 [n,D]: uint8 [n,H,W,C].
 
         Raises:
@@ -128,7 +130,7 @@ class Model(NamedTuple):
         latents = sampling.at_rows(w, self.check_given(given, len(w)))
         return self.sampler.show(self.weights, latents, self.check_options(options))
 
-    def reconstruct(self, images: np.ndarray, given: Mapping | None = None) -> np.ndarray:
+    def reconstruct(self, images: np.ndarray, given: Mapping[str, Any] | None = None) -> np.ndarray:
         """decode(encode(images)): uint8 [n,H,W,C]; of a generator without an encoder, by optimization."""
         if self.sampler.encode is None:
             return self.decode(self.encode(images, given), given)
@@ -155,9 +157,7 @@ class Model(NamedTuple):
 
     # Checks of what comes from outside.
 
-    def check_seeds(
-        self, seeds: Sequence[int] | None, num: int | None = None, seed: int = 0
-    ) -> np.ndarray | range:
+    def check_seeds(self, seeds: Seeds | None, num: int | None = None, seed: int = 0) -> np.ndarray | range:
         """Seeds as uint32 [n], or as a range, which takes no memory. Raises RunError for none, both forms, or one out
         of range."""
         if isinstance(seeds, range) and seeds.step == 1 and seeds:
@@ -180,7 +180,7 @@ class Model(NamedTuple):
             raise RunError(f"seed is {wrong[0]}; it must be from 0 to {MOST_SEEDS - 1}")
         return np.array(values, np.uint32)
 
-    def check_given(self, given: Mapping | None, n: int, *, drawn: bool = False) -> Fields:
+    def check_given(self, given: Mapping[str, Any] | None, n: int, *, drawn: bool = False) -> Fields:
         """What n images are conditioned on, as the generator takes it: {field: [n, *shape]}.
 
         Args:
@@ -203,7 +203,7 @@ class Model(NamedTuple):
             raise RunError(f"this model needs {missing[0]!r}; give it, as in given={{{missing[0]!r}: ...}}")
         return {name: self._field(name, value, n) for name, value in given.items() if value is not None}
 
-    def _field(self, name: str, value, n: int) -> np.ndarray:
+    def _field(self, name: str, value: Any, n: int) -> np.ndarray:
         field = self.spec[name]
         if field.classes:
             one = isinstance(value, str) or not np.iterable(value)
@@ -317,13 +317,13 @@ def _check_range(name: str, value: float, option: sampling.Option) -> None:
         raise RunError(f"{name} is {value!r}; it must be {kind} from {option.low:g} {upto}")
 
 
-def _whole(name: str, value) -> int:
+def _whole(name: str, value: Any) -> int:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise RunError(f"{name} is {value!r}; it must be a whole number")
     return int(value)
 
 
-def _shape(field) -> str:
+def _shape(field: Field) -> str:
     return "(n, " + ", ".join("any" if side is None else str(side) for side in field.shape) + ")"
 
 

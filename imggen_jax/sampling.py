@@ -11,13 +11,16 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from imggen_jax.game import Generator, Option, PyTree, Spec
+
+if TYPE_CHECKING:
+    from jaxlib._jax import Device  # jax.Device, which JAX declares as a variable
 
 # A program packs its weights anew for each call, so small images want large batches; large ones would want memory.
 BLOCK = 256
@@ -43,24 +46,24 @@ class Sampler(NamedTuple):
     """The compiled functions of a generator, whatever its weights. Images are NumPy, uint8 [n,H,W,C]."""
 
     # (weights, seeds, given, truncation=1.0) -> Latents; seeds: n integers from 0 to 2^32-1
-    draw: Callable
+    draw: Callable[..., Latents]
     # (weights, latents, options={}) -> images; options: as of `Generator.options`
-    show: Callable
+    show: Callable[..., np.ndarray]
     # (weights, latents, options={}) -> the same before they are rounded, float32 [n,H,W,C] in [-1,1]
-    render: Callable
+    render: Callable[..., np.ndarray]
     # (weights, w [n,D], fields, options={}) -> float32 [n,H,W,C]; to be differentiated, not compiled
-    decode: Callable
+    decode: Callable[..., jax.Array]
     # (weights, images uint8 [n,H,W,C], given) -> w float32 [n,D]; None for a generator without an encoder
-    encode: Callable | None
+    encode: Callable[..., jax.Array] | None
     # (weights, key, n, given of one image or {}) -> w float32 [n,D] from the prior; n is static
-    prior: Callable
+    prior: Callable[..., jax.Array]
     # (weights, seeds, fields, truncation) -> (w, fields with labels drawn); to be traced
-    trace: Callable
+    trace: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
     # (given) -> the batch size of the programs
-    block: Callable
+    block: Callable[[Fields], int]
 
     def sample(
-        self, weights: PyTree, seeds: Sequence[int], given: Fields | None = None, truncation: float = 1.0,
+        self, weights: PyTree, seeds: Sequence[int] | np.ndarray, given: Fields | None = None, truncation: float = 1.0,
         options: Mapping[str, float] | None = None,
     ) -> np.ndarray:
         """Images of seeds: uint8 [n,H,W,C]. Labels that the generator needs and that are not given are drawn."""
@@ -115,6 +118,7 @@ def _make(generator: Generator, spec: Spec) -> Sampler:
         return to_images(weights, _tree(w, example), condition, _resolved(generator, options))
 
     def encode(weights, images, fields):
+        assert generator.encode is not None, "not compiled without an encoder"
         images = images.astype(jnp.float32) / 127.5 - 1
         z = generator.encode(weights, images, generator.condition(weights, fields))
         return _flat(enter(weights, z), images.shape[0])
@@ -132,8 +136,8 @@ def _make(generator: Generator, spec: Spec) -> Sampler:
         return program
 
     def block(given):
-        shape = next((value.shape[1:3] for name, value in sorted(given.items()) if np.ndim(value) == 4),
-                     spec["image"].shape[:2])
+        shape: tuple[Any, ...] = next(
+            (value.shape[1:3] for name, value in sorted(given.items()) if np.ndim(value) == 4), spec["image"].shape[:2])
         return min(BLOCK, max(LEAST, 2 ** int(math.log2(PIXELS / (shape[0] * shape[1])))))
 
     placed = _Placed()
@@ -152,7 +156,7 @@ class _Placed:
     def __init__(self):
         self._weights, self._copies = None, {}
 
-    def on(self, weights: PyTree, device: jax.Device) -> PyTree:
+    def on(self, weights: PyTree, device: Device) -> PyTree:
         if weights is not self._weights:
             self._weights, self._copies = weights, {}
         if device not in self._copies:
@@ -234,6 +238,7 @@ def at_rows(w: np.ndarray, given: Fields) -> Latents:
 
 def reconstruct(sampler: Sampler, weights: PyTree, images: np.ndarray, given: Fields) -> np.ndarray:
     """The images of the encoder's latents of images: uint8 [n,H,W,C] -> the same."""
+    assert sampler.encode is not None, "the generator has no encoder"
     n, made = len(images), []
     for start in range(0, n, ENCODED):  # programs of one size: the last rows are repeated
         rows = np.arange(start, start + min(ENCODED, n)) % n

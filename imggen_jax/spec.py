@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Field(NamedTuple):
@@ -63,11 +63,12 @@ def image_shape(spec: Spec, name: str = "image") -> tuple[int, int, int]:
     """
     if name not in spec:
         raise ValueError(f"the data have no field {name!r}; they have {', '.join(spec)}")
-    shape = spec[name].shape
-    if len(shape) != 3 or None in shape:
+    sides = [side for side in spec[name].shape if side is not None]
+    if len(sides) != 3 or len(spec[name].shape) != 3:
         raise ValueError(f"images of the field {name!r} differ in size, and this needs one size; set data.size or "
                          "data.crop")
-    return shape  # type: ignore[return-value]
+    height, width, channels = sides
+    return height, width, channels
 
 
 def square(spec: Spec, name: str = "image") -> tuple[int, int]:
@@ -83,13 +84,13 @@ def square(spec: Spec, name: str = "image") -> tuple[int, int]:
     return height, channels
 
 
-def to_json(spec: Spec) -> dict:
+def to_json(spec: Spec) -> dict[str, Any]:
     """A Spec as plain JSON; `from_json` gives it back."""
     return {name: {"shape": list(field.shape), "dtype": field.dtype, "names": list(field.names)}
             for name, field in spec.items()}
 
 
-def from_json(content: Mapping) -> Spec:
+def from_json(content: Mapping[str, Any]) -> Spec:
     """The Spec that `to_json` wrote.
 
     Raises:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from imggen_jax.game import Array, Batch, Clock, Game, Key, Mutable, Params, PyTree, Spec
+from imggen_jax.game import Array, Batch, Clock, Game, Key, Mutable, Params, PyTree, Spec, Weights
 
 Optimizers = Mapping[str, optax.GradientTransformation]  # player's name -> its optimizer
 Logs = Mapping[str, Array]
@@ -21,7 +21,7 @@ class TrainState(NamedTuple):
     params: Params              # float32
     opt: Mapping[str, PyTree]   # player's name -> its optimizer's state
     mutable: Mutable            # what changes without being trained
-    average: Mapping            # moving average of game.weights(params, mutable); images are made from it
+    average: Weights            # moving average of game.weights(params, mutable); images are made from it
     finite: Array               # bool; once False, every later step leaves the state as it is
 
 
@@ -109,7 +109,11 @@ def train_step(
 
 
 def play(
-    step: Callable, state: TrainState, batches: Batch, key: Key, pretrained: Mapping[str, PyTree]
+    step: Callable[[TrainState, Batch, Key, Mapping[str, PyTree]], tuple[TrainState, Logs]],
+    state: TrainState,
+    batches: Batch,
+    key: Key,
+    pretrained: Mapping[str, PyTree],
 ) -> tuple[TrainState, Logs]:
     """Steps inside one call, so that dispatch costs nothing: batches and logs have a leading axis of steps."""
     return jax.lax.scan(lambda state, batch: step(state, batch, key, pretrained), state, batches)

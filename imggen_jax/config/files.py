@@ -9,6 +9,7 @@ import runpy
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
@@ -138,7 +139,7 @@ def _wrong_value(error: Exception, words: Sequence[str], full: ConfigDict) -> st
     if not match:
         return ""
     given = [f", not {word.partition('=')[2]!r}" for word in words if word.startswith(f"--{match[1]}=")]
-    value = functools.reduce(lambda section, name: section[name], match[1].split(".")[1:], full)
+    value = functools.reduce(lambda section, name: section[name], match[1].split(".")[1:], cast(Any, full))
     kind = "section" if isinstance(value, ConfigDict) else type(value).__name__
     return f"{match[1]} must be of type {kind}{given[-1] if given else ''}"
 
@@ -146,7 +147,7 @@ def _wrong_value(error: Exception, words: Sequence[str], full: ConfigDict) -> st
 def _check_key(path: str, full: ConfigDict) -> None:
     """Refuses an override of an unknown key; makes room for one that has no default, such as sgd's momentum."""
     *sections, last = path.split(".")
-    here, where = full, "config"
+    here, where = cast(Any, full), "config"
     for each in sections:
         if where == "config.pretrained" and each not in here:
             here[each] = {}
@@ -162,7 +163,7 @@ def _check_key(path: str, full: ConfigDict) -> None:
     here[last] = config_dict.placeholder(object)
 
 
-def _further_keys(sections: Sequence[str], here: ConfigDict) -> list[str]:
+def _further_keys(sections: Sequence[str], here: Any) -> list[str]:
     """Keys that a section may have, besides those that it has."""
     if sections == ["game"]:
         return game_keys(here)
@@ -171,7 +172,7 @@ def _further_keys(sections: Sequence[str], here: ConfigDict) -> list[str]:
     return ["weights", "workdir"] if len(sections) == 2 and sections[0] == "pretrained" else []
 
 
-def _tuples(value):
+def _tuples(value: Any) -> Any:
     """Lists as tuples, which command-line flags can replace."""
     if isinstance(value, dict):
         return {name: _tuples(each) for name, each in value.items()}

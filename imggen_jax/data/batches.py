@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,9 @@ def read_batch(dataset: Dataset, *, seed: int, step: int, batch: int, rows: slic
     return dataset.read(indices, bits[rows])
 
 
-def ahead(make: Callable[[int], Any], start: int, stop: int, *, threads: int, buffer: int) -> Iterator[Any]:
+def ahead(
+    make: Callable[[int], Any], start: int, stop: int, *, threads: int, buffer: int
+) -> Generator[Any, None, None]:
     """make(start), make(start + 1), ... make(stop - 1), in this order, made by threads before they are asked for.
 
     threads: that call `make`. buffer: how many are made, or being made, while the caller is busy with the one before.

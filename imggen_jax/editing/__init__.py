@@ -11,6 +11,13 @@ and `targets` guide latents along them; `verbs` are the commands, which write fi
 here knows what kind of game has trained the model.
 """
 import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imggen_jax.editing.genes import Genes, edit
+    from imggen_jax.editing.operations import breed, interpolate, path_length, steps, vary
+    from imggen_jax.editing.projection import Projection, project
+    from imggen_jax.editing.space import distance, fresh, seeds, show, take
 
 _HOME = {
     "space": ("distance", "fresh", "seeds", "show", "take"),
@@ -22,7 +29,7 @@ __all__ = ["Genes", "Projection", "breed", "distance", "edit", "fresh", "interpo
            "seeds", "show", "steps", "take", "vary"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Late, so that the command line can read flags without waiting for JAX.
     for module, names in _HOME.items():
         if name in names:

@@ -145,7 +145,7 @@ def _breed(args):
 
     words = None if args.weights is None else flags.commas(args.weights, "--weights")
     try:
-        weights = words and [float(word) for word in words]
+        weights = None if words is None else [float(word) for word in words]
     except ValueError:
         raise RunError(f"weights {args.weights!r} are not numbers; as in --weights 0.7,0.3") from None
     parents = flags.commas(args.parents, "--parents")

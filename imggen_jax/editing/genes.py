@@ -106,7 +106,7 @@ def boundaries(model: Model, w: np.ndarray, labels: np.ndarray, names: Sequence[
         kept = _orthonormal(free @ basis)
         directions = np.stack([_unit(free @ normal, normal) for normal in normals])
         learned[name] = Attribute(
-            tuple(values[k][value] for value in present),
+            tuple(values[k][int(value)] for value in present),
             *(each.astype(np.float32) for each in (directions, offsets, normals, kept)))
     return learned
 
@@ -256,7 +256,8 @@ def _move(model: Model, latents: Latents, name: str, amount: float | None, genes
     if amount is None:
         if attribute is None:
             raise RunError(f"gene {name} has no target; say how far to go, as in --gene {name}:+1.5")
-        return targets.guide_to(model, genes.guide, latents, *name.split("=", 1), attribute.directions[value])
+        label, _, wanted = name.partition("=")
+        return targets.guide_to(model, genes.guide, latents, label, wanted, attribute.directions[value])
     if not np.isfinite(amount) or abs(amount) > FURTHEST:
         raise RunError(f"gene {name} is to go {amount:g}; give a number from -{FURTHEST:g} to {FURTHEST:g}")
     direction = genes.directions[name] if attribute is None else attribute.directions[value]

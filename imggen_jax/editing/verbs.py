@@ -88,7 +88,9 @@ def project(workdir, out, name: str, *, given=None, steps: int | None = None) ->
     """projection.png, and sheet.png with the picture before it, of a user's own picture; PSNR and distance are told."""
     run = _open(workdir)
     found = sources.by_pixels(run, Path(name), given=given, steps=steps)
-    files = _write(out, found.projection.images, [found.family], names=["projection"], before=(found.image, None))
+    projection, image = found.projection, found.image
+    assert projection is not None and image is not None, "sources.by_pixels keeps both"
+    files = _write(out, projection.images, [found.family], names=["projection"], before=(image, None))
     record = found.family.record.arguments
     return Done(files, list(found.said), {"psnr": record["psnr"], "distance": record["distance"]})
 
@@ -287,8 +289,8 @@ def _again(run: Open, family: Family, title: str) -> np.ndarray:
     """The picture that a record tells of: uint8 [H,W,C]."""
     record = family.record
     if record.verb == records.SHEET and record.weights == run.weights:
-        members = [family.ancestors.get(name) for name in record.parents]
-        if not members or None in members or any(one.verb == records.SHEET for one in members):
+        members = [family.ancestors[name] for name in record.parents if name in family.ancestors]
+        if not members or len(members) < len(record.parents) or any(one.verb == records.SHEET for one in members):
             raise RunError(f"{title} does not name all of its pictures; recall them one by one")
         images = _all_again(run, members, title)
         columns = record.arguments.get("columns")

@@ -94,7 +94,7 @@ def draw(results: Mapping, path: Path) -> None:
 def _shade(i: int, of: int) -> tuple[float, float, float]:
     """From a pale to a full orange."""
     share = (i + 1) / of
-    return tuple(1 - share * (1 - c) for c in (0.81, 0.39, 0.07))
+    return 1 - share * (1 - 0.81), 1 - share * (1 - 0.39), 1 - share * (1 - 0.07)
 
 
 def _patch(color):

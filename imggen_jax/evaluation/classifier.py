@@ -178,7 +178,9 @@ def _made(spec: Spec, text: str) -> Game:
 
 
 def _classifier(spec: Spec, recipe: Mapping) -> Classifier:
-    return _game(spec, recipe).main
+    main = _game(spec, recipe).main
+    assert isinstance(main, Classifier)
+    return main
 
 
 def _shape(spec: Spec, recipe: Mapping) -> PyTree:

@@ -106,10 +106,11 @@ def over_sets(one: Callable[[int], Mapping[str, float]], terms: Terms) -> dict:
 
 # Checks that several evaluators make.
 
-def require_held_out(context: Context, what: str) -> None:
-    """Raises RunError for a run without held-out images."""
+def require_held_out(context: Context, what: str) -> data.Dataset:
+    """The held-out examples. Raises RunError for a run without them."""
     if context.test_set is None:
         raise RunError(f"{what} needs held-out images, and config.data.test of this run is empty")
+    return context.test_set
 
 
 def require_classifier(context: Context, what: str, remedy: str = "") -> None:

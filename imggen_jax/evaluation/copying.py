@@ -23,8 +23,7 @@ PAIRS, COLUMNS, SIDE = 24, 8, 64  # on the page of closest pairs; SIDE: pixels t
 
 def check(context: Context) -> None:
     """Raises RunError for too few images, generated or held out, or data that the feature space does not suit."""
-    require_held_out(context, "copying")
-    num, held_out = context.terms.num, context.test_set.length
+    num, held_out = context.terms.num, require_held_out(context, "copying").length
     if min(num, held_out) < copying.LEAST:
         raise RunError(f"copying needs at least {copying.LEAST} generated and {copying.LEAST} held-out images, not "
                        f"{num} and {held_out}")
@@ -37,13 +36,14 @@ def evaluate(context: Context) -> dict:
     """C_T of Meehan et al. (arXiv 2004.05675) as `statistic`, its `z`, and whether it `copies`; see metrics.copying."""
     model, terms, train_set = context.model, context.terms, context.train_set
     space = scores.load_space(terms.space, context.settings)
-    real = [features.extract(space, batches(each)).vectors for each in (train_set, context.test_set)]
+    real, held_out = (features.extract(space, batches(each)).vectors
+                      for each in (train_set, require_held_out(context, "copying")))
     page = None
 
     def one(seed):
         nonlocal page
         images = generate(context, terms.num, seed)
-        tested = copying.data_copying(*real, features.extract(space, [images]).vectors, seed=terms.seed)
+        tested = copying.data_copying(real, held_out, features.extract(space, [images]).vectors, seed=terms.seed)
         if seed == terms.seed:
             closest = np.argsort(tested.distances, kind="stable")[:PAIRS]
             pairs = grids.reconstruction_grid(

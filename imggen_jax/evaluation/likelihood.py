@@ -32,8 +32,9 @@ def check(context: Context) -> None:
 def evaluate(context: Context) -> dict:
     """The importance-weighted bound on held-out images: see `bound`."""
     model, terms = context.model, context.terms
-    return dict(bound(model.game, model.weights, model.spec, context.test_set, samples=terms.samples, batch=BATCH,
-                      seed=terms.seed, number=terms.num))
+    held_out = require_held_out(context, "likelihood")
+    return dict(bound(model.game, model.weights, model.spec, held_out, samples=terms.samples,
+                      batch=BATCH, seed=terms.seed, number=terms.num))
 
 
 def stem(terms: Terms) -> str:
@@ -81,6 +82,7 @@ def bound(game: Game, weights: PyTree, spec: Spec, held_out: Dataset, *, samples
         # An image's random numbers are its own, so that they do not depend on the batch that it comes in.
         def one(inputs, key):
             key_x, key_z = jax.random.split(key)
+            assert game.importance is not None, "check_game"
             draw = game.importance(weights, jax.tree.map(lambda leaf: leaf[None], inputs), key_x)
 
             def add(i, carry):  # the running maximum, the sum of exp relative to it, and the plain sum

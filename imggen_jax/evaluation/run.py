@@ -65,11 +65,11 @@ def evaluate(model: Model | str | os.PathLike, *, num: int | None = None, space:
     reference = None if only else _reference(context, other)
     for module in evaluators.values():
         module.check(context)
-    if out is not None:
+    if out is not None and context.terms.out is not None:
         store.check_folder(context.terms.out)
 
-    where = {"workdir": str(workdir)} if workdir else {}
-    about = {**where, "step": model.step, "images": model.images_seen, **changes}
+    origin = {"workdir": str(workdir)} if workdir else {}
+    about = {**origin, "step": model.step, "images": model.images_seen, **changes}
     results = {"pictures": about, "versions": scores.versions()}
     if reference is not None:
         results = _scored(context, reference, other, about)

@@ -39,7 +39,11 @@ def outline(name: str, sha256: str = "") -> Space:
     """What is known of a space before its classifier is trained; cheap. sha256: of the weights, to be assumed."""
     if name != CLASSIFIER:
         return spaces.load(name)
-    return Space(CLASSIFIER, classifier.RECIPE["network"]["features"], classifier.RESIZE, sha256, None, None)
+    return Space(CLASSIFIER, classifier.RECIPE["network"]["features"], classifier.RESIZE, sha256, _untrained, None)
+
+
+def _untrained(weights, images):
+    raise AssertionError("an outline has no network")
 
 
 def check_comparable(recipe: Mapping, other: Report | None) -> None:
@@ -59,7 +63,7 @@ class Reference:
         self.num, self.title = num, title
         self.fingerprint = f"{fingerprint(dataset)}, {self.count} of {total}"
         self._batches = lambda: batches(dataset, rows)
-        self._features = None
+        self._features: features.Features | None = None
 
     def check(self, space: Space) -> dict[str, object]:
         """The recipe of scores in a space.
@@ -87,7 +91,7 @@ class Reference:
         """
         recipe = self.check(space)
         if self._features is None:
-            self.extract(space)
+            self._features = features.extract(space, self._batches())
         starts = range(seed, seed + resamples * self.num, self.num)
         made = [features.extract(space, _made(sample, range(start, start + self.num))) for start in starts]
         measured = metric_scores.measure(space, self._features, made)

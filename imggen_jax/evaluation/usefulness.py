@@ -23,7 +23,7 @@ def check(context: Context) -> None:
 
 def evaluate(context: Context) -> dict:
     """accuracy_from_generated, its standard error over held-out images, and accuracy_from_real; shares, 0 to 1."""
-    model, terms, test_set = context.model, context.terms, context.test_set
+    model, terms, test_set = context.model, context.terms, require_held_out(context, "usefulness")
     field = model.spec["label"]
     labels = np.arange(terms.num, dtype=np.int32) % field.classes
     images = generate(context, terms.num, terms.seed, given={"label": labels})

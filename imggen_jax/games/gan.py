@@ -81,14 +81,14 @@ def make(
         label = jnp.zeros(1, jnp.int32) if classes else None
         variables = g.init(key_g, jnp.zeros((1, latent)), label, train=True)
         mine = {"synthesis": variables["params"]}
-        if mapping:
+        if m is not None:
             mine["mapping"] = m.init(jax.random.fold_in(key_g, 1), jnp.zeros((1, latent)))["params"]
         images = jnp.zeros((1, *specs.image_shape(spec)))
         params = {"generator": mine, "discriminator": d.init(key_d, images, label)["params"]}
         return params, {"statistics": variables.get("statistics", {})}
 
     def to_w(params, z):
-        return m.apply({"params": params["generator"]["mapping"]}, z) if mapping else z
+        return m.apply({"params": params["generator"]["mapping"]}, z) if m is not None else z
 
     def generate(params, mutable, z, label):
         variables = {"params": params["generator"]["synthesis"], "statistics": mutable["statistics"]}
@@ -150,9 +150,10 @@ def make(
         return {"generator": params["generator"], "statistics": mutable["statistics"]}
 
     moves = (("discriminator", discriminator_loss),) * critic_moves + (("generator", generator_loss),)
-    conditional = {"condition": lambda weights, fields: fields["label"], "needs": ("label",)} if classes else {}
-    edit_space = EditSpace(to_w, synthesize) if mapping else None
-    return Game(init, moves, weights, {"main": Generator(prior, decode, edit_space=edit_space, **conditional)})
+    model = Generator(prior, decode, edit_space=EditSpace(to_w, synthesize) if mapping else None)
+    if classes:
+        model = model._replace(condition=lambda weights, fields: fields["label"], needs=("label",))
+    return Game(init, moves, weights, {"main": model})
 
 
 def _network(role: str, size: int, channels: int, classes: int, dtype: str, *, name: str, **keys):

@@ -175,9 +175,10 @@ def make(
         return {"vae": params["vae"]}
 
     moves = (("vae", loss if importance_samples == 1 else importance_loss),)
-    conditional = {"condition": lambda weights, fields: fields["label"], "needs": ("label",)} if classes else {}
-    models = {"main": Generator(prior, decode, encode=encode, **conditional)}
-    return Game(init, moves, weights, models, metrics=metrics, importance=importance)
+    model = Generator(prior, decode, encode=encode)
+    if classes:
+        model = model._replace(condition=lambda weights, fields: fields["label"], needs=("label",))
+    return Game(init, moves, weights, {"main": model}, metrics=metrics, importance=importance)
 
 
 def _networks(size: int, channels: int, classes: int, dtype, latent: int, outputs: int, *, name: str, **keys):

@@ -5,10 +5,15 @@
 
 `metrics.compute` computes everything; the modules hold each score as a function of feature vectors.
 """
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imggen_jax.metrics.computing import compute
+
 __all__ = ["compute"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Late, since most modules here need NumPy alone.
     if name == "compute":
         from imggen_jax.metrics.computing import compute

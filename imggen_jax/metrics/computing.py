@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import jax
 import numpy as np
@@ -51,10 +52,11 @@ def compute(real: Images, fake: Images, *, space: str | Space = "inception", see
     _check_shapes(*((each.title, each.shape) for each in sets if each.shape))
     scores.check_counts(space.name, space.dims, {each.title: each.count for each in sets if each.count is not None})
     vectors = [each.extract(space) for each in sets]
-    _check_shapes(*((each.title, each.shape) for each in sets))
-    scores.check_counts(space.name, space.dims, {each.title: each.count for each in sets})
+    _check_shapes(*((each.title, each.shape) for each in sets if each.shape))
+    scores.check_counts(space.name, space.dims, {each.title: each.count for each in sets if each.count is not None})
     found = scores.measure(space, vectors[0], [vectors[1]], seed=seed, resamples=resamples)
     first, second = sets
+    assert first.count is not None and second.count is not None and first.fingerprint is not None, "known once read"
     recipe = scores.recipe(space, real=first.count, fake=second.count, fingerprint=first.fingerprint)
     about = {"real": first.title, "fake": second.title, "fake_fingerprint": second.fingerprint, "seeds": [seed],
              "spread": f"over {resamples} random halves"}
@@ -67,7 +69,7 @@ class _Set:
     def __init__(self, title: str, batches: Iterable[np.ndarray], known: Pictures | None = None):
         self.title, self._batches, self._known = title, batches, known
         self.count = known.count if known else None
-        self.shape = known.shape if known else None
+        self.shape: tuple[int, int, int] | None = known.shape if known else None
         self.fingerprint = known.fingerprint if known else None
 
     def extract(self, space: Space) -> Features:
@@ -78,9 +80,9 @@ class _Set:
     def _counted(self) -> Iterator[np.ndarray]:
         digest, self.count = hashlib.sha256(), 0
         for batch in features.blocks(self._batches, pictures.BATCH):
-            self.shape = batch.shape[1:]
+            self.shape = cast(tuple[int, int, int], batch.shape[1:])
             self.count += len(batch)
-            digest.update(np.ascontiguousarray(batch))
+            digest.update(np.ascontiguousarray(batch).data)
             yield batch
         digest.update(repr(self.shape).encode())  # as of a folder with the same pictures
         self.fingerprint = digest.hexdigest()

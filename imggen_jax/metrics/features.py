@@ -71,8 +71,8 @@ def extract(space: Space, images: Iterable[np.ndarray]) -> Features:
     parts = list(stream(space, images))
     if not parts:
         raise MetricsError("no pictures; features need at least one")
-    logits = None if parts[0].logits is None else np.concatenate([part.logits for part in parts])
-    return Features(np.concatenate([part.vectors for part in parts]), logits)
+    logits = [part.logits for part in parts if part.logits is not None]
+    return Features(np.concatenate([part.vectors for part in parts]), np.concatenate(logits) if logits else None)
 
 
 def blocks(images: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,7 @@ class Pictures(NamedTuple):
     batches: Callable[[], Iterator[np.ndarray]]  # () -> uint8 [n,H,W,C], in order; every time anew
 
 
-def read(path: str | Path) -> Pictures:
+def read(path: str | os.PathLike[str]) -> Pictures:
     """A folder, with the folders below it, or a .npz file.
 
     Raises:
@@ -49,7 +50,7 @@ def of_array(images: np.ndarray, title: str, fingerprint: str | None = None) -> 
         raise MetricsError(f"{title} has no pictures")
     if fingerprint is None:
         digest = hashlib.sha256(repr(images.shape).encode())
-        digest.update(np.ascontiguousarray(images))
+        digest.update(np.ascontiguousarray(images).data)
         fingerprint = digest.hexdigest()
 
     def batches():
@@ -71,7 +72,7 @@ def _folder(folder: Path) -> Pictures:
         if image.shape != first.shape:
             raise MetricsError(f"the pictures of {folder} differ: {files[0].name} is {_says(first)}, {path.name} is "
                                f"{_says(image)}; bring them to one size and one number of channels first")
-        digest.update(np.ascontiguousarray(image))
+        digest.update(np.ascontiguousarray(image).data)
     digest.update(repr(first.shape).encode())
 
     def batches():

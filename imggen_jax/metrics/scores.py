@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,8 +38,8 @@ class Report(NamedTuple):
     """Scores of one set of pictures against another, as plain values: `as_dict` is JSON."""
 
     scores: Mapping[str, Score]
-    recipe: Mapping[str, object]    # all that must be equal for two reports to compare
-    pictures: Mapping[str, object]  # what was scored: titles, seeds, fingerprint of the fakes, sets that were averaged
+    recipe: Mapping[str, Any]    # all that must be equal for two reports to compare
+    pictures: Mapping[str, Any]  # what was scored: titles, seeds, fingerprint of the fakes, sets that were averaged
     versions: Mapping[str, str]
 
     def as_dict(self) -> dict:
@@ -136,7 +136,7 @@ def _rows(features: Features, rows: np.ndarray) -> Features:
 
 def _all(space: Space, real: Features, fakes: Sequence[Features], seed: int) -> list[dict[str, float]]:
     """{name: value} for each set of fakes."""
-    distances = frechet_distances(*_moments([real]), _moments(fakes))
+    distances = frechet_distances(_moments([real])[0], _moments(fakes))
     first = "fid" if space.name.startswith("inception") else "frechet_distance"
     return [{first: distance, **_rest(real, fake, seed)} for distance, fake in zip(distances, fakes)]
 
@@ -155,7 +155,7 @@ def _rest(real: Features, fake: Features, seed: int) -> dict[str, float]:
         order = rng.permutation(len(fake.logits))
         found["inception_score"] = float(inception_score(fake.logits[order]).mean())
     few = [each[np.sort(rng.permutation(len(each))[:NEIGHBORS_AT_MOST])] for each in (real.vectors, fake.vectors)]
-    near, far = neighbors.several_neighbors(*few, (neighbors.PRECISION_K, neighbors.DENSITY_K))
+    near, far = neighbors.several_neighbors(few[0], few[1], (neighbors.PRECISION_K, neighbors.DENSITY_K))
     return found | {"precision": near.precision, "recall": near.recall, "density": far.density,
                     "coverage": far.coverage}
 

@@ -61,8 +61,8 @@ def _blur(x: np.ndarray) -> np.ndarray:
     """[H,W,C] -> [H-10,W-10,C], the Gaussian window's mean wherever it fits."""
     window = np.exp(-0.5 * (np.arange(-REACH, REACH + 1) / SIGMA) ** 2)
     window /= window.sum()
-    rows = sum(w * x[i:len(x) - 2 * REACH + i] for i, w in enumerate(window))
-    return sum(w * rows[:, i:rows.shape[1] - 2 * REACH + i] for i, w in enumerate(window))
+    rows = np.asarray(sum(w * x[i:len(x) - 2 * REACH + i] for i, w in enumerate(window)))
+    return np.asarray(sum(w * rows[:, i:rows.shape[1] - 2 * REACH + i] for i, w in enumerate(window)))
 
 
 def _check(x: np.ndarray, y: np.ndarray) -> None:

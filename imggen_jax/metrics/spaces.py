@@ -112,7 +112,7 @@ def _dino_apply(features: Callable) -> Callable:
 
     def apply(params, images):
         old = images.shape[1:3]
-        new = resize.covered(*old, side)
+        new = resize.covered(old[0], old[1], side)
         x = resize.apply(resize.to_rgb(images), resize.bicubic(old[0], new[0]), resize.bicubic(old[1], new[1]),
                          eight_bit=True)
         top, left = (round((n - side) / 2) for n in new)

@@ -13,14 +13,16 @@ NHWC, kernels HWIO.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.dtypes import promote_dtype
 from jax import lax
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -55,7 +57,7 @@ def conv(x: Array, kernel: Array, *, strides: int | Pair = 1, padding: Padding =
     if kernel.shape[3] % groups:
         raise ValueError(f"conv: {kernel.shape[3]} features cannot be split into groups={groups}; make them divisible")
     x, kernel = _promote(x, kernel)
-    strides, window, sides = _pair(strides), kernel.shape[:2], x.shape[1:3]
+    strides, window, sides = _pair(strides), _two(kernel.shape[:2]), _two(x.shape[1:3])
     pads = _pads(padding, sides, window, strides)
     if any(n + sum(p) < k for n, p, k in zip(sides, pads, window)):
         raise ValueError(f"conv: a {window} kernel does not fit into a {sides} image with padding {padding}; pad more")
@@ -80,12 +82,12 @@ def conv_transpose(x: Array, kernel: Array, *, strides: int | Pair = 2, padding:
         raise ValueError(f"conv_transpose: x has {x.shape[-1]} channels, but kernel {kernel.shape} takes "
                          f"{kernel.shape[2]}; the kernel must be [kh,kw,channels,features]")
     x, kernel = _promote(x, kernel)
-    strides, window = _pair(strides), kernel.shape[:2]
+    strides, window = _pair(strides), _two(kernel.shape[:2])
     if padding == "SAME":
-        sides = tuple(s * n for s, n in zip(strides, x.shape[1:3]))
+        sides = (strides[0] * x.shape[1], strides[1] * x.shape[2])
         pads = _pads(padding, sides, window, strides)
     else:
-        pads = _pads(padding, x.shape[1:3], window, strides)
+        pads = _pads(padding, _two(x.shape[1:3]), window, strides)
         sides = tuple(s * (n - 1) + k - sum(p) for s, n, k, p in zip(strides, x.shape[1:3], window, pads))
     if min(sides) < 1:
         raise ValueError(f"conv_transpose: padding {padding} leaves no pixel of a {x.shape[1:3]} image; pad less")
@@ -133,7 +135,7 @@ class ConvTranspose(nn.Module):
 def _affine(module: nn.Module, x: Array, shape: tuple[int, ...], linear: Callable) -> Array:
     kernel = module.param("kernel", module.kernel_init, shape, jnp.float32)
     bias = module.param("bias", module.bias_init, shape[-1:], jnp.float32) if module.use_bias else None
-    x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=module.dtype)
+    x, kernel, bias = promote_dtype(x, kernel, bias, dtype=module.dtype)
     y = linear(x, kernel)
     return y if bias is None else y + bias
 
@@ -149,15 +151,21 @@ def _promote(x: Array, kernel: Array) -> tuple[Array, Array]:
 
 
 def _pair(value: int | Pair) -> Pair:
-    return (value, value) if isinstance(value, int) else tuple(value)
+    return (value, value) if isinstance(value, int) else _two(value)
+
+
+def _two(values: Iterable[int]) -> Pair:
+    first, second = values
+    return first, second
 
 
 def _pads(padding: Padding, sides: Pair, window: Pair, strides: Pair) -> tuple[Pair, Pair]:
     if isinstance(padding, int):
-        return ((padding, padding),) * 2
+        return (padding, padding), (padding, padding)
     if isinstance(padding, str):
-        return tuple(lax.padtype_to_pads(sides, window, strides, padding))
-    return tuple(tuple(p) for p in padding)
+        padding = lax.padtype_to_pads(sides, window, strides, padding)
+    vertical, horizontal = padding
+    return _two(vertical), _two(horizontal)
 
 
 # XLA's own convolution, the definition of the three maps. The two gradients are taken by XLA's rule, not written anew.
@@ -179,13 +187,15 @@ def _weight_gradient(x, y, *, strides, pads, groups, window):
 # The kernels of conv.cc, compiled on this machine (`native`).
 
 def _native(name, shape, a, b, strides, pads, groups):
-    call = jax.ffi.ffi_call(native.target(name), jax.ShapeDtypeStruct(shape, jnp.float32))
+    target = native.target(name)
+    assert target is not None, "_fits_native"
+    call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, jnp.float32))
     return call(a, b, strides=np.array(strides), pads=np.array([low for low, _ in pads]), groups=np.int64(groups))
 
 
 def _fits_native(context: mlir.LoweringRuleContext) -> bool:
     """Known shapes, at most 32 bits, and a program for one device: the partitioner cannot split an unknown call."""
-    avals = (*context.avals_in, *context.avals_out)
+    avals: tuple[Any, ...] = (*context.avals_in, *context.avals_out)  # ShapedArray: a primitive has no others
     devices = getattr(context.module_context.axis_context, "num_devices", 1)  # under pmap the program is a device's own
     return (devices == 1 and all(isinstance(n, int) for aval in avals for n in aval.shape)
             and all(jnp.promote_types(aval.dtype, jnp.float32) == jnp.float32 for aval in avals)
@@ -364,7 +374,7 @@ def _primitive(name: str, general: Callable, cpu: Callable, kernel: Callable) ->
     compiled = functools.lru_cache(maxsize=None)(lambda **params: jax.jit(functools.partial(primitive.bind, **params)))
 
     def lower_for_cpu(context, a, b, **params):
-        avals = (*context.avals_in, *context.avals_out)
+        avals: tuple[Any, ...] = (*context.avals_in, *context.avals_out)  # ShapedArray: a primitive has no others
         empty = any(isinstance(n, int) and n == 0 for aval in avals for n in aval.shape)
         form = general if empty else kernel if _fits_native(context) else cpu
 
@@ -388,17 +398,17 @@ weight_gradient_p = _primitive("conv_weight_gradient", _weight_gradient, _weight
 @output_p.def_abstract_eval
 def _(x, w, *, strides, pads, groups):
     sides = (1 + (n + sum(p) - k) // s for n, p, k, s in zip(x.shape[1:3], pads, w.shape[:2], strides))
-    return jax.core.ShapedArray((x.shape[0], *sides, w.shape[3]), x.dtype)
+    return ShapedArray((x.shape[0], *sides, w.shape[3]), x.dtype)
 
 
 @input_gradient_p.def_abstract_eval
 def _(y, w, *, strides, pads, groups, sides):
-    return jax.core.ShapedArray((y.shape[0], *sides, w.shape[2] * groups), y.dtype)
+    return ShapedArray((y.shape[0], *sides, w.shape[2] * groups), y.dtype)
 
 
 @weight_gradient_p.def_abstract_eval
 def _(x, y, *, strides, pads, groups, window):
-    return jax.core.ShapedArray((*window, x.shape[3] // groups, y.shape[3]), x.dtype)
+    return ShapedArray((*window, x.shape[3] // groups, y.shape[3]), x.dtype)
 
 
 # Transposes: (cotangent, x, w, **params) -> the cotangent of the first, then of the second argument.
@@ -416,7 +426,7 @@ ad.defbilinear(
     lambda ct, x, y, window, **p: output_p.bind(x, ct, **p))
 
 
-def _batch(primitive: Primitive, args, dims, **params):
+def _batch(primitive: Primitive, args, dims: tuple[Any, Any], **params):
     """vmap: over images alone the mapped axis joins the batch, otherwise it becomes groups of channels."""
     (a, b), (i, j) = args, dims
     size = a.shape[i] if i is not None else b.shape[j]

@@ -6,6 +6,8 @@ takes the average, and there are 1,008 classes. Module names are those of the pu
 """
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -29,7 +31,7 @@ class BasicConv2d(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        pads = tuple((p, p) for p in self.padding)
+        pads = ((self.padding[0], self.padding[0]), (self.padding[1], self.padding[1]))
         x = Conv(self.features, self.kernel, self.strides, pads, use_bias=False, name="conv")(x)
         scale = self.param("scale", nn.initializers.ones, (self.features,))
         shift = self.param("shift", nn.initializers.zeros, (self.features,))
@@ -38,13 +40,16 @@ class BasicConv2d(nn.Module):
 
 def _conv(features: int, kernel: int | tuple[int, int], name: str, strides: int = 1, same: bool = True):
     kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
-    padding = tuple(k // 2 for k in kernel) if same else (0, 0)
+    padding = (kernel[0] // 2, kernel[1] // 2) if same else (0, 0)
     return BasicConv2d(features, kernel, strides, padding, name=name)
+
+
+_ONE: Any = ((1, 1), (1, 1))  # a padding of one pixel; flax annotates only the names of paddings
 
 
 def average_pool(x: Array) -> Array:
     """3x3, stride 1: the mean of those of the nine pixels that lie inside the picture."""
-    return nn.avg_pool(x, (3, 3), (1, 1), ((1, 1), (1, 1)), count_include_pad=False)
+    return nn.avg_pool(x, (3, 3), (1, 1), _ONE, count_include_pad=False)
 
 
 def halve(x: Array) -> Array:
@@ -120,7 +125,7 @@ class BlockE(nn.Module):
         three = [_conv(384, (1, 3), "branch3x3_2a")(three), _conv(384, (3, 1), "branch3x3_2b")(three)]
         double = _conv(384, 3, "branch3x3dbl_2")(_conv(448, 1, "branch3x3dbl_1")(x))
         double = [_conv(384, (1, 3), "branch3x3dbl_3a")(double), _conv(384, (3, 1), "branch3x3dbl_3b")(double)]
-        pool = nn.max_pool(x, (3, 3), (1, 1), ((1, 1), (1, 1))) if self.maximum else average_pool(x)
+        pool = nn.max_pool(x, (3, 3), (1, 1), _ONE) if self.maximum else average_pool(x)
         return jnp.concatenate([one, *three, *double, _conv(192, 1, "branch_pool")(pool)], -1)
 
 

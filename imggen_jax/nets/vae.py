@@ -106,7 +106,8 @@ class Encoder(nn.Module):
             x = Block(self.dtype)(x)
         # Zeros: the posterior starts as the prior, so the first steps cannot explode.
         out = nn.Dense(2 * self.latent, dtype=self.dtype, kernel_init=nn.initializers.zeros)(nn.silu(x))
-        return tuple(jnp.split(out.astype(jnp.float32), 2, axis=-1))
+        mean, log_variance = jnp.split(out.astype(jnp.float32), 2, axis=-1)
+        return mean, log_variance
 
 
 class Decoder(nn.Module):

@@ -80,7 +80,7 @@ def reconstruction_grid(
     """
     if originals.shape != reconstructions.shape:
         raise ValueError(f"{originals.shape} originals cannot be paired with {reconstructions.shape} reconstructions")
-    seam = np.broadcast_to(np.uint8(background), (len(originals), 1, originals.shape[2], 3))
+    seam = np.broadcast_to(np.asarray(background, np.uint8), (len(originals), 1, originals.shape[2], 3))
     color = [np.broadcast_to(images, (*images.shape[:3], 3)) for images in (originals, reconstructions)]
     return grid(np.concatenate([color[0], seam, color[1]], axis=1), columns, pad, background)
 

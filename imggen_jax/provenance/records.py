@@ -68,7 +68,7 @@ def given_of(spec: Spec, fields: Mapping[str, np.ndarray], texts: Mapping[str, s
     for name, value in fields.items():
         if spec[name].classes:
             kept[name] = [int(value), spec[name].names[int(value)]]
-        elif name in (texts or {}):
+        elif texts and name in texts:
             kept[name] = texts[name][:TEXT]
     return kept
 

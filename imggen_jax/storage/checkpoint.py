@@ -255,7 +255,7 @@ def _fitting(folder: Path, name: str, array: np.ndarray, leaf) -> np.ndarray:
         return array
     cause = _OTHER_VERSION
     if array.shape == tuple(leaf.shape) and array.dtype.kind == expected.kind:
-        if jax.config.jax_enable_x64 and expected.itemsize == 8:
+        if jax.config.read("jax_enable_x64") and expected.itemsize == 8:
             cause = "JAX_ENABLE_X64 is set here and was not when it was saved: unset it"
         elif array.dtype.itemsize == 8:
             cause = "it was saved with JAX_ENABLE_X64=1: set it here too"

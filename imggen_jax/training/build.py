@@ -11,7 +11,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +22,9 @@ from imggen_jax.config import Settings, check_type
 from imggen_jax.errors import ConfigError
 from imggen_jax.game import Batch, Game, Params, Pretrained, PyTree, Spec
 from imggen_jax.storage.checkpoint import flatten
+
+if TYPE_CHECKING:
+    from jaxlib._jax import Device  # jax.Device, which JAX declares as a variable
 
 
 class Built(NamedTuple):
@@ -176,11 +179,14 @@ def example_batch(spec: Spec, batch: int) -> Batch:
     Raises:
       ConfigError: a field has no fixed size.
     """
+    zeros = {}
     for name, field in spec.items():
-        if None in field.shape:
+        shape = [side for side in field.shape if side is not None]
+        if len(shape) < len(field.shape):
             raise ConfigError(f"the field {name!r} has images of any size; set config.data.size, or config.data.crop "
                               "for random crops of that side")
-    return {name: np.zeros((batch, *field.shape), field.dtype) for name, field in spec.items()}
+        zeros[name] = np.zeros((batch, *shape), field.dtype)
+    return zeros
 
 
 def flops_per_step(settings: Settings, spec: Spec, built: Built) -> float:
@@ -196,7 +202,7 @@ def parameter_counts(params) -> dict[str, int]:
     return {who: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree)) for who, tree in params.items()}
 
 
-def check_devices(settings: Settings) -> list[jax.Device]:
+def check_devices(settings: Settings) -> list[Device]:
     """The run's devices.
 
     Raises:

@@ -10,6 +10,7 @@ import jax
 
 from imggen_jax import data
 from imggen_jax.config import Settings, check
+from imggen_jax.data import folders
 from imggen_jax.errors import ConfigError, DataError
 from imggen_jax.game import Field, Pretrained, make_spec
 from imggen_jax.training.build import build
@@ -41,7 +42,7 @@ def ingested(settings: Settings, networks: Mapping[str, Pretrained] | None = Non
         print(f"{wanted.folder}: {made.card['pictures']:,} pictures, {left_out:,} files left out; see "
               f"{made.folder / 'ingest.html'}", file=sys.stderr, flush=True)
     split, test = wanted.split, wanted.test
-    own = data.folders.splits(made.card)[1]
+    own = folders.splits(made.card)[1]
     if test.startswith("train[") and not own.startswith("train["):
         # The folder holds out pictures of its own; none of its training pictures need be.
         split, test = "train", own

@@ -6,12 +6,14 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 
 from imggen_jax import data, devices
 from imggen_jax import spec as specs
 from imggen_jax.config import Settings, changes, differences, resolve
+from imggen_jax.data import sources
 from imggen_jax.errors import RunError, SaveError
 from imggen_jax.storage import checkpoint
 from imggen_jax.storage.files import disk_is_full, write_atomic
@@ -19,6 +21,9 @@ from imggen_jax.training import pretrained
 from imggen_jax.training.build import Built, parameter_counts
 from imggen_jax.training.finetune import Start
 from imggen_jax.training.saved import read_json
+
+if TYPE_CHECKING:
+    from jaxlib._jax import Device  # jax.Device, which JAX declares as a variable
 
 DATA, INIT, RUN, CONFIG = "data.json", "init.json", "run.json", "config.json"
 
@@ -81,7 +86,7 @@ def check_same(workdir: Path, settings: Settings, train_set: data.Dataset, built
 
 
 def write_facts(workdir: Path, config: Mapping, settings: Settings, train_set: data.Dataset,
-                test_set: data.Dataset | None, built: Built, networks: Mapping, chosen: list[jax.Device],
+                test_set: data.Dataset | None, built: Built, networks: Mapping, chosen: list[Device],
                 start: Start | None) -> None:
     """Write what the run is made of: its data, weights, devices, versions and config. Makes the folder.
 
@@ -93,7 +98,7 @@ def write_facts(workdir: Path, config: Mapping, settings: Settings, train_set: d
     card = data.card(name=settings.data.name, dir=settings.data.dir)
     facts = ({INIT: start.facts} if start else {}) | {
         DATA: {
-            "name": settings.data.name, "dir": str(data.sources.data_dir(settings.data.dir).absolute()),
+            "name": settings.data.name, "dir": str(sources.data_dir(settings.data.dir).absolute()),
             "split": settings.data.split, "test": settings.data.test,
             "spec": specs.to_json(train_set.spec), "fingerprint": train_set.fingerprint,
             "examples": train_set.length,

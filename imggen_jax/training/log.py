@@ -154,7 +154,8 @@ class Log:
         losses = "  ".join(f"{name} {value:.4g}" for name, value in main.items())
         if self._terminal:
             self.progress(images)
-            self._bar.set_postfix_str(losses)
+            if self._bar is not None:
+                self._bar.set_postfix_str(losses)
         else:
             pace = f"{speed:.0f} images/s  {_duration((self._total - images) / speed)} left  " if speed > 0 else ""
             self.say(f"{_count(images)} of {_count(self._total)} images ({100 * images / self._total:.0f}%)  "

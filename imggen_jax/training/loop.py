@@ -6,7 +6,7 @@ import itertools
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +16,10 @@ import numpy as np
 from imggen_jax import data, devices
 from imggen_jax.config import Settings
 from imggen_jax.errors import Diverged, Interrupted
+from imggen_jax.game import PyTree
 from imggen_jax.storage import checkpoint
 from imggen_jax.training.build import Built
+from imggen_jax.training.log import Log
 from imggen_jax.training.signals import Signals, Stopped
 
 LOOKS = {"evaluate", "score", "show"}  # events that only look at the averaged weights
@@ -30,12 +32,12 @@ class Loop(NamedTuple):
     settings: Settings
     built: Built
     engine: devices.Engine
-    pretrained: object  # weights that no step changes, on the devices
+    pretrained: PyTree  # weights that no step changes, on the devices
     train_set: data.Dataset
     show: Callable      # (weights, step) -> writes the grids
     evaluate: Callable  # (weights) -> {name: float}
     score: Callable | None  # (weights, step, images) -> {name: float}, where scores are wanted
-    log: object
+    log: Log
     saver: checkpoint.Saver | None  # of the first process
     workdir: Path
     steps: int          # in the whole run, a multiple of the steps in a call
@@ -97,7 +99,7 @@ def run(loop: Loop, host, saved: Mapping, signals: Signals) -> None:
         loop.saver.wait()
 
 
-def _batches(loop: Loop, step: int) -> Iterator[dict[str, np.ndarray]]:
+def _batches(loop: Loop, step: int) -> Generator[dict[str, np.ndarray], None, None]:
     """This process's rows of the batches of each call from `step` on: {field: [K,b,...]}."""
     batch, seed, per_call = loop.settings.train.batch, loop.settings.seed, loop.settings.devices.steps_per_call
     mine = batch // jax.process_count()

@@ -318,7 +318,7 @@ def _charts(lines: Sequence[Mapping]) -> list[Chart]:
     titles: dict[str, list[str]] = {title: [] for title in CHARTS.values()}
     for name in names:
         last = name.rpartition("/")[2]
-        titles.setdefault(CHARTS.get(last, last.replace("_", " ").capitalize()), []).append(name)
+        titles.setdefault(CHARTS.get(last) or last.replace("_", " ").capitalize(), []).append(name)
     titles[SPEED] = ["images_per_second"]
     owners = list(dict.fromkeys(name.rpartition("/")[0] for name in names))  # a player keeps its color in all charts
     charts = []

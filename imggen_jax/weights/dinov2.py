@@ -5,6 +5,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 import jax
 import numpy as np
@@ -36,11 +37,11 @@ def load(path: str | Path, *, width: int | None = None, layers: int | None = Non
     """
     state = safetensors(path)
     token = state.get("embeddings.cls_token")
-    width = width or (token.shape[-1] if token is not None and token.ndim else 0)
-    layers = layers or len({match[1] for name in state if (match := re.match(r"encoder\.layer\.(\d+)\.", name))})
-    weights = _convert(state, path, width, layers)
-    heads = heads or max(1, width // HEAD_WIDTH)
-    return Pretrained(weights, {"features": _features(width, layers, heads)}, sha256(path))
+    wide: int = width or (token.shape[-1] if token is not None and token.ndim else 0)
+    deep: int = layers or len({match[1] for name in state if (match := re.match(r"encoder\.layer\.(\d+)\.", name))})
+    weights = _convert(state, path, wide, deep)
+    heads = heads or max(1, wide // HEAD_WIDTH)
+    return Pretrained(weights, {"features": _features(wide, deep, heads)}, sha256(path))
 
 
 @functools.cache
@@ -49,7 +50,7 @@ def _features(width: int, layers: int, heads: int) -> Callable:
 
     def features(weights: PyTree, images: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # GPUs would round to ten bits
-            return net.apply({"params": weights}, images)
+            return cast(jax.Array, net.apply({"params": weights}, images))
 
     return features
 

@@ -72,7 +72,7 @@ def load(name_or_path: str | os.PathLike) -> Pretrained:
     if name is None:
         raise WeightsError(f"no reader for the weight file {path}: its name must be one of "
                            f"{', '.join(known.file for known in KNOWN.values())}")
-    known = KNOWN[name]
+    known = KNOWN[str(name)]
     if known.sha256 and not (digest := sha256(path)).startswith(known.sha256):
         raise WeightsError(f"{path} is not the file that its name promises: its sha256 is {digest[:8]}..., not "
                            f"{known.sha256}...; download it again")

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ def load(path: str | Path) -> Pretrained:
 def features(weights: PyTree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
     """See `load`."""
     with jax.default_matmul_precision("highest"):  # GPUs would round to ten bits
-        return Inception().apply({"params": weights}, images)
+        return cast(tuple[jax.Array, jax.Array], Inception().apply({"params": weights}, images))
 
 
 def _convert(state: Mapping[str, np.ndarray], path: str | Path) -> PyTree:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from etils import epath
 from PIL import Image
 
 from imggen_jax.data.folders import worker
@@ -41,8 +42,8 @@ def write(folder: Path, name: str, version: str, store: Store, plan: Plan, form:
     """
     import tensorflow_datasets as tfds
 
-    template = tfds.core.ShardedFileTemplate(data_dir=folder, dataset_name=name, filetype_suffix="array_record",
-                                             template=_TEMPLATE)
+    template = tfds.core.ShardedFileTemplate(data_dir=epath.Path(folder), dataset_name=name,
+                                             filetype_suffix="array_record", template=_TEMPLATE)
     lengths = _write_shards(folder, name, store, plan, form)
     splits = [tfds.core.SplitInfo(name=split, shard_lengths=lengths[split], num_bytes=plan.bytes[split],
                                   filename_template=template) for split in plan.splits]
@@ -127,7 +128,7 @@ def _serializer(plan: Plan, form: Form) -> Callable[[Picture], bytes]:
     values = fields(plan, form)
 
     def serialize(picture: Picture) -> bytes:
-        example = tf_example_pb2.Example()
+        example = tf_example_pb2.Example()  # pyright: ignore[reportAttributeAccessIssue]  protobuf makes it on import
         pictures = {"image": picture.png} | ({"source": picture.source} if form.source else {})
         pictures |= {"mask": _gray(picture.mask)} if form.mask else {}
         for key, value in (*pictures.items(), *values(picture)):

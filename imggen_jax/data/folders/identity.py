@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from imggen_jax.data import text
 from imggen_jax.data.folders import dataset
 from imggen_jax.data.folders.dataset import Form
 from imggen_jax.data.folders.layout import Plan
 from imggen_jax.data.folders.store import Store
+
+if TYPE_CHECKING:
+    from _hashlib import HASH
 
 FILE = "identity.json"
 
@@ -34,7 +37,7 @@ class Identity(NamedTuple):
 
 def compute(store: Store, plan: Plan, form: Form) -> Identity:
     """Reads what is stored of the chosen pictures, without the pictures themselves, once."""
-    sums: dict[tuple[str, str], hashlib._Hash] = {}
+    sums: dict[tuple[str, str], HASH] = {}
     values = dataset.fields(plan, form)
 
     def captions() -> Iterator[str]:

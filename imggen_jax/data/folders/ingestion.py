@@ -33,7 +33,7 @@ from imggen_jax.data.folders import (
     worker,
 )
 from imggen_jax.data.folders.checking import Damaged
-from imggen_jax.data.folders.members import UNREADABLE, Member, Place, Skipped, find, members, read, stamp
+from imggen_jax.data.folders.members import UNREADABLE, Member, Place, Skipped, find, members, opened, read, stamp
 from imggen_jax.data.folders.options import MAX_PIXELS
 from imggen_jax.data.folders.pixels import Refused, Wanted
 from imggen_jax.data.folders.store import Store, stem
@@ -136,8 +136,10 @@ def home(out: str | os.PathLike = "") -> Path:
 def card(*, name: str, dir: str) -> dict | None:
     """What card.json of a prepared dataset says, as `Ingested.card`; None for one that was not ingested."""
     folder = sources.find_prepared(sources.parse_name(name), sources.data_dir(dir))
+    if folder is None:
+        return None
     try:
-        return None if folder is None else json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        return json.loads((folder / "card.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -330,7 +332,7 @@ def _scan(job: Job, store: Store) -> None:
 def _read_table(member: Member, store: Store) -> int:
     """Keeps the rows of a table; returns how many repeat a name. Raises DataError where it cannot be read."""
     try:
-        with member.open() as file:
+        with opened(member) as file:
             return store.add_rows(notes.rows(member.name, file))
     except DataError:
         raise
@@ -345,7 +347,7 @@ def _read_caption(member: Member, store: Store) -> tuple[str, str]:
     if member.size > notes.MOST_TEXT:
         return "not a picture", "a text too long for a caption"
     try:
-        with member.open() as file:
+        with opened(member) as file:
             text = notes.caption_text(read(file, b"", notes.MOST_TEXT))
     except (Refused, *UNREADABLE) as error:
         return (error.reason, str(error)) if isinstance(error, Refused) else ("broken", brief(error))
@@ -388,7 +390,7 @@ def _decode(place: Place, store: Store, wanted: Wanted, workers: int) -> None:
 def _keep(store: Store, result: _Done) -> None:
     if result.refused is not None:
         store.add_refusal(result.name, *result.refused)
-    else:
+    elif result.sha is not None and result.decoded is not None:
         store.add_picture(result.name, result.sha, result.decoded)
 
 
@@ -421,7 +423,7 @@ def _stream(tasks: Iterator[Future], most: int) -> Iterator[_Done]:
 def _bytes(member: Member) -> tuple[bytes, tuple[str, str] | None]:
     """A file's content, or why there is none. Of what is no picture only the head is read."""
     try:
-        with member.open() as file:
+        with opened(member) as file:
             head = file.read(pixels.HEAD)
             pixels.sniff(head)
             return read(file, head, pixels.MAX_BYTES), None

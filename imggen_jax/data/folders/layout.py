@@ -112,7 +112,7 @@ def plan(store: Store, tree: Tree, *, domain: bool = False) -> Plan:
                   and (domain or key != LABEL)}
     order = {split: splits[split] for split in ("train", "validation", "test") if split in splits}
     made = Plan(tree, order, dict(size), label, label_from, labels, len(folders), captions, attributes)
-    if label_from == "table":
+    if label_from == "table" and label is not None:
         counted = Counter(made.label_of(picture) for picture in store.chosen(pixels=False))
         made = made._replace(labels={name: counted[name] for name in label.names})
     return made

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 from imggen_jax.data.folders.pixels import Refused
 from imggen_jax.errors import DataError, brief
@@ -46,7 +46,7 @@ class Member(NamedTuple):
     name: str                            # its path within, with "/"; unprintable bytes as \\xNN
     size: int                            # bytes
     refused: tuple[str, str] | None      # the reason and what exactly, where it must not be opened
-    open: Callable[[], BinaryIO] | None  # raises Refused; None where it must not be opened
+    open: Callable[[], IO[bytes]] | None  # raises Refused; None where it must not be opened
 
 
 class Skipped(NamedTuple):
@@ -222,8 +222,8 @@ def _in_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
         yield Member(name, info.file_size, refused, None if refused else _zip_opener(archive, info))
 
 
-def _zip_opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
-    def open_it() -> BinaryIO:
+def _zip_opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
+    def open_it() -> IO[bytes]:
         try:
             return archive.open(info)
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
@@ -234,7 +234,7 @@ def _zip_opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[],
 def _in_tar(archive: tarfile.TarFile, path: Path) -> Iterator[Member]:
     allowed = max(_GROWTH_FREE, _MOST_GROWTH * path.stat().st_size)
     while (info := archive.next()) is not None:
-        archive.members.clear()  # tarfile would keep them all
+        archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]  public, and tarfile would keep them all
         if info.isdir():
             continue
         name = _clean(info.name.encode(errors="surrogateescape"))
@@ -244,7 +244,21 @@ def _in_tar(archive: tarfile.TarFile, path: Path) -> Iterator[Member]:
         refused = _refused(name)
         if refused is None and not info.isreg():
             refused = "link or device", "a link" if info.issym() or info.islnk() else "a device"
-        yield Member(name, info.size, refused, None if refused else lambda info=info: archive.extractfile(info))
+        yield Member(name, info.size, refused, None if refused else _tar_opener(archive, info))
+
+
+def _tar_opener(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
+    def open_it() -> IO[bytes]:
+        file = archive.extractfile(info)
+        assert file is not None, "only regular files are opened"
+        return file
+    return open_it
+
+
+def opened(member: Member) -> IO[bytes]:
+    """The open file of a member that may be opened. Raises Refused."""
+    assert member.open is not None, f"{member.name} is refused"
+    return member.open()
 
 
 def _refused(name: str) -> tuple[str, str] | None:

@@ -5,9 +5,10 @@ first statement counts, in the order of the names.
 """
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from imggen_jax.data.folders.layout import Plan, Tree
@@ -58,6 +59,10 @@ def license_rank(value: str) -> int:
 _STRICTEST = {"consent": consent_rank, "license": license_rank}
 
 
+def _rank(rank: Callable[[str], int], statement: tuple[str, Value]) -> int:
+    return rank(as_text(statement[1]))
+
+
 def merge(copies: Sequence[Copy]) -> tuple[str, dict[str, Value], list[Conflict]]:
     """(the caption, the columns, where the copies disagree)."""
     said: dict[str, list[tuple[str, Value]]] = {}
@@ -69,7 +74,7 @@ def merge(copies: Sequence[Copy]) -> tuple[str, dict[str, Value], list[Conflict]
     merged, conflicts = {}, []
     for key, statements in said.items():
         rank = _STRICTEST.get(key)
-        name, kept = statements[0] if rank is None else min(statements, key=lambda each: rank(as_text(each[1])))
+        name, kept = statements[0] if rank is None else min(statements, key=functools.partial(_rank, rank))
         merged[key] = kept
         conflicts += [Conflict(name, other, key, as_text(kept), as_text(value)) for other, value in statements
                       if as_text(value) != as_text(kept)]

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
+from typing import Any
 
 from PIL import ImageColor
 
@@ -24,7 +25,7 @@ def wanted(*, size: int, fit: str, background: str, min_side: int | None = None,
     return Wanted(size, fit, _color(background), least, most, halves)
 
 
-def integer(name: str, value: object, least: int, what: str) -> int:
+def integer(name: str, value: Any, least: int, what: str) -> int:
     """An int, also of NumPy; raises DataError for anything else and below `least`."""
     try:
         number = operator.index(value)
@@ -35,7 +36,7 @@ def integer(name: str, value: object, least: int, what: str) -> int:
     return number
 
 
-def picture_options(card: Mapping | None) -> dict[str, str]:
+def picture_options(card: Mapping[str, Any] | None) -> dict[str, Any]:
     """How the pictures of an ingested dataset were made, as arguments of `open_picture`; of another, the defaults."""
     return {"fit": card["fit"], "background": card["background"]} if card else {"fit": "crop", "background": "white"}
 

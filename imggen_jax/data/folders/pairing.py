@@ -67,13 +67,14 @@ def check_mode(mode: str) -> None:
 def looks_paired(labels: Iterable[str]) -> bool:
     """Whether labels look as if their folders were those of pairs."""
     sides = [_SIDE.fullmatch(label) for label in labels]
-    return len(sides) > 1 and all(sides) and {side[2].upper() for side in sides} == {"A", "B"}
+    return len(sides) > 1 and all(sides) and {side[2].upper() for side in sides if side} == {"A", "B"}
 
 
 def part(name: str, mode: str) -> Part:
     """What a file's name says in a mode."""
     *folders, file = name.split("/")
     role, path, split = ("", [], "") if mode in ("aligned", "unaligned") else ("image", [], "")
+    domain = 0  # where in `path` the domain's letter belongs
     for folder in folders:
         side = _SIDE.fullmatch(folder) if mode in ("aligned", "unaligned") and not role else None
         if side:
@@ -174,7 +175,7 @@ def _join(store: Store, mode: str) -> None:
         broken = next((one.name for one in there if one.reason != ""), None)
         if broken is not None:
             for one in there:
-                if one.reason == "":
+                if one.reason == "" and one.name is not None:
                     store.leave_out(one.name, "partner left out", f"{broken}, which belongs to it, cannot be used")
             continue
         image = seen[0]
@@ -182,9 +183,9 @@ def _join(store: Store, mode: str) -> None:
             if (one.width, one.height) != (image.width, image.height):
                 raise DataError(f"{image.name} is {image.width}x{image.height} pixels and {one.name} {one.width}x"
                                 f"{one.height}; pictures that belong together must have one size")
-        key = hashlib.sha256(b"".join(one.sha if one.name is not None else b"-" for one in seen)).digest()
+        key = hashlib.sha256(b"".join(one.sha or b"-" for one in seen)).digest()
         also = json.dumps([one.name for one in there[1:] if one is not seen[2]])
-        rows.append((image.name, path, *(one.id for one in seen), key, image.pixels + key, also))
+        rows.append((image.name, path, *(one.id for one in seen), key, (image.pixels or b"") + key, also))
         if len(rows) == 1000:
             _insert(store, rows)
     _insert(store, rows)

@@ -183,7 +183,8 @@ def _check_size(picture: Image.Image, wanted: Wanted) -> None:
 def _draft(picture: Image.Image, wanted: Wanted) -> None:
     """Lets libjpeg decode at 1/2, 1/4 or 1/8, as far as _SPARE times the wanted side is left."""
     side = (min if wanted.fit == "crop" else max)(picture.size)
-    picture.draft(None, tuple(max(1, length * _SPARE * wanted.size // side) for length in picture.size))
+    width, height = (max(1, length * _SPARE * wanted.size // side) for length in picture.size)
+    picture.draft(None, (width, height))
 
 
 def _turn_upright(picture: Image.Image) -> tuple[bool, tuple[str, ...]]:
@@ -230,15 +231,21 @@ def _from_16_bit(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]
 def _srgb(picture: Image.Image, profile: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
     """Mode L, RGB, CMYK or LAB, in the colors of an ICC profile -> RGB in sRGB, and notes."""
     if picture.mode == "LAB":
-        return ImageCms.applyTransform(picture, _lab()), ()
+        return _applied(picture, _lab()), ()
     if profile:
         try:
             transform = _transform(profile, picture.mode)
             if transform is not None:
-                return ImageCms.applyTransform(picture, transform), ()
+                return _applied(picture, transform), ()
         except (ImageCms.PyCMSError, OSError, ValueError):  # damaged, or of another kind than the pixels
             return picture.convert("RGB"), ("color profile cannot be used",)
     return picture.convert("RGB"), ()
+
+
+def _applied(picture: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
+    made = ImageCms.applyTransform(picture, transform)
+    assert made is not None, "only a transform in place returns none"
+    return made
 
 
 @functools.lru_cache(maxsize=32)
@@ -248,10 +255,10 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
                                         ImageCms.Intent.PERCEPTUAL)
     if mode == "CMYK":
         return transform
-    levels = np.arange(0, 256, 15, np.uint8)
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
     probe = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, levels.size, 3)
     picture = Image.fromarray(probe if mode == "RGB" else np.ascontiguousarray(probe[..., 0]))
-    change = np.asarray(ImageCms.applyTransform(picture, transform)).astype(int) - np.asarray(picture.convert("RGB"))
+    change = np.asarray(_applied(picture, transform)).astype(int) - np.asarray(picture.convert("RGB"))
     return transform if np.abs(change).max() > 1 else None
 
 
@@ -282,14 +289,14 @@ def _fitted(picture: Image.Image, facts: Facts, wanted: Wanted) -> Image.Image:
     else:
         side = max(facts.width, facts.height)
         box = (0, 0, facts.width, facts.height)
-        inner = tuple(max(1, round(length * wanted.size / side)) for length in box[2:])
-    box = tuple(edge / shrunk for edge in box)
+        inner = (max(1, round(facts.width * wanted.size / side)), max(1, round(facts.height * wanted.size / side)))
+    box = (box[0] / shrunk, box[1] / shrunk, box[2] / shrunk, box[3] / shrunk)
     whole = all((box[i + 2] - box[i]) % inner[i] == 0 and box[i] % 1 == 0 for i in (0, 1))
     picture = picture.resize(inner, Image.Resampling.BOX if whole else Image.Resampling.BICUBIC, box=box)
     if wanted.fit == "crop":
         return picture
     paper = Image.new("RGB", (wanted.size, wanted.size), wanted.background)
-    paper.paste(picture, tuple((wanted.size - length) // 2 for length in inner))
+    paper.paste(picture, ((wanted.size - inner[0]) // 2, (wanted.size - inner[1]) // 2))
     return paper
 
 

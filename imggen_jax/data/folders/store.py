@@ -7,12 +7,13 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from imggen_jax.data.folders.members import Member, Skipped, passed_over
 from imggen_jax.data.folders.notes import CAPTION, as_text
-from imggen_jax.data.folders.pixels import Facts
 from imggen_jax.data.folders.worker import Decoded
+
+Cell = str | bytes | int | float | None  # what SQLite keeps
 
 _SCHEMA = """
 create table files (      -- what was found
@@ -84,15 +85,15 @@ class Store:
     def close(self) -> None:
         self.base.close()
 
-    def ask(self, query: str, *values) -> object:
+    def ask(self, query: str, *values: Cell) -> Any:
         """The first cell of the first row, None where there is none."""
         row = self.base.execute(query, values).fetchone()
         return row[0] if row else None
 
-    def all(self, query: str, *values) -> Iterator[tuple]:
+    def all(self, query: str, *values: Cell) -> Iterator[tuple[Any, ...]]:
         return self.base.execute(query, values)
 
-    def fact(self, key: str) -> object:
+    def fact(self, key: str) -> Any:
         value = self.ask("select value from facts where key = ?", key)
         return None if value is None else json.loads(value)
 
@@ -160,15 +161,15 @@ class Store:
         self.base.execute("delete from examples where name = ?", (name,))
 
     def add_picture(self, name: str, sha: bytes, decoded: Decoded) -> None:
-        facts = decoded.facts or Facts(None, None, None, None, ())
+        facts = decoded.facts
         signed = decoded.hash - (1 << 64) if decoded.hash >> 63 else decoded.hash
         pixels, source_pixels = (*map(bytes.fromhex, decoded.digests), None, None)[:2]
         self.base.execute(
             "insert or ignore into pictures (sha, reason, detail, format, mode, width, height, notes, hash, pixels, "
             "source_pixels, bytes, png, source, thumb) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (sha, decoded.reason, decoded.detail, facts.format, facts.mode, facts.width, facts.height,
-             json.dumps(facts.notes), signed, pixels, source_pixels, len(decoded.png), decoded.png, decoded.source,
-             decoded.thumb))
+            (sha, decoded.reason, decoded.detail, *(facts[:4] if facts else [None] * 4),
+             json.dumps(facts.notes if facts else ()), signed, pixels, source_pixels, len(decoded.png),
+             decoded.png, decoded.source, decoded.thumb))
         self.base.execute("update files set sha = ? where name = ?", (sha, name))
 
     def begin_examples(self) -> None:
@@ -186,12 +187,13 @@ class Store:
         said = any(self.ask(f"select 1 from {table} limit 1") for table in ("captions", "rows"))
         columns = dict(image="image.png", source="coalesce(source.png, image.source)", mask="mask.png")
         for *cells, caption, row in self.all(_CHOSEN.format_map(columns if pixels else dict.fromkeys(columns, "x''"))):
-            place, name, path, *blobs, length = cells
+            place, name, path, png, source, mask, shown_pixels, source_pixels, mask_pixels, length = cells
             if row is None:  # one file with nothing to merge
                 caption, row = self._said(name) if said else ("", {})
             else:
                 row = json.loads(row)
-            yield Picture(place, name, path, *(blob or b"" for blob in blobs), length, caption, row)
+            yield Picture(place, name, path, png or b"", source or b"", mask or b"", shown_pixels or b"",
+                          source_pixels or b"", mask_pixels or b"", length, caption, row)
 
     def _said(self, name: str) -> tuple[str, dict]:
         """The caption of a file, a table's before that of NAME.txt, and the other columns of its row."""

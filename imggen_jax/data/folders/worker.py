@@ -81,7 +81,7 @@ class Worker:
                     [sys.executable, "-P", "-c", _PROGRAM, json.dumps(self.wanted)],
                     env={**os.environ, **_MEMORY, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1",
                          "OMP_NUM_THREADS": "1"},
-                    stdin=end, stdout=end, stderr=subprocess.DEVNULL)
+                    stdin=end.fileno(), stdout=end.fileno(), stderr=subprocess.DEVNULL)
             ready = _read(self.pipe, len(_READY))
         except (OSError, EOFError) as error:
             raise self._failed(error) from error
@@ -125,6 +125,7 @@ class Worker:
             _write(self.pipe, data)
             return _receive(self.pipe)
         except (ConnectionError, EOFError):  # BrokenPipeError is one
+            assert self.process is not None, "a pipe without its process"
             code = self.process.wait()
             self.close()
             return code
@@ -274,6 +275,6 @@ def _receive(pipe: socket.socket) -> Decoded:
     head, png, thumb, source = (_read(pipe, length) for length in _LENGTHS.unpack(_read(pipe, _LENGTHS.size)))
     reason, detail, facts, hash, digests = json.loads(head)
     if facts is not None:
-        *plain, notes = facts
-        facts = Facts(*plain, tuple(notes))
+        format, mode, width, height, notes = facts
+        facts = Facts(format, mode, width, height, tuple(notes))
     return Decoded(reason, detail, facts, hash, png, thumb, source, tuple(digests))
