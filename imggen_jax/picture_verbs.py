@@ -109,7 +109,7 @@ def _expected(verb: Verb, args: argparse.Namespace, picture: Picture) -> str:
     bound = sizes.QUALITIES[getattr(args, "quality", "normal")]
     worked = full * min(1.0, bound / max(height, width, 1)) ** 2
     seconds = verb.number(args) * (2 + verb.cost.worked * worked + verb.cost.full * full)
-    gigabytes = 0.25 + 0.5 * worked + 0.1 * full
+    gigabytes = 0.25 + 0.4 * worked + 0.08 * full
     return f"{width}x{height}, about {_rounded(seconds)} s and {gigabytes:.1f} GB expected"
 
 
@@ -471,11 +471,11 @@ VERBS = {
     "tile": Verb("change a picture as little as needed so that it tiles", _examples(
         "Evens out light between opposite edges and makes a band along them anew. Writes a 3x3 preview, too, and "
         "measures\nthe seam.", "tile grass.jpg --out tile.png", "tile photos --band 0.2 --out tiles"),
-        _tile_flags, _nothing, _tile, Cost(16, 1.0)),
+        _tile_flags, _nothing, _tile, Cost(12, 1.0)),
     "variations": Verb("the scene of a picture, rearranged", _examples(
         "Writes NAME_000.png, ...; number k has seed S+k.", "variations lake.jpg --num 8 --out lakes",
         "variations lake.jpg --num 1 --strength 0.8 --out other.png"),
-        _variations_flags, _check_num, _variations, Cost(22, 1.0), number=lambda args: args.num),
+        _variations_flags, _check_num, _variations, Cost(28, 1.0), number=lambda args: args.num),
     "retarget": Verb("another aspect, without stretching", _examples(
         "Repeats or leaves out what the picture shows, so that things keep their shapes.",
         "retarget beach.jpg --size 1600x600 --out banner.jpg"),
@@ -488,7 +488,7 @@ VERBS = {
         "White in the mask, or transparent, is filled from the rest; what lies outside is returned to the bit.",
         "remove beach.jpg --mask people.png --out empty.png", "remove beach.jpg --box 205,50,195,340 --out empty.png",
         "remove photos --mask masks --grow 3 --out cleaned"),
-        _remove_flags, _nothing, _remove, Cost(16, 1.0)),
+        _remove_flags, _nothing, _remove, Cost(8, 1.0)),
     "outpaint": Verb("continue a picture beyond its edges", _examples(
         "The picture itself is in the result to the bit.", "outpaint house.jpg --left 200 --right 200 --out wide.png"),
         _outpaint_flags, _nothing, _outpaint, Cost(22, 1.0),
@@ -497,7 +497,7 @@ VERBS = {
         "Content from the picture, strokes and palette from the style.",
         "stylize house.jpg --style starry_night.jpg --out painted.png",
         "stylize photos --style a.jpg --style b.jpg --weights 2,1 --strength 0.6 --out painted"),
-        _stylize_flags, _weights, _stylize, Cost(45, 1.5)),
+        _stylize_flags, _weights, _stylize, Cost(32, 0.7)),
     "mix": Verb("two pictures made one, without a seam", _examples(
         "The second picture where the mask is white; without a mask the right part, from the best seam on.",
         "mix lake.jpg mountains.jpg --out both.png", "mix lake.jpg boat.jpg --mask boat_mask.png --out both.png"),
