@@ -164,8 +164,10 @@ class Model(NamedTuple):
             seeds, num, seed = None, len(seeds), seeds.start
         if seeds is None:
             num, seed = _whole("num", 1 if num is None else num), _whole("seed", seed)
-            if not 1 <= num <= MOST_SEEDS:
-                raise RunError(f"num is {num}; it must be from 1 to {MOST_SEEDS}, the number of seeds")
+            if num < 1:
+                raise RunError(f"num is {num}; it must be at least 1")
+            if num > MOST_SEEDS:
+                raise RunError(f"num is {num}; there are {MOST_SEEDS} seeds")
             if not 0 <= seed <= MOST_SEEDS - num:
                 raise RunError(f"seed is {seed}; for {num} images it must be from 0 to {MOST_SEEDS - num}")
             return range(seed, seed + num)

@@ -846,6 +846,10 @@ MIX = {"folders": 27, "calls": 55, "command lines": 15, "environments": 3}
 
 def part_uses(root: Path, chance: random.Random, number: int) -> dict:
     """Folders, tables, environments and calls of the API by chance: no traceback, silent loss or destructive advice."""
+    cache = root / "cache"
+    cache.mkdir()
+    (cache / "native").symlink_to(Path.home() / ".cache" / "imggen_jax" / "native")  # compiled convolutions
+    os.environ["IMGGEN_JAX_CACHE"] = str(cache)
     models = _models(root)
     picture = root / "here" / "000001.png"
     made = Process(["generate", "--model", models["gan"], "--num", 3, "--out", picture.parent], root / "log-here",
@@ -884,7 +888,7 @@ def _models(root: Path) -> dict[str, Path]:
         config, found[game] = write_config(root / "configs" / f"{game}.py", content), root / "models" / game
         run = Process(["train", "--config", config, "--workdir", found[game]], root / f"log-{game}",
                       cache=root / "compiled")
-        assert run.wait() == 0, run.said()
+        assert run.wait(5 * GIVE_UP) == 0, run.said()
     return found
 
 

@@ -59,10 +59,8 @@ def _check_held_out(folder: str, split: str, test: str, splits: Mapping[str, int
         try:
             data.parse_split(part, splits, dataset=folder)
         except DataError:
-            whole = part.partition("[")[0]
-            if whole == part or whole not in splits:
-                raise
-            number = splits[whole]
+            data.parse_split(part, dict.fromkeys(splits, 10**6), dataset=folder)  # raises where more would not help
+            number = sum(splits.values())
             raise DataError(f"{folder} has {number} picture{'s' if number != 1 else ''}, too few for a part {part!r}; "
                             "add pictures, or hold none out with --config.data.split=train --config.data.test="
                             ) from None

@@ -135,7 +135,7 @@ def test_the_function_is_the_verb(folder, tmp_path):
     (dict(size=18), "cannot make 18x18 images"),
     (dict(folder=""), "no data are named; set --config.data.folder=PATH"),
     (dict(label="nothing"), "label 'nothing' of folder_"),
-    (dict(split="train[:1%]"), "has no split 'train[:1%]', or nothing is in it"),
+    (dict(split="train[:1%]"), "has 40 pictures, too few for a part 'train[:1%]'"),
 ])
 def test_what_cannot_work_is_refused_in_one_line(change, said, folder, tmp_path):
     config = shell.write_config(tmp_path / "configs" / "own.py", shell.config("gan", data=data_of(folder, **change)))
