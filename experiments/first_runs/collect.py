@@ -49,7 +49,7 @@ def banner(vae: Path, gan: Path) -> None:
     """Faces of the dataset, of a VAE and of a GAN, side by side: 6x6 each."""
     drawn = data.open_dataset(name="avatars/32x32", split="train[:36]").read(np.arange(36))["image"]
     blocks = []
-    for images in (drawn, imggen_jax.load(vae).sample(36, seed=0), imggen_jax.load(gan).sample(36, seed=0)):
+    for images in (drawn, imggen_jax.load(vae).sample(num=36), imggen_jax.load(gan).sample(num=36)):
         rows = np.concatenate([np.concatenate(list(row), axis=1) for row in images.reshape(6, 6, *images.shape[1:])])
         blocks += [rows, np.full((rows.shape[0], 12, 3), 255, np.uint8)]
     picture = Image.fromarray(np.concatenate(blocks[:-1], axis=1))

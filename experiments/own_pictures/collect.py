@@ -26,7 +26,7 @@ def main(dataset: Path, workdirs: list[Path]) -> None:
     name = f"{dataset.parent.name}:{dataset.name}"  # DATA_DIR/NAME/VERSION
     source = data.open_dataset(name=name, dir=str(dataset.parents[1]), split="train[:36]")
     blocks = [block(source.read(np.arange(36))["image"])]
-    blocks += [block(imggen_jax.load(workdir).sample(36, seed=0)) for workdir in workdirs]
+    blocks += [block(imggen_jax.load(workdir).sample(num=36)) for workdir in workdirs]
     gap = np.full((blocks[0].shape[0], 12, 3), 255, np.uint8)
     picture = np.concatenate([part for each in blocks for part in (each, gap)][:-1], axis=1)
     out = io.BytesIO()

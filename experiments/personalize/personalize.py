@@ -73,7 +73,7 @@ def collect(runs: Path) -> None:
     for kind, values in curves.items():
         print(kind, {images: round(values[images]) for images in AT})
     plot(curves)
-    picture({kind: imggen_jax.load(runs / kind).sample(32, seed=0) for kind in KINDS})
+    picture({kind: imggen_jax.load(runs / kind).sample(num=32) for kind in KINDS})
 
 
 def plot(curves: dict[str, dict[int, float]]) -> None:
