@@ -1,4 +1,5 @@
 """Verbs as functions: train, load, generate, evaluate, compare, describe, export; `data` has prepare and ingest."""
+# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 import os

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from imggen_jax import flags, picture_verbs, streams
 from imggen_jax.editing import flags as editing
@@ -155,7 +155,7 @@ Shipped configs: {names}""", others=r"--(no)?config\.")
 
     workdir = args.workdir or str(Path("runs") / Path(args.config).stem)
     report = api.train(read, workdir, heartbeat=args.heartbeat, leave=os._exit)
-    more = [] if read.game.name == "classifier" else [
+    more = [] if cast(Any, read).game.name == "classifier" else [
         f"Pictures: {flags.program()} generate --model {shlex.quote(workdir)} --num 64 --out out"]
     streams.say([f"Done. Report: {report}", *more])
     return 0

@@ -1,4 +1,5 @@
 """A trained model: what it can do, and checks of what it is given. Images are NumPy, uint8 [n,H,W,C]."""
+# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 import functools
@@ -232,7 +233,7 @@ class Model(NamedTuple):
                            "all")
         return made
 
-    def label_index(self, label: int | str, name: str = "label") -> int:
+    def label_index(self, label: int | str | numbers.Number, name: str = "label") -> int:
         """A label as its index: an int is an index, a str a name.
 
         Raises:

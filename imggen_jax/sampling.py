@@ -137,7 +137,7 @@ def _make(generator: Generator, spec: Spec) -> Sampler:
 
     def block(given):
         shape: tuple[Any, ...] = next(
-            (value.shape[1:3] for name, value in sorted(given.items()) if np.ndim(value) == 4), spec["image"].shape[:2])
+            (value.shape[1:3] for _, value in sorted(given.items()) if np.ndim(value) == 4), spec["image"].shape[:2])
         return min(BLOCK, max(LEAST, 2 ** int(math.log2(PIXELS / (shape[0] * shape[1])))))
 
     placed = _Placed()

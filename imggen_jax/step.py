@@ -1,4 +1,5 @@
 """The single training step: each player of a game, in turn, descends its own loss in its own parameters."""
+# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -87,7 +88,7 @@ def train_step(
     params, opt, mutable, finite = dict(state.params), dict(state.opt), state.mutable, state.finite
     losses, norms, logs = [], [], {}
     for i, (who, loss) in enumerate(game.moves):
-        def own(mine):
+        def own(mine: PyTree):
             return loss({**pretrained, **params, who: mine}, mutable, batch, clock, jax.random.fold_in(key, i))
 
         (value, (new_mutable, scalars)), grads = jax.value_and_grad(own, has_aux=True)(params[who])

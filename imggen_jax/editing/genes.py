@@ -106,7 +106,7 @@ def boundaries(model: Model, w: np.ndarray, labels: np.ndarray, names: Sequence[
         kept = _orthonormal(free @ basis)
         directions = np.stack([_unit(free @ normal, normal) for normal in normals])
         learned[name] = Attribute(
-            tuple(values[k][int(value)] for value in present),
+            tuple(str(values[k][int(value)]) for value in present),
             *(each.astype(np.float32) for each in (directions, offsets, normals, kept)))
     return learned
 

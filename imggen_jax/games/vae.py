@@ -155,7 +155,11 @@ def make(
 
     def importance(weights, batch, key):
         draw = drawer(weights["vae"], batch, key)
-        return lambda key: sum(draw(key))
+        def one(key):
+            likelihood, ratio = draw(key)
+            return likelihood + ratio
+
+        return one
 
     def prior(key, n, condition):
         del condition

@@ -163,9 +163,9 @@ def _pads(padding: Padding, sides: Pair, window: Pair, strides: Pair) -> tuple[P
     if isinstance(padding, int):
         return (padding, padding), (padding, padding)
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(sides, window, strides, padding)
-    vertical, horizontal = padding
-    return _two(vertical), _two(horizontal)
+        vertical, horizontal = lax.padtype_to_pads(sides, window, strides, padding)
+        return _two(vertical), _two(horizontal)
+    return _two(padding[0]), _two(padding[1])
 
 
 # XLA's own convolution, the definition of the three maps. The two gradients are taken by XLA's rule, not written anew.
@@ -431,6 +431,7 @@ def _batch(primitive: Primitive, args, dims: tuple[Any, Any], **params):
     (a, b), (i, j) = args, dims
     size = a.shape[i] if i is not None else b.shape[j]
     if j is None and primitive is not weight_gradient_p:
+        assert i is not None, "vmap maps one of them"
         a = jnp.moveaxis(a, i, 0)
         out = primitive.bind(a.reshape(-1, *a.shape[2:]), b, **params)
         return out.reshape(size, -1, *out.shape[1:]), 0

@@ -5,7 +5,6 @@ import collections
 import fnmatch
 import functools
 import importlib
-import importlib.util
 import inspect
 import json
 import types
@@ -133,7 +132,7 @@ def _freeze(settings: Settings, game: Game, spec: Spec, optimizers: step.Optimiz
     patterns = settings.init.freeze
     if not patterns:
         return optimizers
-    params = _shapes(functools.partial(game.init, spec=spec), jax.random.key(settings.seed))[0]
+    params = _shapes(lambda key: game.init(key, spec), jax.random.key(settings.seed))[0]
     still = frozen(patterns, params)
     masks = {who: jax.tree.unflatten(jax.tree.structure(params[who]), [
         f"{who}.{name}" in still for name in flatten(params[who])]) for who in optimizers}

@@ -10,7 +10,7 @@ import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -351,7 +351,7 @@ def _svg(title: str, drawn: Sequence[Series]) -> str:
     style = {"svg.fonttype": "none", "svg.hashsalt": title, "text.parse_math": False, "font.size": 10,
              "text.color": ink, "axes.edgecolor": faint, "axes.linewidth": 0.8, "xtick.color": faint,
              "xtick.labelcolor": ink, "ytick.color": faint, "ytick.labelcolor": ink, "path.simplify_threshold": 0.5}
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(cast(Any, style)):
         figure = Figure(figsize=(4.6, 2.6), layout="constrained")
         axes = figure.add_subplot()
         for series in drawn:

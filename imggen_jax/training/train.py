@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -80,7 +80,7 @@ def train(
         chosen = check_devices(settings)
         if jax.process_index() == 0:
             stack.enter_context(lock.hold(workdir))
-        folder.check_workdir(workdir, config)
+        folder.check_workdir(workdir, cast(Mapping, config))  # a ConfigDict reads as one
         return _train(config, workdir, settings, chosen, scorer, leave)
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 from imggen_jax.data.folders.pixels import Refused
 from imggen_jax.errors import DataError, brief
@@ -193,8 +193,8 @@ def passed_over(folder: str, holds: Callable[[str], bool]) -> str:
     return next((kind for kind, sets in _WRITTEN if any(all(map(holds, names)) for names in sets)), "")
 
 
-def _opener(path: bytes) -> Callable[[], BinaryIO]:
-    def open_it() -> BinaryIO:
+def _opener(path: bytes) -> Callable[[], IO[bytes]]:
+    def open_it() -> IO[bytes]:
         try:
             # Neither through a link nor waiting for a pipe, should one have come into the file's place.
             number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -283,7 +283,7 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def read(file: BinaryIO, head: bytes, most: int) -> bytes:
+def read(file: IO[bytes], head: bytes, most: int) -> bytes:
     """The rest of a file whose first bytes were read; raises Refused if it is larger than `most`."""
     try:
         rest = file.read(most + 1 - len(head))
@@ -294,7 +294,7 @@ def read(file: BinaryIO, head: bytes, most: int) -> bytes:
     return head + rest
 
 
-def text_of(file: BinaryIO) -> Iterator[str]:
+def text_of(file: IO[bytes]) -> Iterator[str]:
     """A file as lines of text, by its byte order mark UTF-16 or UTF-32, else UTF-8; raises UnicodeDecodeError.
 
     Files within a tar cannot seek, which all of Python's own wrappers want.

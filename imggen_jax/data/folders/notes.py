@@ -12,7 +12,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 from imggen_jax.data.folders.members import marked, printable, text_of
 from imggen_jax.errors import DataError, brief
@@ -35,7 +35,7 @@ _TAKEN = {"image", "mask", "domain", "name", "split"}  # features of the dataset
 Value = str | bool | int | float
 
 
-def rows(name: str, file: BinaryIO) -> Iterator[tuple[str, dict[str, Value]]]:
+def rows(name: str, file: IO[bytes]) -> Iterator[tuple[str, dict[str, Value]]]:
     """A table -> (the picture's name within the place, {column: value}); empty values are left out.
 
     Raises DataError, naming the table, the line and what is wrong.
