@@ -59,7 +59,7 @@ def joined(parts):
     """Several latents as one."""
     w = np.concatenate([part.w for part in parts])
     given = {name: np.concatenate([part.given[name] for part in parts]) for name in parts[0].given}
-    return type(parts[0])(w, given, np.arange(len(w)))
+    return parts[0]._replace(w=w, given=given, places=np.arange(len(w)))
 
 
 def interpolations(model) -> dict:
