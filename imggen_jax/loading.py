@@ -33,7 +33,7 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
     return model
 
 
-def find(path: str | os.PathLike) -> Path:
+def find(path: str | os.PathLike[str]) -> Path:
     """The folder of a model, named as for `load`. Raises RunError where there is none."""
     folder = given_path(path, "the model")
     if folder.exists():

@@ -210,7 +210,8 @@ class Model(NamedTuple):
         field = self.spec[name]
         if field.classes:
             one = isinstance(value, str) or not np.iterable(value)
-            made = np.array([self.label_index(each, name) for each in ([value] if one else value)], np.int32)
+            values: list[Any] = [value] if one else list(value)
+            made = np.array([self.label_index(each, name) for each in values], np.int32)
             made = np.broadcast_to(made, n) if one else made
         elif field.is_image:
             made = np.asarray(value)
@@ -233,7 +234,7 @@ class Model(NamedTuple):
                            "all")
         return made
 
-    def label_index(self, label: int | str | numbers.Number, name: str = "label") -> int:
+    def label_index(self, label: int | str | numbers.Number | np.ndarray, name: str = "label") -> int:
         """A label as its index: an int is an index, a str a name.
 
         Raises:
@@ -242,13 +243,12 @@ class Model(NamedTuple):
         known = self.spec[name].names if name in self.spec else ()
         if not known:
             raise RunError(f"{name} {label!r}: this model was trained without labels")
-        if isinstance(label, np.ndarray) and label.ndim == 0:
-            label = label[()]
-        if isinstance(label, str):
-            if label in known:
-                return known.index(label)
-        elif isinstance(label, numbers.Integral) and not isinstance(label, bool) and 0 <= label < len(known):
-            return int(label)
+        value: Any = label.item() if isinstance(label, np.ndarray) and label.ndim == 0 else label
+        if isinstance(value, str):
+            if value in known:
+                return known.index(value)
+        elif isinstance(value, numbers.Integral) and not isinstance(value, bool) and 0 <= int(value) < len(known):
+            return int(value)
         listed = ", ".join(known) if len(known) <= 20 else f"{known[0]}, {known[1]}, ..., {known[-1]}"
         raise RunError(f"{name} {label!r} is unknown; names are {listed}, indices 0 to {len(known) - 1}")
 
@@ -277,7 +277,7 @@ class Model(NamedTuple):
             raise RunError("latents are not all finite numbers")
         return w
 
-    def _check_memory(self, n: int, given: Mapping | None) -> None:
+    def _check_memory(self, n: int, given: Mapping[str, Any] | None) -> None:
         """Raises RunError where n images are more than memory can hold; memory that is only promised ends a process."""
         fields = given.values() if isinstance(given, Mapping) else ()
         sides = [each.shape[-3:] for each in fields if isinstance(each, np.ndarray) and each.ndim >= 3]

@@ -15,6 +15,12 @@ for k in range(LATENT):
     BLOCKS[k, 4 * (k // 3):4 * (k // 3) + 4, 5 * (k % 3):5 * (k % 3) + 5] = 0.25
 
 
+def seen(images):
+    """The latents w [n,LATENT] of uint8 images, none of whose blocks is black or white."""
+    blocks = BLOCKS.reshape(LATENT, -1)
+    return (images.reshape(len(images), -1) / 127.5 - 1) @ blocks.T / np.sum(blocks**2, axis=-1)
+
+
 def model(*, mapped: bool = False, encodes: bool = False, prior=None) -> Model:
     """w = A z + 1 where mapped; image = w . blocks, from gray level 0."""
     matrix = np.diag(np.linspace(0.5, 2, LATENT)).astype(np.float32)
