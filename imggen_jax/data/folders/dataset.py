@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from etils import epath
 from PIL import Image
 
 from imggen_jax.data.folders import worker
@@ -42,8 +41,9 @@ def write(folder: Path, name: str, version: str, store: Store, plan: Plan, form:
     """
     import tensorflow_datasets as tfds
 
-    template = tfds.core.ShardedFileTemplate(data_dir=epath.Path(folder), dataset_name=name,
-                                             filetype_suffix="array_record", template=_TEMPLATE)
+    where = tfds.core.Path(folder)
+    template = tfds.core.ShardedFileTemplate(data_dir=where, dataset_name=name, filetype_suffix="array_record",
+                                             template=_TEMPLATE)
     lengths = _write_shards(folder, name, store, plan, form)
     splits = [tfds.core.SplitInfo(name=split, shard_lengths=lengths[split], num_bytes=plan.bytes[split],
                                   filename_template=template) for split in plan.splits]
