@@ -1,7 +1,8 @@
 """The public API: what a loaded model gives, takes and refuses."""
+import errno
+import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -129,6 +130,14 @@ def test_a_wrong_request_is_a_value_error_that_says_so(asked, said, vae):
         vae.sample(**asked)
 
 
+def test_a_message_is_one_line_whatever_value_it_names(vae):
+    for wrong in (np.zeros((9, 9)), "line\nbreak", list(range(100_000))):
+        with pytest.raises(RunError) as caught:
+            vae.sample(num=wrong)
+        said = str(caught.value)
+        assert "\n" not in said and len(said) < 1000 and said.startswith("num is ") and said.endswith("whole number")
+
+
 @pytest.mark.parametrize("label", [4, -1, "pink", 1.5, "1", True, np.array(4), object(), b"red"])
 def test_a_label_out_of_range_is_refused(label, gan):
     with pytest.raises(RunError, match="names are red, green, blue, grey, indices 0 to 3"):
@@ -210,9 +219,11 @@ def test_a_type_of_stored_weights_that_there_is_not_is_named(folders, tmp_path):
         imggen_jax.export(folders / "vae", tmp_path / "out", dtype="int8")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
-def test_a_full_disk_is_told_as_such(folders, tmp_path):
-    (tmp_path / "000000.png").symlink_to("/dev/full")
+def test_a_full_disk_is_told_as_such(folders, tmp_path, monkeypatch):
+    def full(path, *rest):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("imggen_jax.pictures.grids.write_png", full)
     with pytest.raises(SaveError, match="No space left on device.; make room"):
         imggen_jax.generate(folders / "vae", tmp_path, num=1)
 
