@@ -4,9 +4,22 @@ Every message is one line that names what is wrong and what to do.
 """
 from __future__ import annotations
 
+import re
+
+_LONGEST = 900  # characters of a message
+
 
 class ImggenError(Exception):
-    """Base class of all exceptions that the package raises on purpose."""
+    """Base class of all exceptions that the package raises on purpose.
+
+    A value in the message may be an array or a long list: lines are joined, and the middle of a long text is left out.
+    """
+
+    def __init__(self, message: str = ""):
+        text = re.sub(r"\s*\n\s*", " ", str(message))
+        if len(text) > _LONGEST:
+            text = f"{text[:_LONGEST // 2]} ... {text[-_LONGEST // 3:]}"
+        super().__init__(text)
 
 
 class ConfigError(ImggenError, ValueError):

@@ -3,7 +3,6 @@ import errno
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -129,6 +128,14 @@ def test_a_gan_finds_latents_that_make_its_pictures_better_than_the_mean_does(ga
 def test_a_wrong_request_is_a_value_error_that_says_so(asked, said, vae):
     with pytest.raises(ValueError, match=said):
         vae.sample(**asked)
+
+
+def test_a_message_is_one_line_whatever_value_it_names(vae):
+    for wrong in (np.zeros((9, 9)), "line\nbreak", list(range(100_000))):
+        with pytest.raises(RunError) as caught:
+            vae.sample(num=wrong)
+        said = str(caught.value)
+        assert "\n" not in said and len(said) < 1000 and said.startswith("num is ") and said.endswith("whole number")
 
 
 @pytest.mark.parametrize("label", [4, -1, "pink", 1.5, "1", True, np.array(4), object(), b"red"])
