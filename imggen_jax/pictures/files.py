@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
-import tempfile
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from imggen_jax.errors import ImggenError
+from imggen_jax.storage.files import write_atomic
 
 READ = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".apng")
 WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF",
@@ -210,26 +209,10 @@ def write(path: str | Path, picture: Picture) -> tuple[str, ...]:
     data = _encoded(pixels, kind, picture)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        write_atomic(path, data, sync=True)
     except OSError as error:
         raise PictureError(f"{path} cannot be written: {error.strerror or error}") from error
     return tuple(notes)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def check_output(path: Path) -> str:
