@@ -1,5 +1,6 @@
 """Files of every kind, in and out, with what they had; and which file is made of which."""
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(PictureError, match="No space left"):
         files.write(tmp_path / "a.png", Picture(noise(6, 9, 1)))
     assert (tmp_path / "a.png").read_bytes() == before
