@@ -12,6 +12,8 @@ from imggen_jax.metrics import scores
 from imggen_jax.training.folder import DATA
 from imggen_jax.training.saved import Saved, read_json
 
+PLACES = ("data.dir", "init.workdir")  # paths of the machine it was trained on, which say nothing elsewhere
+
 
 def of_run(run: Saved) -> str:
     """The card of a run's model."""
@@ -34,7 +36,7 @@ def of_run(run: Saved) -> str:
         f"The game `{run.settings.game['name']}` of imggen_jax; the resolved config:",
         "",
         "```json",
-        json.dumps(flatten(run.config), indent=1),
+        json.dumps({key: value for key, value in flatten(run.config).items() if key not in PLACES}, indent=1),
         "```",
         "",
         "## Scores",
@@ -51,6 +53,8 @@ def _data(facts: Mapping) -> list[str]:
     if licenses:
         lines += ["", "| license | images |", "| --- | --- |",
                   *(f"| {name} | {number} |" for name, number in sorted(licenses.items()))]
+    elif str(facts.get("name")).startswith("avatars/"):
+        lines.append("Drawn by imggen_jax itself, from no picture or person; under the package's license.")
     else:
         lines.append("No license of the data is recorded; see the dataset's own page.")
     return lines

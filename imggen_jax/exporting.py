@@ -74,7 +74,7 @@ def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, car
         if folder.exists() and any(folder.iterdir()):
             raise RunError(f"{folder} is not empty; choose another --out")
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / WEIGHTS, save({name: np.ascontiguousarray(leaf) for name, leaf in stored.items()}))
+        write_atomic(folder / WEIGHTS, save({name: np.asarray(leaf, order="C") for name, leaf in stored.items()}))
         (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         (folder / CARD).write_text(card, encoding="utf-8")
         if program is not None:

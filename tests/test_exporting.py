@@ -16,11 +16,12 @@ from imggen_jax.errors import RunError
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("exporting")
-    return {game: imggen_jax.train(shell.config(game, train={"images": 16}), root / game).parent
-            for game in ("vae", "gan", "classifier")}
+    configs = {game: shell.config(game, train={"images": 16}) for game in ("vae", "gan", "classifier")}
+    configs["gaussian"] = configs["vae"] | {"game": configs["vae"]["game"] | {"likelihood": "gaussian"}}  # has a scalar
+    return {name: imggen_jax.train(config, root / name).parent for name, config in configs.items()}
 
 
-@pytest.mark.parametrize("game", ["vae", "gan"])
+@pytest.mark.parametrize("game", ["vae", "gan", "gaussian"])
 def test_an_exported_model_is_the_model(game, runs, tmp_path):
     folder = imggen_jax.export(runs[game], tmp_path / "out")
     model, exported = imggen_jax.load(runs[game]), imggen_jax.load(folder)
