@@ -66,8 +66,8 @@ def decoded(data: bytes, name: str = "the picture") -> Picture:
     except MemoryError as error:
         raise PictureError(f"{name} needs more memory than there is; give a smaller picture") from error
     except UnidentifiedImageError:   # whose words are only the address of a buffer
-        raise PictureError(f"{name} is {'empty' if not data else 'no picture that can be read'}; give a PNG, JPEG, WebP or "
-                           "TIFF file") from None
+        what = "no picture that can be read" if data else "empty"
+        raise PictureError(f"{name} is {what}; give a PNG, JPEG, WebP or TIFF file") from None
     except Exception as error:       # for broken files Pillow raises OSError, SyntaxError, struct.error and many more
         raise PictureError(f"{name} is no picture that can be read ({' '.join(str(error).split())}); give a PNG, JPEG, "
                            "WebP or TIFF file") from error

@@ -102,7 +102,8 @@ def test_colors_in_another_profile():
 
 
 @pytest.mark.parametrize("data, says", [
-    (b"", "no picture that can be read"), (b"GIF89a", "no picture"), (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "no picture")])
+    (b"", "a.png is empty; give a PNG"), (b"GIF89a", "no picture"),
+    (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "no picture")])
 def test_broken_files(data, says):
     with pytest.raises(PictureError, match=says) as caught:
         files.decoded(data, "a.png")
