@@ -27,7 +27,7 @@ class Verb(NamedTuple):
     summary: str                                             # one line, in the list of verbs
     description: str                                         # with examples
     flags: Callable[[argparse.ArgumentParser], None]
-    check: Callable[[argparse.Namespace], None]              # the flags alone, before any file is read
+    check: Callable[[argparse.Namespace], object]            # the flags alone, before any file is read
     # (arguments, picture, its file, report) -> (ending of the name, pixels) of each result
     make: Callable[[argparse.Namespace, Picture, Path, Callable], Iterator[tuple[str, np.ndarray]]]
     cost: Cost

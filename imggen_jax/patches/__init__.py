@@ -5,6 +5,16 @@
     without = patches.remove(photo, mask)
 """
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:                    # what __getattr__ finds, for editors and type checkers
+    from imggen_jax.patches.errors import PatchError
+    from imggen_jax.patches.measures import diversity, patch_distance, seam
+    from imggen_jax.patches.retouching import edit, mix, outpaint, panorama, remove
+    from imggen_jax.patches.scenes import retarget, variations
+    from imggen_jax.patches.styles import recolor, stylize
+    from imggen_jax.patches.textures import texture, tile
+    from imggen_jax.patches.wasserstein import refine
 
 _HOME = {
     "PatchError": "errors",

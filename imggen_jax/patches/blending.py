@@ -30,7 +30,7 @@ def smooth(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     low = smooth(total / np.maximum(share, 1e-6)[..., None], share > 0)
     out = np.where(known[..., None], values, resize(low, (height, width), Image.Resampling.BILINEAR))
     for _ in range(3):               # takes the pyramid's blocks away
-        out = np.where(known[..., None], values, ndimage.uniform_filter(out, (3, 3, 0)))
+        out = np.where(known[..., None], values, ndimage.uniform_filter(out, 3, axes=(0, 1)))
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, ndimage
 
 _CHUNK = 1 << 14                     # patches that are cut out at a time: 10 MB of 7x7x3 float32
 
@@ -37,7 +37,8 @@ def padded(picture: np.ndarray, size: int, wrap: tuple[bool, bool]) -> np.ndarra
 
 def grid(shape: tuple[int, ...], size: int, wrap: tuple[bool, bool] = (False, False)) -> tuple[int, int]:
     """How many patches there are along the rows and columns of a picture."""
-    return tuple(n if w else n - size + 1 for n, w in zip(shape[:2], wrap, strict=True))
+    rows, columns = (n if w else n - size + 1 for n, w in zip(shape[:2], wrap, strict=True))
+    return rows, columns
 
 
 def whole(known: np.ndarray, size: int) -> np.ndarray:
@@ -50,6 +51,11 @@ def whole(known: np.ndarray, size: int) -> np.ndarray:
 def touched(change: np.ndarray, size: int, wrap: tuple[bool, bool] = (False, False)) -> np.ndarray:
     """bool [h,w]: which patches hold a pixel that may change. change: bool [H,W]."""
     return ~whole(~padded(change, size, wrap), size)
+
+
+def nearest_true(mask: np.ndarray) -> np.ndarray:
+    """int [2,h,w]: row and column of the nearest true element of a mask, bool [h,w]."""
+    return np.asarray(ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True))
 
 
 def cut(picture: np.ndarray, size: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -32,7 +32,8 @@ def peeled(target: Target, source: Source, place: np.ndarray, settings: Settings
     lies = matching.coordinates(source.level.known.shape).reshape(-1, 2)[
         usable // grid_width * source.level.known.shape[1] + usable % grid_width]
     while not known.all():
-        near = ndimage.uniform_filter(known.astype(np.float32), 3, mode=modes) > 0.05
+        share = ndimage.uniform_filter(known.astype(np.float32), 3, mode=modes)  # pyright: ignore[reportArgumentType]
+        near = share > 0.05
         ring = near & ~known
         if not ring.any():           # nothing is known at all
             ring = ~known

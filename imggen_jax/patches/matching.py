@@ -86,7 +86,7 @@ def source(level: Level, settings: Settings, rng: np.random.Generator, place: np
     if any(settings.place):
         place = coordinates(level.known.shape) if place is None else place
         keys = np.concatenate([keys, _placed(place[: whole.shape[0], : whole.shape[1]].reshape(-1, 2), settings)], 1)
-    _, near = ndimage.distance_transform_edt(~whole, return_indices=True)
+    snap = np.ravel_multi_index(tuple(features.nearest_true(whole)), whole.shape).ravel()
     made = []
 
     def find():
@@ -94,8 +94,7 @@ def source(level: Level, settings: Settings, rng: np.random.Generator, place: np
             made.append(nearest(keys[usable], backend=settings.backend, eps=settings.eps))
         return made[0]
 
-    return Source(level, basis, keys, whole.ravel(), np.ravel_multi_index(tuple(near), whole.shape).ravel(), find,
-                  usable)
+    return Source(level, basis, keys, whole.ravel(), snap, find, usable)
 
 
 def coordinates(shape: tuple[int, int], offset: tuple[float, float] = (0, 0), size: tuple[int, int] | None = None,
@@ -306,9 +305,8 @@ def carried(old: Target, old_source: Source, new: Target, new_source: Source) ->
     shift, index = [], []
     filled = old.field
     if (filled < 0).any():
-        _, near = ndimage.distance_transform_edt(filled < 0, return_indices=True)
-        filled = filled[tuple(near)]
-        origin = near
+        origin = features.nearest_true(filled >= 0)
+        filled = filled[tuple(origin)]
     else:
         origin = np.indices(filled.shape)
     half = old_source.basis.size / 2

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage, optimize
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from imggen_jax.patches.pyramid import resize
 
@@ -72,7 +72,7 @@ def _lattice(start: np.ndarray, moves: np.ndarray) -> np.ndarray:
     line = np.linspace(0, 1, _SIDE)
     rgb = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1)
     lab = to_oklab(rgb)
-    distances, near = cKDTree(start).query(lab.reshape(-1, 3), k=24)
+    distances, near = KDTree(start, leafsize=16).query(lab.reshape(-1, 3), k=24)
     width = np.maximum(distances[:, -1:] / 2, 0.02)
     weights = np.exp(-0.5 * (distances / width) ** 2)
     weights /= weights.sum(-1, keepdims=True)

@@ -49,7 +49,7 @@ def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def scales(side: int, coarsest: int, finest: int, ratio: float) -> list[float]:
+def scales(side: int, coarsest: float, finest: int, ratio: float) -> list[float]:
     """Scales of a pyramid, coarse to fine: the last brings `side` to `finest` (never above 1), the first to about
     `coarsest`, and each is `ratio` of the next."""
     found = [min(1.0, finest / side)]

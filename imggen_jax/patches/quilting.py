@@ -31,7 +31,9 @@ def quilt(source: Level, canvas: Level, piece: tuple[int, int], overlap: int, rn
       the canvas was known.
     """
     height, width = canvas.known.shape
-    piece = tuple(min(p, *s) for p, s in zip(piece, zip(source.known.shape, (height, width), strict=True), strict=True))
+    high, wide = (min(p, *s) for p, s in
+                  zip(piece, zip(source.known.shape, (height, width), strict=True), strict=True))
+    piece = high, wide
     overlap = min(overlap, *(max(1, p // 2) for p in piece))
     picture, filled = canvas.picture.copy(), canvas.known.copy()
     origin = np.full((height, width, 2), -1)
@@ -70,30 +72,40 @@ def _starts(length: int, piece: int, overlap: int, wrap: bool) -> list[int]:
     return [min(i * step, length - piece) for i in range(count)]
 
 
+def _transformed(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Along rows and columns, padded to a shape."""
+    return np.asarray(fft.rfft2(values, shape, axes=(0, 1)))
+
+
+def _back(transformed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(fft.irfft2(transformed, shape))
+
+
 class _Fits:
     """How well each place of the source fits a piece of the canvas: sums of squares, by Fourier transforms."""
 
     def __init__(self, source: Level, piece: tuple[int, int]):
-        self.piece, self.shape = piece, tuple(fft.next_fast_len(n + p) for n, p in zip(source.known.shape, piece,
-                                                                                    strict=True))
+        self.piece = piece
+        self.shape: tuple[int, ...] = tuple(  # pyright: ignore[reportAttributeAccessIssue]
+            fft.next_fast_len(n + p) for n, p in zip(source.known.shape, piece, strict=True))
         self.places = tuple(n - p + 1 for n, p in zip(source.known.shape, piece, strict=True))
-        self.source = fft.rfft2(source.picture, self.shape, axes=(0, 1))
-        self.squares = fft.rfft2(np.square(source.picture).sum(-1), self.shape)
-        self.valid = self._sums(fft.rfft2((~source.known).astype(np.float32), self.shape), np.ones(piece)) < 0.5
+        self.source = _transformed(source.picture, self.shape)
+        self.squares = _transformed(np.square(source.picture).sum(-1), self.shape)
+        self.valid = self._sums(_transformed((~source.known).astype(np.float32), self.shape), np.ones(piece)) < 0.5
         if not self.valid.any():
             self.valid[:] = True
 
     def _sums(self, transformed: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-        k = fft.rfft2(kernel, self.shape)
-        return fft.irfft2(transformed * np.conj(k), self.shape)[: self.places[0], : self.places[1]]
+        k = _transformed(kernel, self.shape)
+        return _back(transformed * np.conj(k), self.shape)[: self.places[0], : self.places[1]]
 
     def cost(self, wanted: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Mean squared difference over the known pixels for each place, inf where a piece is not whole."""
         mask = known.astype(np.float32)
         if not known.any():
             return np.where(self.valid, 0.0, np.inf)
-        masked = fft.rfft2(wanted * mask[..., None], self.shape, axes=(0, 1))
-        cross = fft.irfft2((self.source * np.conj(masked)).sum(-1), self.shape)[: self.places[0], : self.places[1]]
+        masked = _transformed(wanted * mask[..., None], self.shape)
+        cross = _back((self.source * np.conj(masked)).sum(-1), self.shape)[: self.places[0], : self.places[1]]
         total = self._sums(self.squares, mask) - 2 * cross + float(np.sum(np.square(wanted) * mask[..., None]))
         return np.where(self.valid, np.maximum(total, 0) / mask.sum(), np.inf)
 
@@ -101,7 +113,7 @@ class _Fits:
         """How often what lies there was used before, in units of squared differences of a thousandth."""
         if not used.any():
             return np.zeros(self.places)
-        return 1e-3 * self._sums(fft.rfft2(used, self.shape), np.full(self.piece, 1 / np.prod(self.piece)))
+        return 1e-3 * self._sums(_transformed(used, self.shape), np.full(self.piece, 1 / np.prod(self.piece)))
 
 
 def _drawn(cost: np.ndarray, tolerance: float, rng: np.random.Generator) -> tuple[int, int]:

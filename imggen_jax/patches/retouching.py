@@ -68,8 +68,13 @@ def filled(full: np.ndarray, change: np.ndarray, allowed: np.ndarray, *, seed: i
 def _depth(change: np.ndarray, wrap: tuple[bool, bool]) -> np.ndarray:
     """How far each changing pixel lies from what is known."""
     pad = [(n if w else 0,) * 2 for n, w in zip(change.shape, wrap, strict=True)]
-    depth = ndimage.distance_transform_edt(np.pad(change, pad, mode="wrap"))
+    depth = _distance(np.pad(change, pad, mode="wrap"))
     return depth[tuple(slice(a, a + n) for (a, _), n in zip(pad, change.shape, strict=True))]
+
+
+def _distance(mask: np.ndarray) -> np.ndarray:
+    """How far each true pixel lies from the nearest false one, in pixels; 0 for the false ones."""
+    return np.asarray(ndimage.distance_transform_edt(mask))
 
 
 def _level(full: np.ndarray, known: np.ndarray) -> Level:
@@ -79,7 +84,7 @@ def _level(full: np.ndarray, known: np.ndarray) -> Level:
 def _softened(made: np.ndarray, full: np.ndarray, change: np.ndarray, soften: int) -> np.ndarray:
     if not soften:
         return made
-    share = np.clip(ndimage.distance_transform_edt(change) / (sizes.number(soften, "soften", 0, 200) + 1), 0, 1)
+    share = np.clip(_distance(change) / (sizes.number(soften, "soften", 0, 200) + 1), 0, 1)
     return full + share[..., None].astype(np.float32) * (made - full)
 
 
@@ -180,7 +185,7 @@ def edit(picture: np.ndarray, paint: np.ndarray, *, seed: int = 0, quality: str 
     if not differs.any():
         raise PatchError("the edit does not differ from the picture; paint or paste something into a copy of it")
     radius = max(4, round(sizes.number(reach, "reach", 0, 1) * min(differs.shape)))
-    change = ndimage.distance_transform_edt(~differs) <= radius
+    change = _distance(~differs) <= radius
     settings = Settings(backend=backend, coherence=0.7)
     problem = Problem(Level(full, np.ones(change.shape, bool)), _level(full, ~change))
 
@@ -220,7 +225,7 @@ def mix(first: np.ndarray, second: np.ndarray, mask: np.ndarray | None = None, *
     else:
         inside = sizes.masked(mask, one.shape)
     collage = np.where(inside[..., None], two, one)
-    edge = np.minimum(ndimage.distance_transform_edt(inside), 1e9) + ndimage.distance_transform_edt(~inside)
+    edge = np.minimum(_distance(inside), 1e9) + _distance(~inside)
     change = edge <= max(6, 0.04 * min(height, width))
     gap = np.zeros((height, 8, one.shape[-1]), np.float32)   # no patch lies across both
     both = np.concatenate([one, gap, two], 1)
@@ -245,7 +250,8 @@ def _roughly(target, picture: np.ndarray, guide: float):
 
 def _covering(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     scale = max(n / m for n, m in zip(size, picture.shape, strict=False))
-    grown = resize(picture, tuple(max(n, round(m * scale)) for n, m in zip(size, picture.shape, strict=False)))
+    height, width = (max(n, round(m * scale)) for n, m in zip(size, picture.shape, strict=False))
+    grown = resize(picture, (height, width))
     top, left_ = ((m - n) // 2 for n, m in zip(size, grown.shape, strict=False))
     return np.clip(grown[top : top + size[0], left_ : left_ + size[1]], 0, 1)
 

@@ -41,15 +41,16 @@ def _backend_of_machine() -> str:
 
 
 def tree(keys: np.ndarray, *, k: int = 1, eps: float = 0.0) -> Search:
-    """By `scipy.spatial.cKDTree`. Fast for up to about 20 dimensions."""
-    from scipy.spatial import cKDTree
+    """By `scipy.spatial.KDTree`. Fast for up to about 20 dimensions."""
+    from scipy.spatial import KDTree
 
     # Balanced nodes are split at the median, which takes long where many patches of a flat region are equal.
-    index = cKDTree(keys, balanced_tree=False)
+    index = KDTree(keys, leafsize=16, balanced_tree=False)
 
     def search(queries):
-        distances, found = index.query(queries, k=[*range(1, k + 1)], eps=eps, workers=-1)
-        return np.square(distances, dtype=np.float32), found
+        ranks = [*range(1, k + 1)]   # as a list they keep their axis where k is 1
+        distances, found = index.query(queries, k=ranks, eps=eps, workers=-1)  # pyright: ignore[reportArgumentType]
+        return np.square(distances, dtype=np.float32), np.asarray(found)
 
     return search
 
@@ -59,7 +60,7 @@ def exact(keys: np.ndarray, *, k: int = 1) -> Search:
     import jax.numpy as jnp
 
     center = keys.mean(0)            # smaller numbers cancel less in the sum above
-    keys = jnp.asarray(keys - center)
+    points = jnp.asarray(keys - center)
     most = 1 << max(0, (_BLOCK // len(keys)).bit_length() - 1)
 
     def search(queries):
@@ -69,7 +70,7 @@ def exact(keys: np.ndarray, *, k: int = 1) -> Search:
             n = len(part)
             # Few shapes, few compilations.
             part = np.pad(part, ((0, (1 << (n - 1).bit_length()) - n), (0, 0)))
-            d, f = _nearest()(part, keys, k)
+            d, f = _nearest()(part, points, k)
             distances[i : i + n], found[i : i + n] = np.asarray(d)[:n], np.asarray(f)[:n]
         return distances, found
 

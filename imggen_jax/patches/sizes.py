@@ -4,9 +4,8 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from scipy import ndimage
 
-from imggen_jax.patches import synthesis
+from imggen_jax.patches import features, synthesis
 from imggen_jax.patches.errors import PatchError
 from imggen_jax.patches.matching import Settings
 from imggen_jax.patches.pyramid import Level, reduce, resize, scaled, scales
@@ -16,6 +15,7 @@ QUALITIES = {"draft": 384, "normal": 768, "best": 1536}      # the longer side t
 MAX_PIXELS = 16 * 2**20
 SMALLEST = 16                        # a side below it holds too few patches
 SEEDS = 2**32
+_DTYPES = np.dtype(np.uint8), np.dtype(np.uint16)
 
 
 def quiet(share: float) -> None:
@@ -31,7 +31,7 @@ def entered(picture: np.ndarray, name: str = "the picture") -> np.ndarray:
     picture = np.asarray(picture)
     if picture.ndim == 2:
         picture = picture[..., None]
-    if picture.dtype not in (np.uint8, np.uint16) or picture.ndim != 3 or not 1 <= picture.shape[-1] <= 4:
+    if picture.dtype not in _DTYPES or picture.ndim != 3 or not 1 <= picture.shape[-1] <= 4:
         raise PatchError(f"{name} is {picture.dtype} {picture.shape}; uint8 or uint16 [H,W,C] with C from 1 to 4 is "
                          "needed")
     check_size(picture.shape[:2], name)
@@ -164,8 +164,6 @@ def worked_out(problem: Problem, *, quality: str, base: float, ratio: float, set
 
 
 def _check_source(source: Level, levels: list[float], patch: int) -> None:
-    from imggen_jax.patches import features
-
     for s in levels:
         level = reduce(source._replace(picture=source.picture[..., :1]), scaled(source.known.shape, s))
         if min(level.known.shape) < patch or not features.whole(level.known, patch).any():
@@ -224,7 +222,7 @@ def _middles(target, source) -> tuple[np.ndarray, np.ndarray]:
     p, half = source.basis.size, source.basis.size // 2
     (h, w), field = target.change.shape, target.field
     if (field < 0).any():
-        _, near = ndimage.distance_transform_edt(field < 0, return_indices=True)
+        near = features.nearest_true(field >= 0)
     else:
         near = np.indices(field.shape)
     index = []

@@ -77,12 +77,12 @@ def stylize(picture: np.ndarray, styles: np.ndarray | Sequence[np.ndarray], *, w
     sizes.number(scale, "scale", 0.25, 4)
     full = sizes.entered(picture)
     entered = [_as(sizes.entered(style, f"style {i + 1}"), full.shape[-1]) for i, style in enumerate(styles)]
-    weights = _weights(weights, len(styles))
+    shares = _weights(weights, len(styles))
     if strength == 0 or all(np.array_equal(style, full) for style in entered) and scale == 1:
         return np.array(picture)
     rng = sizes.generator(seed)
-    content, entered = _colored(full, entered, weights, keep_colors, rng)
-    made = _painted(content, entered, weights, strength, scale, quality, backend, rng, report)
+    content, entered = _colored(full, entered, shares, keep_colors, rng)
+    made = _painted(content, entered, shares, strength, scale, quality, backend, rng, report)
     # A weak style leaves more of the picture itself, down to all of it.
     made = full + np.float32(min(1.0, 2 * strength)) * (made - full)
     return sizes.left(np.concatenate([made[..., :-1], full[..., -1:]], -1) if full.shape[-1] in (2, 4) else made,
@@ -121,10 +121,10 @@ def _colored(content, styles, weights, keep_colors, rng):
     if keep_colors:
         return content, [to(style, content) for style in styles]
     moved = [to(content, style) for style in styles]
-    return sum(np.float32(w) * m for w, m in zip(weights, moved, strict=True)), styles
+    return np.asarray(sum(np.float32(w) * m for w, m in zip(weights, moved, strict=True))), styles
 
 
-def _painted(content, styles, weights, strength, scale, quality, backend, rng, report) -> np.ndarray:
+def _painted(content: np.ndarray, styles, weights, strength, scale, quality, backend, rng, report) -> np.ndarray:
     if quality not in sizes.QUALITIES:
         raise PatchError(f"quality is {quality!r}; choose one of {', '.join(sizes.QUALITIES)}")
     shrink = min(1.0, sizes.QUALITIES[quality] / max(content.shape[:2]))
@@ -132,7 +132,7 @@ def _painted(content, styles, weights, strength, scale, quality, backend, rng, r
     settings = Settings(backend=backend, coherence=1.0, spread=0.1, eps=1.0, place=(1.0, 0.0))
     problem = Problem(atlas, Level(content, np.zeros(content.shape[:2], bool)))
     small = [synthesis.guided(reduce(Level(level.picture, known), scaled(known.shape, shrink)), 3.0)
-             for level, known in ((atlas, atlas.known), (problem.canvas, np.ones(content.shape[:2], bool)))]
+             for level, known in ((atlas, atlas.known), (problem.canvas, np.ones_like(problem.canvas.known)))]
     side = min(small[1].known.shape)
     levels = scales(side, 60 + 200 * (1 - strength), side, 0.6)
     levels = [s for s in levels if min(small[0].known.shape) * s >= 3 * settings.patch] or levels[-1:]
@@ -140,6 +140,7 @@ def _painted(content, styles, weights, strength, scale, quality, backend, rng, r
     for i, s in enumerate(levels):
         now = _stroked(now, small, s, bias, settings, _HOLD * 0.6**i / strength, i == len(levels) - 1, rng)
         report(0.95 * s * s / sum(t * t for t in levels))
+    assert now is not None           # there is at least one level
     channels = content.shape[-1]
     return now.picture[..., :channels] if shrink == 1 else sizes.enlarged(now, problem)
 

@@ -80,12 +80,13 @@ def solve(problem: Problem, scales: list[float], settings: Settings, effort: Eff
                  for one in starts]
         now = min(tried, key=lambda one: one.energy)
         report(costs[i] / costs[-1])
+    assert now is not None           # the last scale is never passed over
     return now
 
 
 def _places(problem: Problem, scale: float, level: Level, canvas: Level) -> tuple[np.ndarray, np.ndarray]:
     size = level.known.shape
-    offset = tuple(o * scale for o in problem.offset)
+    offset = problem.offset[0] * scale, problem.offset[1] * scale
     return matching.coordinates(size), matching.coordinates(canvas.known.shape, offset, size)
 
 

@@ -79,7 +79,7 @@ def tile(picture: np.ndarray, *, band: float = 0.12, seed: int = 0, quality: str
     canvas = Level(np.where(change[..., None], 0, periodic).astype(np.float32), ~change)
 
     def start(target, source, rng):
-        side = max(8, round(3 * width * target.change.shape[0] / change.shape[0]))
+        side = max(8, round(3 * width * target.change.shape[0] / full.shape[0]))
         made, origin = quilting.quilt(source.level, Level(target.picture, ~target.change), (side, side),
                                       max(4, side // 3), rng, wrap=(True, True))
         return [matching.placed(target._replace(picture=made), source, origin)]
@@ -113,4 +113,4 @@ def smooth_part(picture: np.ndarray) -> np.ndarray:
     slope[0, 0] = 1
     out = fft.rfft2(jumps, axes=(0, 1)) / slope[..., None]
     out[0, 0] = 0
-    return fft.irfft2(out, (height, width), axes=(0, 1)).astype(np.float32)
+    return np.asarray(fft.irfft2(out, (height, width), axes=(0, 1))).astype(np.float32)

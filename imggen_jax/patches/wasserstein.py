@@ -73,6 +73,6 @@ def _step(optimizer, patch, projections, samples, wrap):
     def step(now, state, source, change, key):
         slope = jax.grad(distance)(now, source, key, patch=patch, projections=projections, samples=samples, wrap=wrap)
         updates, state = optimizer.update(jnp.where(change, slope, 0), state, now)
-        return jnp.where(change, optax.apply_updates(now, updates), now), state
+        return jnp.where(change, jnp.asarray(optax.apply_updates(now, updates)), now), state
 
     return step

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from imggen_jax.errors import ImggenError
 from imggen_jax.storage.files import write_atomic
@@ -73,20 +73,22 @@ def decoded(data: bytes, name: str = "the picture") -> Picture:
                            "WebP or TIFF file") from error
 
 
-def _picture(picture: Image.Image, data: bytes) -> Picture:
+def _picture(picture: ImageFile.ImageFile, data: bytes) -> Picture:
     notes = []
-    if getattr(picture, "n_frames", 1) > 1:
-        notes.append(f"the first of {picture.n_frames} frames or pages is taken")
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"the first of {frames} frames or pages is taken")
         picture.seek(0)
     pixels = _sixteen_bit(picture, data)                     # before the metadata, which may follow the pixels
     orientation, exif = _exif(picture)
     icc = picture.info.get("icc_profile")
     if pixels is None:
         picture.load()
+        shown: Image.Image = picture
         if picture.mode == "CMYK" or picture.mode in ("LAB", "YCbCr", "HSV"):
-            picture, icc = _srgb(picture, icc), None
+            shown, icc = _srgb(picture, icc), None
             notes.append("its colors are converted to sRGB")
-        pixels = _eight_bit(picture, notes)
+        pixels = _eight_bit(shown, notes)
     return Picture(np.ascontiguousarray(_upright(pixels, orientation)), icc, exif, tuple(notes))
 
 
@@ -110,7 +112,7 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
 
 
-def _sixteen_bit(picture: Image.Image, data: bytes) -> np.ndarray | None:
+def _sixteen_bit(picture: ImageFile.ImageFile, data: bytes) -> np.ndarray | None:
     """uint16 [H,W,C] of a picture with 16 bits a channel, else None.
 
     Pillow takes the high byte of each number of a color picture. Asked for the other byte order it takes the low one.
@@ -129,7 +131,7 @@ def _sixteen_bit(picture: Image.Image, data: bytes) -> np.ndarray | None:
     return high << 8 | low
 
 
-def _raw_mode(picture: Image.Image) -> str | None:
+def _raw_mode(picture: ImageFile.ImageFile) -> str | None:
     for tile in picture.tile:
         args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         for word in args[:1]:
@@ -165,8 +167,10 @@ def _eight_bit(picture: Image.Image, notes: list[str]) -> np.ndarray:
 def _srgb(picture: Image.Image, icc: bytes | None) -> Image.Image:
     if icc:
         try:
-            return ImageCms.profileToProfile(picture, ImageCms.ImageCmsProfile(io.BytesIO(icc)),
+            made = ImageCms.profileToProfile(picture, ImageCms.ImageCmsProfile(io.BytesIO(icc)),
                                              ImageCms.createProfile("sRGB"), outputMode="RGB")
+            assert made is not None  # as only in place
+            return made
         except ImageCms.PyCMSError:
             pass                     # a profile of another kind, or broken: as without one
     return picture.convert("RGB")
