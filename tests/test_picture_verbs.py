@@ -136,6 +136,6 @@ def test_every_verb_has_help_with_an_example_that_parses(name, capsys):
     for line in verb.description.split("examples:\n")[1].strip().splitlines():
         parser = argparse.ArgumentParser()
         verb.flags(parser)
-        words = line.split("imggen_jax.main ")[1].split()
+        words = line.split("imggen ")[1].split()
         assert words[0] == name
         parser.parse_args(words[1:])
