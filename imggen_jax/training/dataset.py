@@ -80,15 +80,22 @@ def of_run(config: Mapping, recorded: Mapping, where: str = "") -> Settings:
     """
     settings = check(config)
     wanted = settings.data
-    if where and (Path(where).expanduser() / str(recorded.get("name", "")).partition("/")[0]).is_dir():
+    name, place = recorded.get("name", ""), recorded.get("dir", "")
+    if where and _is_there(name, where):
         return _at(settings, recorded["name"], str(Path(where).expanduser().absolute()), recorded)
     if where:
         return ingested(dataclasses.replace(settings, data=dataclasses.replace(wanted, name="", dir="", folder=where)))
-    name, place = recorded.get("name", ""), recorded.get("dir", "")
-    if wanted.folder and name and place and (Path(place) / name).is_dir():
+    if wanted.folder and place and _is_there(name, place):
         # The images may have been moved, or the run be used from another folder; what was made of them is still there.
         return _at(settings, name, place, recorded)
     return ingested(settings)
+
+
+def _is_there(name: str, dir: str) -> bool:
+    """Whether a dataset `name[/config][:version]` is prepared in a folder."""
+    stored = "mnist" if name == data.sources.STACKED_MNIST else name  # from which it is made
+    root = Path(dir).expanduser()
+    return bool(name) and data.sources.find_prepared(data.sources.parse_name(stored), root) is not None
 
 
 def _at(settings: Settings, name: str, dir: str, recorded: Mapping) -> Settings:
