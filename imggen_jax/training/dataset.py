@@ -10,7 +10,7 @@ import jax
 
 from imggen_jax import data
 from imggen_jax.config import Settings, check
-from imggen_jax.data import folders
+from imggen_jax.data import folders, sources
 from imggen_jax.errors import ConfigError, DataError
 from imggen_jax.game import Field, Pretrained, make_spec
 from imggen_jax.training.build import build
@@ -93,9 +93,9 @@ def of_run(config: Mapping, recorded: Mapping, where: str = "") -> Settings:
 
 def _is_there(name: str, dir: str) -> bool:
     """Whether a dataset `name[/config][:version]` is prepared in a folder."""
-    stored = "mnist" if name == data.sources.STACKED_MNIST else name  # from which it is made
+    stored = "mnist" if name == sources.STACKED_MNIST else name  # from which it is made
     root = Path(dir).expanduser()
-    return bool(name) and data.sources.find_prepared(data.sources.parse_name(stored), root) is not None
+    return bool(name) and sources.find_prepared(sources.parse_name(stored), root) is not None
 
 
 def _at(settings: Settings, name: str, dir: str, recorded: Mapping) -> Settings:
