@@ -184,9 +184,9 @@ def test_paths_are_neither_empty_nor_left_with_a_tilde(monkeypatch, tmp_path):
 DESTRUCTIVE = {"delete", "remove", "erase", "rm", "overwrite"}
 
 
-def words_of(node: ast.AST) -> set[str]:
+def words_of(node: ast.AST) -> set[str]:  # but for flags, such as --overwrite
     return {word for each in ast.walk(node) if isinstance(each, ast.Constant)
-            for word in re.findall(r"\w+", str(each.value).lower())}
+            for word in re.findall(r"(?<!--)\b\w+", str(each.value).lower())}
 
 
 def test_no_message_of_the_command_line_advises_to_delete():

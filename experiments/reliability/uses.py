@@ -25,7 +25,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-DESTRUCTIVE = re.compile(r"\b(delet|remov|eras|wip(e|ing)|rm -|overwrit|unlink|start(ing)? over\b(?! in another))",
+# But for the verb `remove` in the list of verbs, and the flag --overwrite.
+DESTRUCTIVE = re.compile(r"\b(delet|remov(?!e, outpaint)|eras|wip(e|ing)|rm -|(?<!--)overwrit|unlink|"
+                         r"start(ing)? over\b(?! in another))",
                          re.IGNORECASE)
 # Exceptions of Python itself for arguments of a wrong kind, before anything of the package runs.
 PYTHON_S_OWN = re.compile(r"expected str, bytes or os.PathLike object|argument should be a str or an os.PathLike|"
