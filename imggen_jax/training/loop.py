@@ -6,7 +6,7 @@ import itertools
 import math
 import signal
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,18 +135,23 @@ def _read(loop: Loop, step: int, logs) -> dict[str, np.ndarray]:
         saved = checkpoint.steps(loop.workdir)
         kept = f"the checkpoint of step {saved[-1]} is intact" if saved else "nothing had been saved yet"
         raise Diverged(f"step {at}: the {what} of {names[move]} is {value[k, move]}; the update was not applied, the "
-                       f"run has stopped, and {kept}. {_remedy(loop.settings.players, bool(saved))}")
+                       f"run has stopped, and {kept}. {_remedy(loop.settings.players, saved, at)}")
     for i, name in enumerate(names):
         logs |= {f"{name}/loss": losses[:, i], f"{name}/grad_norm": norms[:, i]}
     return logs
 
 
-def _remedy(players: Mapping, saved: bool) -> str:
-    """What a run that diverged can be started with again, in the words of the command line."""
+def _remedy(players: Mapping, saved: Sequence[int], at: int) -> str:
+    """What a run that diverged at a step can be started with again, in the words of the command line."""
     rates = " ".join(f"--config.players.{who}.learning_rate={float(options['learning_rate']) / 2:g}"
                      for who, options in sorted(players.items()))
-    return (f"Run the same command with lower learning rates, such as {rates}: it "
-            f"{'continues from there' if saved else 'starts again'}")
+    again = f"Run the same command with lower learning rates, such as {rates}: it "
+    if not saved:
+        return f"{again}starts again"
+    # The update before the checkpoint may have spoiled the weights, which shows in the step after it.
+    spoiled = ("; if it stops at this step again, the weights of that checkpoint are the cause: start a new run with "
+               "lower learning rates and another --workdir" if saved[-1] == at else "")
+    return f"{again}continues from there{spoiled}"
 
 
 def _move_names(game) -> list[str]:
