@@ -190,6 +190,8 @@ def _generate(words: list[str]) -> int:
     args = parser.parse_args(words)
     given: dict[str, Any] = {**flags.pairs(args.given, "--given")}
     options: dict[str, Any] = {**flags.numbers(args.option, "--option")}
+    if own := sorted({"seeds", "num", "seed", "given", "truncation", "model", "out"} & set(options)):
+        raise RunError(f"--option {own[0]} is not an option of a sampler; see imggen generate --help")
     if args.label is not None and "label" in given:
         raise RunError("the label is given twice, by --label and by --given; leave out one of them")
     label = flags.label(given.pop("label")) if "label" in given else args.label

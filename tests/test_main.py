@@ -213,6 +213,12 @@ def test_a_gene_whose_value_has_a_colon_can_be_named():
     assert parse_genes(["time=12:30:-2"], known) == {"time=12:30": -2.0}
 
 
+@pytest.mark.parametrize("name", ["num", "seeds", "truncation"])
+def test_an_option_that_is_an_argument_of_generate_is_refused(name, vae, tmp_path):
+    result = shell.call("generate", "--model", vae, "--num", 2, "--out", tmp_path / "out", "--option", f"{name}=3")
+    assert result.code == 2 and f"--option {name} is not an option of a sampler" in result.err
+
+
 def test_describe_prints_json(vae):
     result = shell.call("describe", "--workdir", vae)
     assert set(json.loads(result.out)) == {"step", "images", "parameters", "sha256", "config"}
