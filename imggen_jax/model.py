@@ -228,7 +228,7 @@ class Model(NamedTuple):
         if isinstance(label, str):
             if label in known:
                 return known.index(label)
-        elif isinstance(label, numbers.Integral) and not isinstance(label, bool) and 0 <= label < len(known):
+        elif isinstance(label, numbers.Integral) and not isinstance(label, bool) and 0 <= int(label) < len(known):
             return int(label)
         listed = ", ".join(known) if len(known) <= 20 else f"{known[0]}, {known[1]}, ..., {known[-1]}"
         raise RunError(f"{name} {label!r} is unknown; names are {listed}, indices 0 to {len(known) - 1}")
