@@ -4,7 +4,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,10 +13,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from imggen_jax import threads
 from imggen_jax.storage.cache import cache_folder
 
-if TYPE_CHECKING:
-    from jaxlib._jax import Device  # jax.Device, which JAX declares as a variable
-
 AXIS = "data"
+Device = Any  # a jax.Device, which JAX declares as a variable of an untyped module
 
 # Dense bfloat16 multiply-adds, counted as two operations, a second: what the makers' data sheets promise of one device.
 PEAK_FLOPS = {

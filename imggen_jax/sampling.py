@@ -11,16 +11,13 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from imggen_jax.game import Generator, Option, PyTree, Spec
-
-if TYPE_CHECKING:
-    from jaxlib._jax import Device  # jax.Device, which JAX declares as a variable
 
 # A program packs its weights anew for each call, so small images want large batches; large ones would want memory.
 BLOCK = 256
@@ -156,7 +153,7 @@ class _Placed:
     def __init__(self):
         self._weights, self._copies = None, {}
 
-    def on(self, weights: PyTree, device: Device) -> PyTree:
+    def on(self, weights: PyTree, device: jax.Device) -> PyTree:  # pyright: ignore[reportInvalidTypeForm]  JAX declares it as a variable
         if weights is not self._weights:
             self._weights, self._copies = weights, {}
         if device not in self._copies:

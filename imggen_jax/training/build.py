@@ -10,7 +10,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -21,9 +21,6 @@ from imggen_jax.config import Settings, check_type
 from imggen_jax.errors import ConfigError
 from imggen_jax.game import Batch, Game, Params, Pretrained, PyTree, Spec
 from imggen_jax.storage.checkpoint import flatten
-
-if TYPE_CHECKING:
-    from jaxlib._jax import Device  # jax.Device, which JAX declares as a variable
 
 
 class Built(NamedTuple):
@@ -201,7 +198,7 @@ def parameter_counts(params) -> dict[str, int]:
     return {who: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree)) for who, tree in params.items()}
 
 
-def check_devices(settings: Settings) -> list[Device]:
+def check_devices(settings: Settings) -> list[devices.Device]:
     """The run's devices.
 
     Raises:

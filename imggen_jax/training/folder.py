@@ -6,7 +6,6 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jax
 
@@ -21,9 +20,6 @@ from imggen_jax.training import pretrained
 from imggen_jax.training.build import Built, parameter_counts
 from imggen_jax.training.finetune import Start
 from imggen_jax.training.saved import read_json
-
-if TYPE_CHECKING:
-    from jaxlib._jax import Device  # jax.Device, which JAX declares as a variable
 
 DATA, INIT, RUN, CONFIG = "data.json", "init.json", "run.json", "config.json"
 
@@ -86,7 +82,7 @@ def check_same(workdir: Path, settings: Settings, train_set: data.Dataset, built
 
 
 def write_facts(workdir: Path, config: Mapping, settings: Settings, train_set: data.Dataset,
-                test_set: data.Dataset | None, built: Built, networks: Mapping, chosen: list[Device],
+                test_set: data.Dataset | None, built: Built, networks: Mapping, chosen: list[devices.Device],
                 start: Start | None) -> None:
     """Write what the run is made of: its data, weights, devices, versions and config. Makes the folder.
 

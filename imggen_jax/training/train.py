@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import jax
 import numpy as np
@@ -27,9 +27,6 @@ from imggen_jax.training.saved import Saved
 from imggen_jax.training.shown import shower
 from imggen_jax.training.signals import Signals
 
-if TYPE_CHECKING:
-    from jaxlib._jax import Device  # jax.Device, which JAX declares as a variable
-
 # (settings, built, training set, workdir) -> a function (average, step, images) -> {name: float}; {} for no score
 Scorer = Callable[[Settings, Built, data.Dataset, Path], Callable]
 
@@ -38,7 +35,7 @@ class Parts(NamedTuple):
     """What a run needs, found and checked before anything long starts."""
 
     settings: Settings
-    chosen: list[Device]
+    chosen: list[devices.Device]
     train_set: data.Dataset
     test_set: data.Dataset | None
     networks: Mapping[str, Pretrained]
@@ -185,7 +182,7 @@ def _begin(workdir: Path, parts: Parts, steps: int, scorer: Scorer | None) -> tu
 
 
 @contextlib.contextmanager
-def _memory_explained(settings: Settings, chosen: list[Device]) -> Iterator[None]:
+def _memory_explained(settings: Settings, chosen: list[devices.Device]) -> Iterator[None]:
     """Says what to change where a device has too little memory."""
     try:
         yield
