@@ -70,7 +70,7 @@ LAYOUTS = {
     "flat": ("",), "labels": ("cats/", "dogs/", "1/", "2/"), "numbers": ("1/", "2/", "3/"),
     "splits": ("train/", "test/"), "splits and labels": ("train/a/", "train/b/", "test/a/", "validation/b/"),
     "a stray": ("train/", "train/", "train/", "test/", "test/", ""), "nested": ("a/" * 40, "a/" * 20 + "b/"),
-    "deep": ("d/" * 1100, ""), "one class": ("only/",), "accents": ("café/", "cafe\u0301/"),
+    "deep": ("d/" * 300, ""), "one class": ("only/",), "accents": ("café/", "cafe\u0301/"),
     "backslash": ("in\\side/", "")}
 STRAYS: dict[str, bytes | str] = {
     ".DS_Store": b"\0\0\0\1Bud1", "._a.png": b"\0\5\26\7", "Thumbs.db": b"x", "notes.txt": "hello", "list.pdf": b"%PDF",
