@@ -440,7 +440,7 @@ ENVIRONMENTS: list[dict[str, str | None]] = [
     {"COLUMNS": "0"}, {"COLUMNS": "x"}, {"TERM": "dumb"}, {"PYTHONWARNINGS": "always"}, {"NPROC": "1"},
     {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}, {"JAX_COMPILATION_CACHE_DIR": "/dev/null"},
     {"IMGGEN_JAX_WEIGHTS": "/nonexistent"}, {"TZ": "nonsense"}]
-STREAMS = ["", "", "", "2>&-", ">&-", "<&-", "| head -c 1"]
+STREAMS = ["", "", "", "2>&-", ">&-", "<&-", "| /usr/bin/head -c 1"]
 
 
 def environment_case(chance: random.Random, models: Mapping, picture: Path, root: Path
