@@ -27,9 +27,9 @@ def prepare(name: str, dir: str = "") -> Path:
 
     Raises DataError for an unknown name, without TensorFlow, and where no host of the download answers within seconds.
     """
-    if name == sources.STACKED_MNIST:
-        name = "mnist"
     wanted, root = sources.parse_name(name), sources.data_dir(dir)
+    if name == sources.STACKED_MNIST:
+        name, wanted = "mnist", sources.parse_name("mnist")
     folder = sources.find_prepared(wanted, root)
     if folder is not None:
         print(f"{name} is already prepared: {folder}")

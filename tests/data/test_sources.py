@@ -27,7 +27,7 @@ def test_names_are_taken_apart(text, name):
     assert sources.parse_name(text) == name
 
 
-@pytest.mark.parametrize("text", ["", "a/b/c", "mnist:3", "../mnist", "a/", "a b"])
+@pytest.mark.parametrize("text", ["", "a/b/c", "mnist:3", "../mnist", "a/", "a b", None, 3])
 def test_other_names_are_refused(text):
     with pytest.raises(data.DataError, match="is not of the form"):
         sources.parse_name(text)
