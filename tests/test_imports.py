@@ -14,13 +14,14 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # where something is named: the rooms that stand alone stay usable alone.
 ORDER = [
     "errors", "patches", "spec", "bicubic", "threads", "streams", "storage", "game", "nets", "losses", "augment",
-    "optim", "devices", "step", "transforms", "games", "weights", "metrics", "configs", "config", "data", "pictures",
-    "provenance", "sampling", "inversion", "model", "training", "exporting", "zoo", "loading", "evaluation", "cards",
-    "api", "picture_verbs", "flags", "editing", "main"]
+    "degradations", "optim", "devices", "step", "transforms", "games", "weights", "metrics", "configs", "config",
+    "data", "pictures", "provenance", "sampling", "inversion", "model", "training", "exporting", "zoo", "loading",
+    "evaluation", "cards", "api", "picture_verbs", "flags", "editing", "main"]
 NARROW = {
     "errors": set(), "patches": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(), "streams": {"errors"},
     "game": {"spec"}, "nets": {"storage", "bicubic"}, "losses": set(), "augment": set(), "optim": set(),
-    "devices": {"storage", "threads"}, "step": {"game"}, "transforms": {"bicubic", "game", "spec", "augment"},
+    "devices": {"storage", "threads"}, "step": {"game"}, "degradations": set(),
+    "transforms": {"bicubic", "degradations", "game", "spec", "augment"},
     "games": {"game", "losses", "augment", "nets", "spec"}, "storage": {"errors", "game"},
     "weights": {"nets", "game", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
     "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors"}, "provenance": {"errors", "spec"},
