@@ -8,9 +8,9 @@
 it in a random order. Below them: `sources` finds a prepared dataset, `splits` understands which part is meant,
 `columns` which features, `records` reads them, `scanning` goes through all of them without decoding, `decoding` and
 `resize` make pixels, `resident` keeps them in memory, `cache` on disk, `streamed` makes them anew, `memory` says how
-much is free, `text` makes tokens of captions. `stacked_mnist` and `avatars` are built in, `drawing` makes avatars with a skew,
-`prepare` writes a stock TFDS dataset to disk, `folders` makes one of a folder of pictures. TensorFlow is needed by `prepare` alone;
-`tensorflow_datasets` is imported on the first use, and JAX is not.
+much is free, `text` makes tokens of captions. `stacked_mnist` and `avatars` are built in, `drawing` makes avatars with
+a skew, `prepare` writes a stock TFDS dataset to disk, `folders` makes one of a folder of pictures. TensorFlow is needed
+by `prepare` alone; `tensorflow_datasets` is imported on the first use, and JAX is not.
 """
 from imggen_jax.data.batches import ahead, batch_indices, read_batch
 from imggen_jax.data.combine import concatenate, mapped, resized, select, side_by_side, stacked, take, unaligned, zipped
