@@ -31,8 +31,8 @@ from imggen_jax.training import pretrained
 from imggen_jax.training import train as training
 from imggen_jax.training.saved import open_run
 
-__all__ = ["Model", "RunError", "build", "compare", "describe", "evaluate", "export", "generate", "load", "score_table", "train"]
-
+__all__ = ["Model", "RunError", "build", "compare", "describe", "evaluate", "export", "generate", "load", "score_table",
+           "train"]
 
 AT_ONCE = 512   # images made and written at a time, so that memory does not grow with their number
 ON_GRID = 1024  # images on the grid
