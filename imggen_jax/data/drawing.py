@@ -30,11 +30,9 @@ def draw_avatars(config: str, *, size: int = 32, train: int = 20_000, test: int 
       DataError: a name or another argument that cannot be used, other faces under that name in `dir`, or a folder that
         cannot be written.
     """
-    from imggen_jax.data import avatars  # here and not above: it needs tensorflow_datasets
-
     name = f"{sources.AVATARS}/{config}"
     wanted, root = sources.parse_name(name), sources.data_dir(dir)
-    if wanted.config is None or wanted.version or config in [known.name for known in avatars.Avatars.BUILDER_CONFIGS]:
+    if wanted.config is None or wanted.version or config in sources.DRAWN:
         raise DataError(f"{config!r} cannot name avatars of your own; choose another name, such as 'skewed'")
     if min(train, test) < 1:
         raise DataError(f"train is {train} and test is {test}; draw at least 1 face for each")
@@ -43,12 +41,14 @@ def draw_avatars(config: str, *, size: int = 32, train: int = 20_000, test: int 
         faces.check(size, listed)
     except ValueError as error:
         raise DataError(f"{name} cannot be drawn: {error}") from error
+    from imggen_jax.data import avatars  # here and not above: it needs tensorflow_datasets
+
     skew = f", weights {json.dumps(listed)}" if listed else ""
     kind = avatars.AvatarsConfig(name=config, size=size, train=train, test=test, weights=listed or None,
                                  description=f"{train} and {test} faces of {size} by {size} pixels{skew}.")
     folder = sources.find_prepared(wanted, root)
     if folder is None:
-        folder = sources.write_avatars(avatars.Avatars(config=kind, data_dir=str(root)), wanted, root)
+        folder = sources.write_avatars(avatars.own_builder(kind, str(root)), wanted, root)
     if sources.config_description(folder) != kind.description:
         raise DataError(f"{folder} already holds {name} of another kind; choose another name or another folder")
     return name
