@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from imggen_jax import threads
 
 if TYPE_CHECKING:
-    from imggen_jax.api import compare, describe, evaluate, export, generate, load, train
+    from imggen_jax.api import build, compare, describe, evaluate, export, generate, load, train
     from imggen_jax.config import read as read_config
     from imggen_jax.data import ingest, prepare
 
 __version__ = "0.1.0"
-__all__ = ["compare", "describe", "evaluate", "export", "generate", "ingest", "load", "prepare", "read_config", "train"]
+__all__ = ["build", "compare", "describe", "evaluate", "export", "generate", "ingest", "load", "prepare", "read_config",
+           "train"]
 
 _HOME = {
+    "build": "imggen_jax.api",
     "compare": "imggen_jax.api",
     "describe": "imggen_jax.api",
     "evaluate": "imggen_jax.api",
