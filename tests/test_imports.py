@@ -15,8 +15,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 ORDER = [
     "errors", "patches", "spec", "threads", "streams", "storage", "game", "nets", "losses", "augment", "optim",
     "devices", "step", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "sampling",
-    "inversion", "model", "training", "exporting", "zoo", "loading", "evaluation", "cards", "api", "picture_verbs",
-    "flags", "editing", "main"]
+    "inversion", "model", "training", "exporting", "zoo", "loading", "evaluation", "cards", "api", "translators",
+    "picture_verbs", "flags", "editing", "main"]
 NARROW = {
     "errors": set(), "patches": {"errors"}, "spec": set(), "threads": set(), "streams": {"errors"}, "game": {"spec"},
     "nets": {"storage"}, "losses": set(), "augment": set(), "optim": set(), "devices": {"storage", "threads"},
@@ -24,11 +24,11 @@ NARROW = {
     "weights": {"nets", "game", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
     "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors"}, "provenance": {"errors", "spec"},
     "flags": {"errors", "streams", "data", "evaluation"}, "zoo": set(), "configs": {"errors"},
-    "picture_verbs": {"patches", "pictures", "errors"},
+    "picture_verbs": {"patches", "pictures", "errors", "data", "translators"},
 }
 # Against the order: game names the type of its fields; flags of the lists that they print; games are found by name.
-EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config"}, "config": {"games"}, "training": {"games"},
-         "flags": {"evaluation", "data"}, "main": {"editing", "picture_verbs"}}
+EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config", "translators"}, "config": {"games"},
+         "training": {"games"}, "flags": {"evaluation", "data"}, "main": {"editing", "picture_verbs"}}
 
 
 def allowed(room: str) -> set[str]:
