@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import overload
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ import numpy as np
 
 from imggen_jax import zoo
 from imggen_jax.errors import RunError, brief
-from imggen_jax.game import Generator
+from imggen_jax.game import Generator, PyTree
 from imggen_jax.loading import load
 from imggen_jax.model import Model
 from imggen_jax.pictures import files, through, tiling
@@ -35,6 +35,10 @@ Report = Callable[[float], object]
 
 def _silent(share: float) -> None:
     """No progress."""
+
+
+def _part(report: Report, number: int, steps: int, share: float) -> object:
+    return report((number + share) / steps)
 
 
 # The verbs. Each takes a NumPy array and gives one, or takes a `Picture` or the path of a file and gives a `Picture`.
@@ -93,10 +97,8 @@ def restore(picture, model=None, *, denoise=None, dejpeg=False, strength=1.0, ti
     """
     steps = restorers(model, denoise=denoise, dejpeg=dejpeg, strength=strength)
     for number, (tiled, share) in enumerate(steps):
-        def some(done, number=number):
-            return report((number + done) / len(steps))
-
-        picture = _result(picture, tiled, strength=share, tile=tile, report=some)
+        picture = _result(picture, tiled, strength=share, tile=tile,
+                          report=functools.partial(_part, report, number, len(steps)))
     return picture
 
 
@@ -239,7 +241,7 @@ def _shipped(*names: str) -> str:
     raise RunError(f"no model {names[0]} ships with the package; {ships}. Or name a model of your own")
 
 
-_last: list[tuple[tuple, Tiled]] = []  # at most one: its weights stay on the device
+_last: list[tuple[tuple[object, ...], Tiled]] = []  # at most one: its weights stay on the device
 
 
 def opened(model: ModelLike, needs: tuple[str, ...]) -> Tiled:
@@ -278,7 +280,7 @@ def _opened(model: Model, needs: tuple[str, ...], name: str) -> Tiled:
     return Tiled(functools.partial(program, weights), channels, image, masked, sight, name)
 
 
-def _function(generator: Generator, source: int, weights, images: jax.Array) -> jax.Array:
+def _function(generator: Generator, source: int, weights: PyTree, images: jax.Array) -> jax.Array:
     """images: float32 [n,h,w,C], `source` channels in [-1,1] and, for some, the mask, 0 or 1 -> [n,s*h,s*w,C']."""
     fields = {"source": images[..., :source]}
     if "mask" in generator.needs:
@@ -296,12 +298,12 @@ def _share(value: float, what: str) -> float:
     return float(value)
 
 
-def _result(picture, tiled: Tiled, **options):
+def _result(picture: Picture | np.ndarray | str | os.PathLike[str], tiled: Tiled, **options: Any) -> Any:
     given, back = _given(picture)
     return back(_through(given, tiled, **options))
 
 
-def _through(picture: Picture, tiled: Tiled, **options) -> Picture:
+def _through(picture: Picture, tiled: Tiled, **options: Any) -> Picture:
     mask = options.get("mask")
     if mask is not None and mask.shape != picture.pixels.shape[:2]:
         height, width, _ = picture.pixels.shape
@@ -312,7 +314,8 @@ def _through(picture: Picture, tiled: Tiled, **options) -> Picture:
     return picture._replace(pixels=pixels, icc=picture.icc if same else None)
 
 
-def _given(picture) -> tuple[Picture, Callable[[Picture], np.ndarray | Picture]]:
+def _given(picture: Picture | np.ndarray | str | os.PathLike[str]
+           ) -> tuple[Picture, Callable[[Picture], np.ndarray | Picture]]:
     """The picture, and what turns the result into the form in which it was given."""
     if isinstance(picture, Picture):
         return picture, lambda made: made
@@ -321,7 +324,7 @@ def _given(picture) -> tuple[Picture, Callable[[Picture], np.ndarray | Picture]]
     pixels = np.asarray(picture)
     flat = pixels.ndim == 2
     pixels = pixels[..., None] if flat else pixels
-    fits = pixels.dtype in (np.uint8, np.uint16) and pixels.ndim == 3 and 1 <= pixels.shape[-1] <= 4
+    fits = pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2 and pixels.ndim == 3 and 1 <= pixels.shape[-1] <= 4
     if not fits or not pixels.size:
         raise RunError(f"the picture is {pixels.dtype} {np.shape(picture)}; give uint8 or uint16 [H,W] or [H,W,C], C "
                        "from 1 to 4")

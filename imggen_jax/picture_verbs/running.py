@@ -79,4 +79,7 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[float], None]]:
 
     with tqdm(total=100, desc=title, leave=False, disable=quiet or None,
               bar_format="{desc} {bar} {percentage:3.0f}%, {remaining} left") as bar:
-        yield lambda share: bar.update(max(0, round(100 * share) - bar.n)) and None
+        def report(share: float) -> None:
+            bar.update(max(0, round(100 * share) - bar.n))
+
+        yield report

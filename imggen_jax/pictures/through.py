@@ -18,7 +18,7 @@ from imggen_jax.pictures.tiling import Plan, Sight
 
 REACH = 8                       # pixels over which visible colors are continued under hidden ones
 BASE = 450_000_000              # bytes of a process that has started JAX
-LUMA = (0.299, 0.587, 0.114)    # of ITU-R BT.601
+LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # of ITU-R BT.601
 
 
 class Tiled(NamedTuple):
@@ -127,7 +127,7 @@ def _reader(color: np.ndarray, tiled: Tiled, mask: np.ndarray | None) -> Callabl
         beyond = (0, max(rows.stop - height, 0)), (0, max(columns.stop - width, 0))
         values = color[rows, columns].astype(np.float32) / top - 1
         if channels == 3 and wanted == 1:
-            values = values @ np.float32(LUMA)[:, None] if tiled.made > 1 else values.transpose(2, 0, 1)[..., None]
+            values = values @ LUMA[:, None] if tiled.made > 1 else values.transpose(2, 0, 1)[..., None]
         elif channels < wanted:
             values = np.repeat(values, wanted, -1)
         values = values if values.ndim == 4 else values[None]

@@ -4,7 +4,8 @@ A convolutional network is a function [n,h,w,C] -> [n,s*h,s*w,C'] that sees a bo
 overlap by what it sees, and of each tile only pixels are kept from which no edge of the tile is seen, except where that
 edge is the picture's own. So the tiles together equal the function of the whole picture, its border included.
 
-How far a function sees is measured: what depends on an input that is not a number is not a number either.
+How far a function sees is measured: what depends on an input that is not a number is not a number either. So a product
+with a matrix that is mostly zeros, as in jax.image.resize, counts as seeing everything.
 """
 from __future__ import annotations
 
@@ -110,7 +111,7 @@ def _middle(length: int) -> int:
 
 def _seen(made: np.ndarray, length: int, scale: int, upright: bool) -> tuple[int, int] | None:
     """(period, radius) along one side; None where the strips do not show an end."""
-    spoiled = np.isnan(made).any((2, 3) if upright else (1, 3))
+    spoiled = np.asarray(np.isnan(made).any((2, 3) if upright else (1, 3)))
     middle = _middle(length)
     ends = [_last(line) for line in spoiled[:-1]]            # the first output pixel after what is spoiled
     begin = scale * length - _last(spoiled[-1, ::-1])
@@ -129,9 +130,10 @@ def _last(line: np.ndarray) -> int:
 
 def _memory(compiled: jax.stages.Compiled) -> int:
     try:
-        return int(compiled.memory_analysis().temp_size_in_bytes)
-    except (AttributeError, NotImplementedError, RuntimeError):  # not every backend says
+        found = compiled.memory_analysis()
+    except (NotImplementedError, RuntimeError):              # not every backend says
         return 0
+    return int(found.temp_size_in_bytes) if found else 0
 
 
 def largest(sight: Sight) -> int:

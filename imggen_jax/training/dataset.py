@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from imggen_jax import data
 from imggen_jax.config import Settings, check
 from imggen_jax.data import folders, sources
+from imggen_jax.data.dataset import sha256
 from imggen_jax.errors import ConfigError, DataError
 from imggen_jax.game import Field, Pretrained, make_spec
-from imggen_jax.training.build import build
+from imggen_jax.training.build import build, make_transform
 
 
 def open_split(settings: Settings, split: str) -> data.Dataset:
@@ -22,6 +24,26 @@ def open_split(settings: Settings, split: str) -> data.Dataset:
     return data.open_dataset(
         name=wanted.name, dir=wanted.dir, split=split, size=wanted.size, label=wanted.label, memory=wanted.memory,
         text=wanted.text, crop=wanted.crop, fields=tuple(wanted.fields))
+
+
+def transformed(settings: Settings, dataset: data.Dataset) -> data.Dataset:
+    """Examples as the model sees them: config.transforms applied, with random numbers from an example's index alone."""
+    if not settings.transforms:
+        return dataset
+    transform = make_transform(settings, dataset.spec)
+
+    def one(example, index):
+        batch = transform.apply(jax.tree.map(lambda leaf: leaf[None], example), jax.random.key(index))
+        return jax.tree.map(lambda leaf: leaf[0], batch)
+
+    apply = jax.jit(jax.vmap(one))
+
+    def read(indices: np.ndarray, *bits: np.ndarray) -> dict[str, np.ndarray]:
+        return jax.tree.map(np.asarray, apply(dataset.read(indices, *bits), np.asarray(indices, np.uint32)))
+
+    marks = {field: dataset.fingerprints.get(field) or sha256(field, settings.transforms, dataset.fingerprint)
+             for field in transform.spec}
+    return dataset._replace(spec=transform.spec, read=read, fingerprints=marks)
 
 
 def ingested(settings: Settings, networks: Mapping[str, Pretrained] | None = None) -> Settings:
@@ -88,6 +110,9 @@ def of_run(config: Mapping, recorded: Mapping, where: str = "") -> Settings:
     if wanted.folder and place and _is_there(name, place):
         # The images may have been moved, or the run be used from another folder; what was made of them is still there.
         return _at(settings, name, place, recorded)
+    if not wanted.folder and not wanted.name:
+        raise DataError("an exported model does not say where its own pictures are; name their folder, or the data_dir "
+                        "of what was made of them, with --data")
     return ingested(settings)
 
 

@@ -1,16 +1,17 @@
-"""Bicubic resizing: the weights by hand, parts that fit together, and rows that come in one by one."""
+"""Bicubic resizing in parts: those of the whole, that fit together, and rows that come in one by one."""
 import numpy as np
 
+from imggen_jax import bicubic
 from imggen_jax.pictures import resize
 
 
-def test_weights_of_twice_the_size():
-    """Keys' cubic at distances 0.25, 0.75, 1.25 and 1.75, mirrored at the border."""
-    index, weights = resize.taps(8, 16)
-    near = dict(zip(index[8], weights[8]))                   # its center is at 3.75
-    np.testing.assert_allclose([near[k] for k in (2, 3, 4, 5)], [-0.0234375, 0.2265625, 0.8671875, -0.0703125])
-    assert set(index[0]) == {0, 1}
-    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
+def test_parts_are_those_of_the_whole():
+    picture = np.random.default_rng(0).normal(size=(9, 11, 3)).astype(np.float32)
+    made = resize.enlarged(picture, 2, slice(1, 9), slice(0, 4))
+    np.testing.assert_allclose(made, bicubic.resize(picture, 18, 22)[2:, :8], atol=1e-5)
+    reduced = resize.Reduced(3, 11, 3, 3)
+    reduced.add(picture.repeat(3, 1))
+    np.testing.assert_allclose(reduced.pixels, bicubic.resize(picture.repeat(3, 1), 3, 11), atol=1e-5)
 
 
 def test_a_smooth_picture_survives_being_halved_and_doubled():
