@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def matrix(old: int, new: int, scale: float | None = None) -> np.ndarray:
-    """Weights float64 [new, old] of one direction; rows sum to 1.
+def taps(old: int, new: int, scale: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """What each new pixel of one direction is made of: indices int [new,k] of old pixels, weights float64 [new,k].
 
     Args:
       old, new: lengths in pixels, at least 1.
@@ -25,11 +25,17 @@ def matrix(old: int, new: int, scale: float | None = None) -> np.ndarray:
     width = 4 / stretch
     center = (np.arange(new) + 0.5) / scale - 0.5
     first = np.floor(center - width / 2).astype(int)
-    taps = first[:, None] + np.arange(math.ceil(width) + 2)
-    weights = stretch * _cubic(stretch * (center[:, None] - taps))
-    weights /= weights.sum(1, keepdims=True)
+    index = first[:, None] + np.arange(math.ceil(width) + 2)
+    weights = stretch * _cubic(stretch * (center[:, None] - index))
+    used = (weights != 0).any(0)
+    return np.clip(index[:, used], 0, old - 1), weights[:, used] / weights.sum(1, keepdims=True)
+
+
+def matrix(old: int, new: int, scale: float | None = None) -> np.ndarray:
+    """`taps` as a matrix, float64 [new, old]; rows sum to 1."""
     out = np.zeros((new, old))
-    np.add.at(out, (np.arange(new)[:, None], np.clip(taps, 0, old - 1)), weights)
+    index, weights = taps(old, new, scale)
+    np.add.at(out, (np.arange(new)[:, None], index), weights)
     return out
 
 

@@ -17,7 +17,7 @@ ORDER = [
     "errors", "patches", "spec", "bicubic", "threads", "streams", "storage", "game", "nets", "losses", "augment",
     "degradations", "optim", "devices", "step", "transforms", "games", "weights", "metrics", "configs", "config",
     "data", "pictures", "provenance", "sampling", "inversion", "model", "training", "exporting", "zoo", "loading",
-    "evaluation", "cards", "api", "picture_verbs", "flags", "editing", "main"]
+    "evaluation", "cards", "api", "translators", "picture_verbs", "flags", "editing", "main"]
 NARROW = {
     "errors": set(), "patches": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(), "streams": {"errors"},
     "game": {"spec"}, "nets": {"storage", "bicubic"}, "losses": set(), "augment": set(), "optim": set(),
@@ -25,13 +25,15 @@ NARROW = {
     "transforms": {"bicubic", "degradations", "game", "spec", "augment"},
     "games": {"game", "losses", "augment", "nets", "spec"}, "storage": {"errors", "game"},
     "weights": {"nets", "game", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
-    "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors"}, "provenance": {"errors", "spec"},
+    "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors", "bicubic"},
+    "provenance": {"errors", "spec"},
     "flags": {"errors", "streams", "data", "evaluation"}, "zoo": set(), "configs": {"errors"},
-    "picture_verbs": {"patches", "pictures", "errors"},
+    "picture_verbs": {"patches", "pictures", "errors", "data", "translators"},
 }
 # Against the order: game names the type of its fields; flags of the lists that they print; games and transforms are
 # found by name.
-EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config"}, "config": {"games", "transforms"},
+EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config", "translators"},
+         "config": {"games", "transforms"},
          "training": {"games"}, "flags": {"evaluation", "data"}, "main": {"editing", "picture_verbs"}}
 # What experiments may use beside `imggen_jax.__all__`: of these rooms what they export; these modules, whose names are
 # all documented; any part of the rooms that are usable alone, whose speed and parity are measured; the command line.
