@@ -13,22 +13,24 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # The rooms from the lowest to the highest. A room imports only rooms below it, and of those only the ones named here
 # where something is named: the rooms that stand alone stay usable alone.
 ORDER = [
-    "errors", "patches", "spec", "threads", "streams", "storage", "game", "nets", "losses", "augment", "optim",
-    "devices", "step", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "sampling",
-    "inversion", "model", "training", "exporting", "zoo", "loading", "evaluation", "cards", "api", "picture_verbs",
-    "flags", "editing", "main"]
+    "errors", "patches", "spec", "bicubic", "threads", "streams", "storage", "game", "nets", "losses", "augment",
+    "optim", "devices", "step", "transforms", "games", "weights", "metrics", "configs", "config", "data", "pictures",
+    "provenance", "sampling", "inversion", "model", "training", "exporting", "zoo", "loading", "evaluation", "cards",
+    "api", "picture_verbs", "flags", "editing", "main"]
 NARROW = {
-    "errors": set(), "patches": {"errors"}, "spec": set(), "threads": set(), "streams": {"errors"}, "game": {"spec"},
-    "nets": {"storage"}, "losses": set(), "augment": set(), "optim": set(), "devices": {"storage", "threads"},
-    "step": {"game"}, "games": {"game", "losses", "augment", "nets", "spec"}, "storage": {"errors", "game"},
+    "errors": set(), "patches": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(), "streams": {"errors"},
+    "game": {"spec"}, "nets": {"storage", "bicubic"}, "losses": set(), "augment": set(), "optim": set(),
+    "devices": {"storage", "threads"}, "step": {"game"}, "transforms": {"bicubic", "game", "spec", "augment"},
+    "games": {"game", "losses", "augment", "nets", "spec"}, "storage": {"errors", "game"},
     "weights": {"nets", "game", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
     "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors"}, "provenance": {"errors", "spec"},
     "flags": {"errors", "streams", "data", "evaluation"}, "zoo": set(), "configs": {"errors"},
     "picture_verbs": {"patches", "pictures", "errors"},
 }
-# Against the order: game names the type of its fields; flags of the lists that they print; games are found by name.
-EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config"}, "config": {"games"}, "training": {"games"},
-         "flags": {"evaluation", "data"}, "main": {"editing", "picture_verbs"}}
+# Against the order: game names the type of its fields; flags of the lists that they print; games and transforms are
+# found by name.
+EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config"}, "config": {"games", "transforms"},
+         "training": {"games"}, "flags": {"evaluation", "data"}, "main": {"editing", "picture_verbs"}}
 
 
 def allowed(room: str) -> set[str]:

@@ -13,9 +13,10 @@ import numpy as np
 from imggen_jax import data
 from imggen_jax.config import Settings, check, schema
 from imggen_jax.data import folders, sources
+from imggen_jax.data.dataset import sha256
 from imggen_jax.errors import ConfigError, DataError
 from imggen_jax.game import Field, Pretrained, make_spec
-from imggen_jax.training.build import build
+from imggen_jax.training.build import build, make_transform
 
 
 def open_split(settings: Settings, split: str) -> data.Dataset:
@@ -48,6 +49,26 @@ def _two_domains(wanted: schema.Data, common: Mapping[str, Any]) -> data.Dataset
     pictures = data.open_dataset(name=wanted.name, fields=("image",), crop=wanted.crop, **common)
     a, b = (data.take(pictures, np.flatnonzero(values == names.index(name))) for name in ("A", "B"))
     return data.unaligned(data.select(a, ["image"], {"image": "source"}), b)
+
+
+def transformed(settings: Settings, dataset: data.Dataset) -> data.Dataset:
+    """Examples as the model sees them: config.transforms applied, with random numbers from an example's index alone."""
+    if not settings.transforms:
+        return dataset
+    transform = make_transform(settings, dataset.spec)
+
+    def one(example, index):
+        batch = transform.apply(jax.tree.map(lambda leaf: leaf[None], example), jax.random.key(index))
+        return jax.tree.map(lambda leaf: leaf[0], batch)
+
+    apply = jax.jit(jax.vmap(one))
+
+    def read(indices: np.ndarray, *bits: np.ndarray) -> dict[str, np.ndarray]:
+        return jax.tree.map(np.asarray, apply(dataset.read(indices, *bits), np.asarray(indices, np.uint32)))
+
+    marks = {field: dataset.fingerprints.get(field) or sha256(field, settings.transforms, dataset.fingerprint)
+             for field in transform.spec}
+    return dataset._replace(spec=transform.spec, read=read, fingerprints=marks)
 
 
 def ingested(settings: Settings, networks: Mapping[str, Pretrained] | None = None) -> Settings:

@@ -15,16 +15,16 @@ SHOWN = 64          # images in a grid
 RECONSTRUCTED = 16  # pairs in a grid
 
 
-def shower(settings: Settings, built: Built, spec: Spec, held_out: data.Dataset, log) -> Callable:
+def shower(settings: Settings, built: Built, held_out: data.Dataset, log) -> Callable:
     """A function (average, step) that writes the grids of every generator of the game.
 
     Args:
-      settings, built, spec: of the run.
-      held_out: examples whose fields condition the samples, and whose images are reconstructed.
+      settings, built: of the run.
+      held_out: transformed examples, whose fields condition the samples, and whose images are reconstructed.
       log: from `open_log`; grids are called "samples" and "reconstructions", with the model's name where it is not
         "main".
     """
-    makers = [_grids(name, generator, built, spec, held_out)
+    makers = [_grids(name, generator, built.spec, held_out)
               for name, generator in built.game.models.items() if isinstance(generator, Generator)]
 
     def show(average, step):
@@ -36,7 +36,7 @@ def shower(settings: Settings, built: Built, spec: Spec, held_out: data.Dataset,
     return show
 
 
-def _grids(name: str, generator: Generator, built: Built, spec: Spec, held_out: data.Dataset) -> Callable:
+def _grids(name: str, generator: Generator, spec: Spec, held_out: data.Dataset) -> Callable:
     sampler, suffix = sampling.sampler(generator, spec), "" if name == "main" else f"_{name}"
     classes = spec["label"].classes if "label" in generator.needs else 0
     columns = classes if 4 <= classes <= 16 else 8
