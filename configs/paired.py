@@ -1,7 +1,7 @@
 """From a picture to its partner by pix2pix, learned from pairs: moonlit faces by day.
 
-Makes: 64x64 faces by day from the same faces by night. For a folder of pairs, set config.data.name= and source= and give
-config.data.folder, config.data.pairs (side-by-side or aligned) and config.data.size. Expected: nearly the true pictures.
+Makes: 64x64 faces by day from the same faces by night. For a folder of pairs, empty config.data.name and source and set
+config.data.folder, pairs (side-by-side or aligned) and size. Expected: nearly the true pictures.
 Hardware and time: two CPU cores, 30 minutes by estimate.
 Run: imggen train --config paired
 """
@@ -18,4 +18,5 @@ def get_config() -> dict:
         },
         "players": {"generator": adam, "discriminator": adam},
         "train": {"images": 80_000, "batch": 32},
+        "log": {"evaluate": 20_000},
     }

@@ -1,7 +1,7 @@
 """From pictures of one kind to another without pairs, by CUT: faces by night to faces by day.
 
-Makes: 64x64 faces by day. For a folder with the kinds A and B, set config.data.name= and source= and give
-config.data.folder, config.data.pairs=unaligned and config.data.size. Expected: the same faces, other colors and light.
+Makes: 64x64 faces by day. For a folder with the kinds A and B, empty config.data.name and source and set
+config.data.folder and size. Expected: the same faces in other colors and another light.
 Hardware and time: two CPU cores, 60 minutes by estimate. Published, for 256x256 pictures on a GPU: width 64, 9 blocks,
 discriminator 64, batch 1.
 Run: imggen train --config unpaired
