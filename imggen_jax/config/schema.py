@@ -78,7 +78,11 @@ class Data:
 
     pairs: str = key("", choices=("", "side-by-side", "aligned", "unaligned"))
     """How a folder holds source and target pictures: two halves of one file, two folders of equal names, or two
-    unaligned folders. "" for single pictures."""
+    unaligned folders. With `source`, whether example i belongs to example i ("", "aligned") or to none ("unaligned").
+    "" for single pictures."""
+
+    source: str = key("")
+    """Another dataset, named as by `name`, whose pictures are the field "source"; "" for none."""
 
 
 @dataclass(frozen=True)

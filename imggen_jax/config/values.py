@@ -241,6 +241,9 @@ def _data(settings: Settings) -> None:
     if data.folder and data.name:
         raise ConfigError(f"config.data.name is {data.name!r} and config.data.folder is {data.folder!r}; set one of "
                           "them, the other to ''")
+    if data.source and (data.folder or data.pairs == "side-by-side"):
+        raise ConfigError(f"config.data.source is {data.source!r}, the partner of a dataset that config.data.name "
+                          "names; unset config.data.folder, and set config.data.pairs to 'aligned' or 'unaligned'")
     if data.crop and data.size:
         raise ConfigError(f"config.data.crop is {data.crop} and config.data.size is {data.size}; crops are of pictures "
                           "at their own size, so set one of them to 0")

@@ -40,8 +40,9 @@ def open_dataset(
     """Open a split of a dataset. No picture is decoded yet, and all that can be checked without is checked.
 
     Args:
-      name: `name[/config][:version]` of a folder prepared by TFDS in `dir`; "avatars/64x64" or "avatars/32x32", which
-        are drawn on the first use; or "stacked_mnist", which is made from mnist.
+      name: `name[/config][:version]` of a folder prepared by TFDS in `dir`; "avatars/64x64" or "avatars/32x32",
+        which are drawn on the first use, in other styles with "_sketch" or "_night" at the end; or "stacked_mnist",
+        which is made from mnist.
       split: a split expression, such as "train", "train[:90%]" or "(train+test)[95%:]".
       dir: TFDS data_dir; "" for TFDS's own ($TFDS_DATA_DIR, or ~/tensorflow_datasets).
       size: side in pixels that pictures are resized to, after they are cropped to their central squares; 0 to keep

@@ -67,6 +67,11 @@ def build(settings: Settings, spec: Spec, pretrained: Mapping[str, Pretrained] |
         return functools.partial(step.play, functools.partial(train_step, axis=axis))
 
     shape = _shapes(init)
+    if settings.devices.engine == "pmap" and any(np.issubdtype(leaf.dtype, np.integer)
+                                                 for leaf in jax.tree.leaves(shape.mutable)):
+        # Under pmap each device has a copy of what changes, and what cannot be averaged would differ.
+        raise ConfigError("this game remembers pictures (config.game.pool), which pmap cannot share between devices; "
+                          "set config.devices.engine to jit")
     if both := set(shape.params) & set(pretrained):
         raise ConfigError(f"config.pretrained.{min(both)}: a player of this game has that name; choose another")
     for who, state in shape.opt.items():

@@ -5,12 +5,13 @@ import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from imggen_jax import data
-from imggen_jax.config import Settings, check
+from imggen_jax.config import Settings, check, schema
 from imggen_jax.data import folders, sources
 from imggen_jax.data.dataset import sha256
 from imggen_jax.errors import ConfigError, DataError
@@ -20,10 +21,34 @@ from imggen_jax.training.build import build, make_transform
 
 def open_split(settings: Settings, split: str) -> data.Dataset:
     """A split of a run's dataset; nothing is decoded yet. Raises DataError."""
-    wanted = settings.data
-    return data.open_dataset(
-        name=wanted.name, dir=wanted.dir, split=split, size=wanted.size, label=wanted.label, memory=wanted.memory,
-        text=wanted.text, crop=wanted.crop, fields=tuple(wanted.fields))
+    wanted, fields = settings.data, tuple(settings.data.fields)
+    common: dict[str, Any] = dict(dir=wanted.dir, split=split, size=wanted.size, memory=wanted.memory)
+    conditions: dict[str, Any] = dict(label=wanted.label, text=wanted.text)
+    if not wanted.source:
+        if wanted.pairs == "unaligned":
+            return _two_domains(wanted, common)
+        if wanted.pairs and not fields:
+            fields = ("source", "image")
+        return data.open_dataset(name=wanted.name, fields=fields, crop=wanted.crop, **common, **conditions)
+    apart = wanted.crop if wanted.pairs == "unaligned" else 0
+    images = data.open_dataset(name=wanted.name, fields=fields, crop=apart, **common, **conditions)
+    sources = data.open_dataset(name=wanted.source, fields=("image",), crop=apart, **common)
+    sources = data.select(sources, ["image"], {"image": "source"})
+    if wanted.pairs == "unaligned":
+        return data.unaligned(sources, images)
+    made = data.zipped(sources, images)
+    return data.cropped(made, wanted.crop) if wanted.crop else made
+
+
+def _two_domains(wanted: schema.Data, common: Mapping[str, Any]) -> data.Dataset:
+    """Unaligned pairs of a dataset whose pictures have a class label "domain": sources of A, images of B."""
+    domains = data.open_dataset(name=wanted.name, fields=("domain",), **common)
+    names, values = domains.spec["domain"].names, domains.read(np.arange(domains.length))["domain"]
+    if set(names) != {"A", "B"}:
+        raise DataError(f"the domains of {domains.title} are {', '.join(names)}, not A and B")
+    pictures = data.open_dataset(name=wanted.name, fields=("image",), crop=wanted.crop, **common)
+    a, b = (data.take(pictures, np.flatnonzero(values == names.index(name))) for name in ("A", "B"))
+    return data.unaligned(data.select(a, ["image"], {"image": "source"}), b)
 
 
 def transformed(settings: Settings, dataset: data.Dataset) -> data.Dataset:
@@ -54,7 +79,7 @@ def ingested(settings: Settings, networks: Mapping[str, Pretrained] | None = Non
             raise ConfigError("no data are named; set --config.data.folder=PATH to a folder, zip or tar of images, "
                               "or --config.data.name to a TFDS dataset")
         return settings
-    if wanted.size and not wanted.text and not wanted.fields:
+    if wanted.size and not wanted.text and not wanted.fields and not wanted.pairs:
         # What cannot work is refused before images are read.
         label = {"label": Field((), "int32", ("0", "1"))} if wanted.label else {}
         build(settings, make_spec(image=Field((wanted.size, wanted.size, 3), "uint8"), **label), networks)

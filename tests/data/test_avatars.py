@@ -16,6 +16,11 @@ PIXELS = {64: "c7bfb427d32d404d7444e03ea89b43eadc676a216e6d9a09df7d1a48ca4dacd4"
           32: "775b911344a5a004d6381c72d6d7b2c957913b31e1dbcb3de28dc0767de28de5"}
 
 
+# The same of the first four of each, in the other styles.
+STYLES = {"sketch": "57e14304120de51b16ea7f4b707aea1d426cb0c059b07e7d4e6c16af3b4cc278",
+          "night": "c4cecb915d753040571132fa7fa47ab94192c9618fa6f5dfafb33b5e3104fbde"}
+
+
 def some_faces(split, number):
     numbers = [avatars.face_number(split, i) for i in range(number)]
     return [(n, faces.sample_factors(n)) for n in numbers]
@@ -68,6 +73,27 @@ def test_wrong_weights_are_refused(weights, words):
 
 
 # ---- pictures
+
+@pytest.mark.parametrize("style", STYLES)
+def test_other_styles_are_the_same_everywhere_and_have_the_same_outlines(style):
+    digest = hashlib.sha256()
+    for number, factors in some_faces("train", 4) + some_faces("test", 4):
+        image, plain = (faces.draw(factors, number, 64, each).astype(int) for each in (style, "plain"))
+        digest.update(image.astype(np.uint8).tobytes())
+        if style == "sketch":  # where nothing is drawn there is paper
+            assert (image[(plain == plain[0, 0]).all(-1)] == (250, 247, 239)).mean() > 0.99
+        else:  # where the plain face has an edge, so has this one, within a pixel
+            edges = [np.abs(np.diff(one.sum(-1), axis=1))[16:60, 8:56] > least
+                     for one, least in ((plain, 150), (image, 45))]
+            near = edges[1] | np.roll(edges[1], 1, axis=1) | np.roll(edges[1], -1, axis=1)
+            assert near[edges[0]].mean() > 0.9
+    assert digest.hexdigest() == STYLES[style]
+
+
+def test_a_style_that_there_is_not():
+    with pytest.raises(ValueError, match="unknown style 'oil' of avatars; choose from plain, sketch, night"):
+        faces.draw(faces.sample_factors(0), 0, 64, "oil")
+
 
 @pytest.mark.parametrize("size", [64, 32])
 def test_pixels_are_the_same_everywhere(size):
@@ -252,7 +278,7 @@ def test_the_two_configs(tmp_path):
         assert (builder.builder_config.train, builder.builder_config.test) == (20_000, 2_000)
     assert sorted(avatars.Avatars.builder_configs) == sorted(sources.DRAWN)
     assert avatars.Avatars(data_dir=tmp_path).builder_config.name == "64x64"
-    with pytest.raises(ValueError, match="it has 64x64 and 32x32"):
+    with pytest.raises(ValueError, match="it has 64x64, 32x32, 64x64_sketch, 32x32_sketch, 64x64_night, 32x32_night"):
         avatars.builder("48x48", str(tmp_path))
 
 
