@@ -8,7 +8,7 @@ Run: imggen train --config upscale_x2 --config.data.folder=PHOTOGRAPHS
 
 def get_config() -> dict:
     return {
-        "data": {"folder": "", "crop": 64, "split": "train[:96%]", "test": "train[96%:]", "flip": True, "turn": True},
+        "data": {"crop": 64, "split": "train[:96%]", "test": "train[96%:]", "flip": True, "turn": True},
         "transforms": {"degrade": {"kind": "bicubic", "scale": 2}},
         "game": {"name": "restore", "scale": 2, "network": {"name": "restoration", "width": 48, "blocks": 6}},
         "players": {"restorer": {"optimizer": "adam", "learning_rate": 1e-3, "warmup": 1_600, "decay": "cosine",
@@ -16,5 +16,4 @@ def get_config() -> dict:
         "train": {"images": 160_000, "batch": 16},
         "ema": {"halflife": 5_000},
         "log": {"every": 2_000, "evaluate": 20_000, "show": 50_000, "save": 8_000, "keep": 2},
-        "score": {"every": 0},
     }

@@ -35,7 +35,7 @@ def plain(path) -> dict:
 
 def spec_of(config) -> Spec:
     size, channels, classes = DATASETS[config["data"]["name"]]
-    size = config["data"]["size"] or size
+    size = config["data"]["crop"] or config["data"]["size"] or size
     pairs = {"source": Field((size, size, channels), "uint8")} if config["data"]["source"] else {}
     return tiny.spec_of(size, channels, classes if config["data"]["label"] else 0, **pairs)
 
