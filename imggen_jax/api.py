@@ -1,5 +1,4 @@
 """Verbs as functions: train, load, generate, evaluate, compare, describe, export; `data` has prepare and ingest."""
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 import os
