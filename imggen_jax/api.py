@@ -2,7 +2,6 @@
 
 `build` is what a run is made of, for those who measure or embed it.
 """
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 import os

@@ -1,5 +1,4 @@
 """Load a model by the folder of a run, an exported folder or the name of a model that ships with the package."""
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 import os

@@ -4,7 +4,6 @@
     larger = imggen_jax.upscale(photo, scale=2)              # uint8 [H,W,C] -> uint8 [2H,2W,C]
     imggen_jax.restore("scan.jpg").pixels                    # a file keeps its depth, alpha, color profile, metadata
 """
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 import functools
