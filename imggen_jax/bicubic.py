@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 
-def matrix(old: int, new: int, scale: float | None = None) -> np.ndarray:
-    """Weights float64 [new, old] of one direction; rows sum to 1.
+def taps(old: int, new: int, scale: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """What each new pixel of one direction is made of: indices int [new,k] of old pixels, weights float64 [new,k].
 
     Args:
       old, new: lengths in pixels, at least 1.
@@ -23,11 +25,17 @@ def matrix(old: int, new: int, scale: float | None = None) -> np.ndarray:
     width = 4 / stretch
     center = (np.arange(new) + 0.5) / scale - 0.5
     first = np.floor(center - width / 2).astype(int)
-    taps = first[:, None] + np.arange(math.ceil(width) + 2)
-    weights = stretch * _cubic(stretch * (center[:, None] - taps))
-    weights /= weights.sum(1, keepdims=True)
+    index = first[:, None] + np.arange(math.ceil(width) + 2)
+    weights = stretch * _cubic(stretch * (center[:, None] - index))
+    used = (weights != 0).any(0)
+    return np.clip(index[:, used], 0, old - 1), weights[:, used] / weights.sum(1, keepdims=True)
+
+
+def matrix(old: int, new: int, scale: float | None = None) -> np.ndarray:
+    """`taps` as a matrix, float64 [new, old]; rows sum to 1."""
     out = np.zeros((new, old))
-    np.add.at(out, (np.arange(new)[:, None], np.clip(taps, 0, old - 1)), weights)
+    index, weights = taps(old, new, scale)
+    np.add.at(out, (np.arange(new)[:, None], index), weights)
     return out
 
 
@@ -37,6 +45,24 @@ def resize(images, height: int, width: int, scale: float | None = None):
                      zip(images.shape[-3:-1], (height, width)))
     channels_first = images.swapaxes(-1, -2).swapaxes(-2, -3)  # [...,C,H,W]: two products of matrices
     return (rows @ channels_first @ columns.T).swapaxes(-3, -2).swapaxes(-2, -1)
+
+
+def enlarge(images: jax.Array, scale: int) -> jax.Array:
+    """JAX images float [B,h,w,C] -> [B,scale*h,scale*w,C], as `resize`; each pixel sees sixteen, and no others."""
+    for axis in (1, 2):
+        side = images.shape[axis]
+        pads = [(2, 2) if each == axis else (0, 0) for each in range(images.ndim)]
+        padded = jnp.pad(images, pads, mode="edge")
+        phases = []
+        for phase in range(scale):
+            center = (phase + 0.5) / scale - 0.5
+            first = math.floor(center) - 1
+            weights = _cubic(center - first - np.arange(4))
+            starts = [2 + first + k for k in range(4)]
+            phases.append(sum(float(weight) * jax.lax.slice_in_dim(padded, start, start + side, axis=axis)
+                              for start, weight in zip(starts, weights)))
+        images = jnp.stack(phases, axis + 1).reshape(*images.shape[:axis], scale * side, *images.shape[axis + 1:])
+    return images
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:

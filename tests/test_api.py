@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 import shell
+import tiny
 
 import imggen_jax
-from imggen_jax.errors import RunError, SaveError
+from imggen_jax.errors import ConfigError, RunError, SaveError
 from imggen_jax.spec import Field, make_spec
 
 
@@ -241,3 +242,13 @@ def test_a_name_that_is_no_folder_and_no_shipped_model_is_refused():
 
 def test_load_restores_only_what_images_need(folders, vae):
     assert set(vae.weights) == {"vae"} and all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(vae.weights))
+
+
+def test_the_parts_of_a_run_are_built_without_data():
+    built = imggen_jax.build(tiny.config("vae", "bernoulli"), tiny.SPEC)
+    assert jax.eval_shape(built.init) == built.shape and set(built.shape.params) == {"vae"}
+    one_step = jax.tree.map(lambda x: x[:1], tiny.examples(tiny.SPEC, 1, 8))
+    state, logs = jax.eval_shape(built.play(None), built.shape, one_step, jax.random.key(0), built.pretrained)
+    assert jax.tree.structure(state) == jax.tree.structure(built.shape) and logs["loss"].shape[0] == 1
+    with pytest.raises(ConfigError, match="the game 'vae' uses no pretrained networks|config.pretrained.x"):
+        imggen_jax.build({**tiny.config("vae", "bernoulli"), "pretrained": {"x": {"nonsense": 1}}}, tiny.SPEC)

@@ -28,6 +28,7 @@ SPEC = spec_of(16, 1)
 LABELED = spec_of(16, 3, 4)
 WORDS = ("a", "blue", "red", "cat", "dog")
 TRANSLATED = spec_of(16, 3, source=Field((16, 16, 3), "uint8"), mask=Field((16, 16, 1), "uint8"))
+ENLARGED = spec_of(16, 3, source=Field((8, 8, 3), "uint8"))
 TEXTS = spec_of(16, 3, text=Field((6,), "int32", WORDS))
 
 
@@ -113,6 +114,13 @@ def _unpaired(spec: Spec) -> dict:
                         "r1": 1.0, "r2": 1.0}}
 
 
+def _restore(spec: Spec) -> dict:
+    del spec
+    network = {"name": "restoration", "width": 4, "blocks": 1}
+    return {"l1": {"network": network, "scale": 2, "frequency": 0.05},
+            "adversary": {"network": network, "scale": 2, "adversary": {"name": "dcgan", "width": 4}}}
+
+
 def _toy(spec: Spec) -> dict:
     del spec
     return {"plain": {}}
@@ -125,6 +133,7 @@ GAMES = {"vae": Tiny(("vae",), _vae, (SPEC, LABELED)),
          "paired": Tiny(("discriminator", "generator"), _paired, (TRANSLATED,), ("l1",)),
          "inpaint": Tiny(("discriminator", "generator"), _inpaint, (TRANSLATED,), ("l1",)),
          "unpaired": Tiny(("discriminator", "generator"), _unpaired, (TRANSLATED,)),
+         "restore": Tiny(("discriminator", "restorer"), _restore, (ENLARGED,), ("l1",)),
          "toys.translator": Tiny(("translator",), _toy, (TRANSLATED,)),
          "toys.texts": Tiny(("flow",), _toy, (TEXTS,))}
 VARIANTS = [(name, variant) for name, tiny in GAMES.items() for variant in tiny.variants(tiny.specs[-1])]
@@ -180,7 +189,10 @@ def examples(spec: Spec, steps: int, batch: int, seed: int = 0) -> dict[str, np.
     if "label" in spec:
         found["label"] = label
     if "source" in spec:
-        found["source"] = np.clip(image.astype(int) + rng.integers(-40, 40, image.shape), 0, 255).astype(np.uint8)
+        noisy = np.clip(image.astype(int) + rng.integers(-40, 40, image.shape), 0, 255).astype(np.uint8)
+        every = size // specs.image_shape(spec, "source")[0]
+        found["source"] = noisy[:, :, ::every, ::every]
+    if "mask" in spec:
         found["mask"] = np.broadcast_to(255 * (x > np.pi), (steps, batch, size, size))[..., None].astype(np.uint8)
     if "text" in spec:
         length, words = spec["text"].shape[0], len(spec["text"].names)

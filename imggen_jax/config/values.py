@@ -18,6 +18,7 @@ from imggen_jax.config.schema import SECTIONS, Player, Settings
 from imggen_jax.errors import ConfigError
 
 OPEN = ("transforms", "game", "players", "pretrained")  # sections whose keys are not declared in the schema
+PLACES = ("data.dir", "data.folder", "init.workdir")  # paths of one machine, which say nothing elsewhere
 SUPPLIED = {"dtype", "pretrained"}        # keyword arguments of a game's `make` that other sections of the config give
 
 
@@ -336,6 +337,15 @@ def to_dict(config: ConfigDict | Mapping) -> dict:
             raise ConfigError(f"{name} is of type {type(value).__name__} ({value!r:.100}); a config holds "
                               "numbers, strings, True, False, lists and sections") from error
     return json.loads(json.dumps(plain))
+
+
+def without_places(config: Mapping) -> dict:
+    """A resolved config without the paths of the machine that it was used on."""
+    plain = to_dict(config)
+    for section, name in (path.split(".") for path in PLACES):
+        if name in plain.get(section, {}):
+            plain[section][name] = ""
+    return plain
 
 
 def flatten(config: Mapping, prefix: str = "") -> dict:

@@ -94,6 +94,15 @@ def builder(config: str = "64x64", data_dir: str | None = None) -> Avatars:
     return Avatars(config=config, data_dir=data_dir)
 
 
+def own_builder(config: AvatarsConfig, data_dir: str) -> Avatars:
+    """The TFDS builder of a config that is none of the built-in ones."""
+    class Own(Avatars, skip_registration=True):
+        name = Avatars.name
+        BUILDER_CONFIGS = [config]  # TFDS warns of a config that its builder does not list
+
+    return Own(config=config, data_dir=data_dir)
+
+
 def face_number(split: str, index: int) -> int:
     """The number, for `faces`, of face `index` in a split: no two splits share one."""
     return (SPLITS.index(split) << 32) + index

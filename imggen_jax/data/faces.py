@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def sample_factors(face: int, weights: Mapping[str, Sequence[float]] | None = No
     for name, w in weights.items():
         if name not in FACTORS:
             raise ValueError(f"unknown factor {name!r}; the factors are {', '.join(FACTORS)}")
-        if len(w) != len(FACTORS[name]) or min(w) < 0 or sum(w) <= 0:
+        if len(w) != len(FACTORS[name]) or not all(0 <= x < math.inf for x in w) or sum(w) <= 0:
             raise ValueError(f"factor {name!r} needs {len(FACTORS[name])} weights, none negative, not all zero")
     factors = {}
     for (name, values), r in zip(FACTORS.items(), uniform(face, "factors", len(FACTORS)).tolist()):
@@ -110,6 +111,12 @@ def _check_size(size: int) -> None:
         raise ValueError(f"size is {size}; it must be 16, 32, or 64 or more")
 
 
+def check(size: int, weights: Mapping[str, Sequence[float]] | None) -> None:
+    """Raises ValueError for what `draw_many` refuses."""
+    _check_size(size)
+    sample_factors(0, weights)
+
+
 def _check_style(style: str) -> None:
     if style not in STYLES:
         raise ValueError(f"unknown style {style!r} of avatars; choose from {', '.join(STYLES)}")
@@ -133,9 +140,8 @@ def draw_many(numbers: range, size: int = 64, weights: Mapping[str, Sequence[flo
     ends by itself. workers: None for one a core, eight at most.
     Raises ValueError as `sample_factors` and `draw` do, and RuntimeError if a worker dies.
     """
-    _check_size(size)
+    check(size, weights)  # before a process is started
     _check_style(style)
-    sample_factors(0, weights)  # wrong weights are refused before a process is started
     weights = {name: [float(x) for x in w] for name, w in (weights or {}).items()}
     workers = min(workers or min(os.cpu_count() or 1, 8), len(numbers))
     shares = [numbers[i::workers] for i in range(workers)]

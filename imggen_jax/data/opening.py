@@ -1,6 +1,8 @@
 """Open a dataset, in memory or streamed from disk."""
 from __future__ import annotations
 
+import json
+import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +26,9 @@ from imggen_jax.data import resize as resizing
 from imggen_jax.data import text as captions
 from imggen_jax.data.dataset import Dataset, sha256
 from imggen_jax.data.decoding import Request
-from imggen_jax.errors import DataError
+from imggen_jax.errors import DataError, brief
 from imggen_jax.spec import Field, Spec, make_spec
+from imggen_jax.storage.files import given_path
 
 MEMORY = ("auto", "resident", "stream")
 
@@ -76,6 +79,33 @@ def open_dataset(
         return _side_by_side(pairs[0].split("|"), size, crop, open_dataset(
             split=split, size=0, fields=("image", *others), **options))
     return _open(split=split, size=size, crop=crop, fields=fields, **options)
+
+
+def open_folder(folder: str | os.PathLike[str], *, split: str, **options: Any) -> Dataset:
+    """A split of a prepared dataset by its own folder, such as `ingest(...).folder`.
+
+    Args:
+      folder: DATA_DIR/NAME[/CONFIG]/VERSION, with dataset_info.json in it.
+      split, **options: as for `open_dataset`, but for `name` and `dir`.
+
+    Raises:
+      DataError: no prepared dataset is there, it was moved, or as for `open_dataset`.
+      RunError: the path is empty.
+    """
+    path = given_path(folder, "the dataset").absolute()
+    try:
+        facts = json.loads((path / "dataset_info.json").read_text(encoding="utf-8"))
+        parts = [str(facts[key]) for key in ("name", "configName", "version") if key != "configName" or facts.get(key)]
+    except FileNotFoundError:
+        raise DataError(f"{path} is not the folder of a prepared dataset: it has no dataset_info.json; give "
+                        "DATA_DIR/NAME/VERSION, or make a dataset of pictures with imggen_jax.ingest") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path / 'dataset_info.json'} cannot be read ({brief(error)}); prepare the dataset again"
+                        ) from error
+    if list(path.parts[-len(parts):]) != parts:
+        raise DataError(f"{path} was moved: it holds {'/'.join(parts)}, and must lie in folders of these names")
+    return open_dataset(name=f"{'/'.join(parts[:-1])}:{parts[-1]}", dir=str(path.parents[len(parts) - 1]), split=split,
+                        **options)
 
 
 def class_labels(*, name: str, split: str = "train", dir: str = "") -> dict[str, tuple[str, ...]]:

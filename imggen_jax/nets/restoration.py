@@ -55,14 +55,9 @@ class Restorer(nn.Module):
             x = Block(self.dtype)(x)
         x = Conv(self.width, dtype=self.dtype)(x) + first
         x = Conv(channels * self.scale**2, dtype=self.dtype, kernel_init=nn.initializers.zeros_init())(x)
-        return enlarged(source, self.scale) + depth_to_space(x.astype(jnp.float32), self.scale)
-
-
-def enlarged(source: Array, scale: int) -> Array:
-    """Bicubic enlargement, float32: [B,h,w,C] -> [B,scale*h,scale*w,C]."""
-    source = source.astype(jnp.float32)
-    height, width = source.shape[1:3]
-    return bicubic.resize(source, scale * height, scale * width) if scale > 1 else source
+        source = source.astype(jnp.float32)
+        base = bicubic.enlarge(source, self.scale) if self.scale > 1 else source
+        return base + depth_to_space(x.astype(jnp.float32), self.scale)
 
 
 def depth_to_space(x: Array, scale: int) -> Array:

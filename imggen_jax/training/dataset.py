@@ -135,6 +135,9 @@ def of_run(config: Mapping, recorded: Mapping, where: str = "") -> Settings:
     if wanted.folder and place and _is_there(name, place):
         # The images may have been moved, or the run be used from another folder; what was made of them is still there.
         return _at(settings, name, place, recorded)
+    if not wanted.folder and not wanted.name:
+        raise DataError("an exported model does not say where its own pictures are; name their folder, or the data_dir "
+                        "of what was made of them, with --data")
     return ingested(settings)
 
 

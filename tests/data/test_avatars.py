@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from imggen_jax.data import avatars, faces
+from imggen_jax import data
+from imggen_jax.data import avatars, faces, sources
 
 # sha256 over the decoded pixels of the first eight faces of train and of test.
 PIXELS = {64: "c7bfb427d32d404d7444e03ea89b43eadc676a216e6d9a09df7d1a48ca4dacd4",
@@ -275,6 +276,38 @@ def test_the_two_configs(tmp_path):
         builder = avatars.builder(name, str(tmp_path))
         assert builder.info.features["image"].shape == (size, size, 3)
         assert (builder.builder_config.train, builder.builder_config.test) == (20_000, 2_000)
+    assert sorted(avatars.Avatars.builder_configs) == sorted(sources.DRAWN)
     assert avatars.Avatars(data_dir=tmp_path).builder_config.name == "64x64"
     with pytest.raises(ValueError, match="it has 64x64, 32x32, 64x64_sketch, 32x32_sketch, 64x64_night, 32x32_night"):
         avatars.builder("48x48", str(tmp_path))
+
+
+# ---- avatars of one's own
+
+def test_avatars_with_a_skew_are_a_dataset_by_name(tmp_path, caplog):
+    def draw(folder, **changes):
+        return data.draw_avatars("skewed", dir=str(tmp_path / folder),
+                                 **{"size": 16, "train": 6, "test": 2, "weights": {"glasses": (0, 1, 0)}, **changes})
+
+    name = draw("a")
+    assert name == draw("a") == draw("a", weights={"glasses": {faces.FACTORS["glasses"][1]: 1}}) == "avatars/skewed"
+    dataset = data.open_dataset(name=name, split="train", label="glasses", dir=str(tmp_path / "a"), cache=None)
+    batch = dataset.read(np.arange(dataset.length))
+    assert batch["image"].shape == (6, 16, 16, 3) and (batch["label"] == 1).all() and not caplog.messages
+    draw("b", weights={"glasses": (0, 1, 1)})
+    other = data.open_dataset(name=name, split="train", label="glasses", dir=str(tmp_path / "b"), cache=None)
+    assert other.fingerprint != dataset.fingerprint  # what is cached of one is not taken for the other
+    with pytest.raises(data.DataError, match="already holds avatars/skewed of another kind; choose another name"):
+        draw("a", weights=None)
+
+
+@pytest.mark.parametrize("config, changes, words", [
+    ("32x32", {}, "'32x32' cannot name avatars of your own"), ("a:1.0.0", {}, "cannot name avatars"),
+    ("a b", {}, "is not of the form"), ("a", {"train": 0}, "train is 0"), ("a", {"size": 48}, "size is 48"),
+    ("a", {"weights": {"hat": {"top": 1}}}, "unknown factor 'hat'"),
+    ("a", {"weights": {"glasses": {"cubic": 1}}}, "'glasses' has no value 'cubic'; its values are none"),
+    ("a", {"weights": {"glasses": (1, float("nan"), 1)}}, "none negative")])
+def test_avatars_that_cannot_be_drawn_are_one_clear_line(config, changes, words, tmp_path):
+    with pytest.raises(data.DataError, match=words):
+        data.draw_avatars(config, dir=str(tmp_path), **changes)
+    assert not any(tmp_path.iterdir())
