@@ -225,7 +225,9 @@ def translator(model: ModelLike, direction: str | None) -> Tiled:
     if DIRECTIONS[direction] not in loaded.game.models:
         raise RunError(f"the model has no direction {direction}; it has {', '.join(loaded.game.models)}. Leave the "
                        "direction out")
-    return opened(loaded._replace(name=DIRECTIONS[direction]), ("source",))
+    loaded = loaded._replace(name=DIRECTIONS[direction])
+    # Back from the images: what is read is then called "image", and what is made "source".
+    return opened(loaded, ("image",) if loaded.generator.needs == ("image",) else ("source",))
 
 
 def _shipped(*names: str) -> str:
@@ -267,7 +269,8 @@ def _opened(model: Model, needs: tuple[str, ...], name: str) -> Tiled:
     if set(generator.needs) != set(needs):
         raise RunError(f"{name} makes pictures of {' and '.join(generator.needs) or 'nothing but seeds'}; this needs a "
                        f"model that makes them of {' and '.join(needs)}")
-    source, image = (model.spec[field].shape[-1] for field in ("source", "image"))
+    fields = ("image", "source") if needs == ("image",) else ("source", "image")
+    source, image = (model.spec[field].shape[-1] for field in fields)
     assert source is not None and image is not None, "channels are known"
     channels, masked = source + ("mask" in needs), "mask" in needs
     function = functools.partial(_function, generator, source)
@@ -281,7 +284,7 @@ def _opened(model: Model, needs: tuple[str, ...], name: str) -> Tiled:
 
 def _function(generator: Generator, source: int, weights: PyTree, images: jax.Array) -> jax.Array:
     """images: float32 [n,h,w,C], `source` channels in [-1,1] and, for some, the mask, 0 or 1 -> [n,s*h,s*w,C']."""
-    fields = {"source": images[..., :source]}
+    fields = {generator.needs[0]: images[..., :source]}
     if "mask" in generator.needs:
         fields["mask"] = (255 * images[..., source:]).astype(jnp.uint8)
     condition = generator.condition(weights, fields)
