@@ -21,7 +21,7 @@ NARROW = {
     "errors": set(), "patches": {"errors"}, "spec": set(), "threads": set(), "streams": {"errors"}, "game": {"spec"},
     "nets": {"storage"}, "losses": set(), "augment": set(), "optim": set(), "devices": {"storage", "threads"},
     "step": {"game"}, "games": {"game", "losses", "augment", "nets", "spec"}, "storage": {"errors", "game"},
-    "weights": {"nets", "game", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
+    "weights": {"nets", "game", "augment", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
     "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors"}, "provenance": {"errors", "spec"},
     "flags": {"errors", "streams", "data", "evaluation"}, "zoo": set(), "configs": {"errors"},
     "picture_verbs": {"patches", "pictures", "errors"},
