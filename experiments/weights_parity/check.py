@@ -178,8 +178,8 @@ def spandrel_cases():
         filled, shapes, run = lama(**size)
         last = next(name for name in reversed(shapes) if name.endswith(".bias")).removesuffix(".bias"), 0.3, 0.0
         yield Case(f"{title}, TorchScript", "big-lama.pt", shapes, run, last, sides, script=filled, golden=golden)
-        yield Case(f"{title}, state dict", "best.ckpt", shapes, run, last, sides, prefix=("model.model.", "generator.model."),
-                   wrapper="state_dict")
+        yield Case(f"{title}, state dict", "best.ckpt", shapes, run, last, sides, wrapper="state_dict",
+                   prefix=("model.model.", "generator.model."))
 
 
 def compact_cases():
@@ -221,7 +221,8 @@ def cut_cases(folder):
     yield case("CycleGAN, 6 blocks, dropout", "latest_net_G_A.pth", resnet(64, 6, dropout=True), "model.23", (64, 48))
     yield case("CUT, 9 blocks", "latest_net_G.pth", resnet(64, 9, True), "model.30", (64, 48))
     yield case("CycleGAN, small", "small.pth", resnet(4, 2), "model.19", (16, 12), golden="cyclegan")
-    yield case("CUT, small", "small.pth", resnet(4, 2, True), "model.23", (16, 12), golden="cut", prefix=("", "module."))
+    yield case("CUT, small", "small.pth", resnet(4, 2, True), "model.23", (16, 12), golden="cut",
+               prefix=("", "module."))
     for own in (True, False):
         kind = "the picture's statistics" if own else "the training's statistics"
         more = {"options": {"own_statistics": int(own)}}
@@ -249,6 +250,7 @@ def adain_cases(folder):
             if isinstance(each, torch.nn.Conv2d) else each for each in layers.children()))
 
     for divisor, size, golden in ((1, (64, 48), ""), (1, (61, 50), ""), (16, (19, 22), "adain")):
+        title = f"AdaIN, {size[1]}x{size[0]}" + (", small" if golden else "")
         shapes = [shapes_of(narrowed(layers, divisor)) for layers in (net.vgg, net.decoder)]
 
         def run(state, fields, options, divisor=divisor, shapes=shapes):
@@ -261,7 +263,7 @@ def adain_cases(folder):
             made = decoder(alpha * mixed + (1 - alpha) * content)
             return made[:, :, :fields["source"].shape[2], :fields["source"].shape[3]] * 2 - 1
 
-        yield Case(f"AdaIN, channels / {divisor}, {size[1]}x{size[0]}", "decoder.pth", shapes[1], run,
+        yield Case(title, "decoder.pth", shapes[1], run,
                    ("28", 0.05, 0.5), size, options={"strength": 0.7}, golden=golden,
                    other=("vgg_normalised.pth", shapes[0], ("", 1.0, 0.0)))
 
