@@ -26,6 +26,7 @@ from imggen_jax.training import pretrained
 from imggen_jax.training import train as training
 from imggen_jax.training.build import parameter_counts
 from imggen_jax.training.saved import open_run
+from imggen_jax.weights import foreign
 
 __all__ = ["Model", "RunError", "compare", "describe", "evaluate", "export", "generate", "load", "score_table", "train"]
 
@@ -111,13 +112,14 @@ def _texts(given: Mapping[str, Any] | None, row: int) -> dict[str, str]:
 def describe(model: str | os.PathLike[str]) -> dict[str, Any]:
     """Facts of a run: step, images, parameters of each player, sha256 over the whole training state, config.
 
-    Of an exported or shipped model the parameters are those of each of its parts, and the sha256 is over its weights.
+    Of an exported or shipped model, or of a weight file of others, the parameters are those of each of its parts, and
+    the sha256 is over its weights.
 
     Raises:
       RunError: there is no such model, or a file of it is damaged.
     """
     folder = find(model)
-    if exporting.is_export(folder):
+    if exporting.is_export(folder) or foreign.is_weight_file(folder):
         one = load(folder)
         return {"step": one.step, "images": one.images_seen, "parameters": parameter_counts(one.weights),
                 "sha256": checkpoint.fingerprint(one.weights), "config": one.config}

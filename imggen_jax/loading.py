@@ -29,7 +29,7 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
       WeightsError: a weight file that cannot be read or is of no known network.
     """
     folder = find(path)
-    if folder.is_file():
+    if foreign.is_weight_file(folder):
         model = _of_others(folder, name)
     else:
         model = exporting.read(folder, name) if exporting.is_export(folder) else _of_run(folder, name)

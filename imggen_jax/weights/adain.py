@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 from imggen_jax.game import Option, PyTree
 from imggen_jax.nets.adain import Decoder, Encoder, adapt
@@ -10,7 +11,7 @@ from imggen_jax.weights.layers import Layers, Network, from_unit, to_unit
 
 NAME = "AdaIN (decoder.pth with vgg_normalised.pth beside it)"
 
-ENCODER, DECODER = "vgg_normalised.pth", "decoder.pth"
+ENCODER, DECODER = "vgg_normalised", "decoder"  # names of the files, before their ending
 # Places of the convolutions in the two lists of layers, by group; sides are halved or doubled between the groups.
 DOWN = ((2, 5), (9, 12), (16, 19, 22, 25), (29,))
 UP = ((1,), (5, 8, 11, 14), (18, 21), (25, 28))
@@ -26,9 +27,9 @@ def _is_encoder(names: Collection[str]) -> bool:
     return {"0.weight", *(f"{n}.weight" for group in DOWN for n in group)} <= set(names)
 
 
-def beside(names: Collection[str]) -> str:
-    """The name of the other file, from the names of one."""
-    return DECODER if _is_encoder(names) else ENCODER
+def beside(layers: Layers) -> Path:
+    """Where the other file of the two lies: in the same folder, with the same ending."""
+    return layers.path.with_stem(DECODER if _is_encoder(layers.state) else ENCODER)
 
 
 def read(layers: Layers, other: Layers) -> Network:

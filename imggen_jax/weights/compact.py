@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 import jax
 
@@ -22,9 +23,11 @@ def knows(names: Collection[str]) -> bool:
     return {"body.0.weight", "body.1.weight", "body.2.weight"} <= set(names)
 
 
-def beside(name: str) -> str | None:
-    """The name of the file with which a file of this name is blended, where both are there."""
-    return name.replace(STRONG, WEAK) if STRONG in name and WEAK not in name else None
+def beside(layers: Layers) -> Path | None:
+    """Where the file lies with which this one is blended; None where there is none."""
+    name = layers.path.name
+    other = layers.path.with_name(name.replace(STRONG, WEAK))
+    return other if STRONG in name and WEAK not in name and other.is_file() else None
 
 
 def read(layers: Layers, weak: Layers | None = None) -> Network:

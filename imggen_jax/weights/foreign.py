@@ -23,6 +23,7 @@ from imggen_jax.weights.layers import Layers, Network
 
 READERS = (rrdb, compact, span, lama, cyclegan, adain)
 # Where authors put a state dict in a file, and what they put before all of its names.
+SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 WRAPPERS = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
 PREFIXES = ("module.", "netG.", "params_ema.", "params.")
 
@@ -34,6 +35,11 @@ class Foreign(NamedTuple):
     spec: Spec            # the fields that the model needs, and "image", what it makes; any size
     weights: PyTree       # float32
     facts: Mapping[str, Any]  # JSON: architecture, scale, reach, multiple (of `Network`), file, sha256
+
+
+def is_weight_file(path: Path) -> bool:
+    """Whether a path is a file with the ending of one."""
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def load(path: str | Path) -> Foreign:
@@ -58,7 +64,7 @@ def load(path: str | Path) -> Foreign:
 
 
 def _layers(path: Path) -> Layers:
-    state = safetensors(path) if path.suffix == ".safetensors" else torch_file.read(path, wrappers=WRAPPERS)
+    state = safetensors(path) if path.suffix.lower() == ".safetensors" else torch_file.read(path, wrappers=WRAPPERS)
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): array for name, array in state.items()}
@@ -73,11 +79,10 @@ def _network(layers: Layers) -> Network:
                            f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}); known are "
                            f"{'; '.join(each.NAME for each in READERS)}")
     if reader is compact:
-        weak = compact.beside(layers.path.name)
-        other = layers.path.with_name(weak) if weak else None
-        return compact.read(layers, _layers(other) if other and other.is_file() else None)
+        other = compact.beside(layers)
+        return compact.read(layers, _layers(other) if other else None)
     if reader is adain:
-        other = layers.path.with_name(adain.beside(layers.state))
+        other = adain.beside(layers)
         if not other.is_file():
             raise WeightsError(f"the weight file {layers.path} is one of AdaIN's two; put the other one, {other.name}, "
                                "beside it")
