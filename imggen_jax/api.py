@@ -149,7 +149,9 @@ def export(
     Raises:
       RunError: the model cannot be loaded, or the folder cannot be written.
     """
-    run, out = open_run(given_path(model, "the model")), given_path(out, "the export")
+    if foreign.is_weight_file(path := given_path(model, "the model")):
+        raise RunError(f"{path} is a weight file of others, which is used as it is; only runs are exported")
+    run, out = open_run(path), given_path(out, "the export")
     networks = pretrained.load_all(run.settings)
     exporting.write(load(model), networks, out, card=cards.of_run(run), dtype=dtype, stablehlo=stablehlo, orbax=orbax)
     for name, entry in run.settings.pretrained.items():

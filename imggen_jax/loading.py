@@ -51,7 +51,7 @@ def find(path: str | os.PathLike[str]) -> Path:
 
 def _of_others(file: Path, name: str | None) -> Model:
     read = foreign.load(file)
-    config = {"game": {"name": "foreign", **read.facts}, "train": {"batch": 0}}
+    config = {"game": {"name": foreign.GAME, **read.facts}, "train": {"batch": 0}}
     return Model(config, read.spec, 0, read.weights, read.game, name or "main")
 
 

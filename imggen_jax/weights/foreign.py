@@ -21,6 +21,7 @@ from imggen_jax.weights import adain, compact, cyclegan, lama, rrdb, span, torch
 from imggen_jax.weights.checks import safetensors, sha256
 from imggen_jax.weights.layers import Layers, Network
 
+GAME = "foreign"  # the name of such a model's game in its config
 READERS = (rrdb, compact, span, lama, cyclegan, adain)
 # Where authors put a state dict in a file, and what they put before all of its names.
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
