@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from imggen_jax.nets.rrdb import RRDBNet
 from imggen_jax.weights.layers import Layers, Network, from_unit, to_unit
 
+OLD = "model.1.sub.0.RDB1.conv1.0.weight"
 NAME = "RRDBNet (ESRGAN, Real-ESRGAN, BSRGAN)"
 
 BSRGAN = ((r"^RRDB_trunk\.(\d+)\.RDB(\d)\.", r"body.\1.rdb\2."), (r"^trunk_conv\.", "conv_body."),
@@ -16,8 +17,7 @@ BSRGAN = ((r"^RRDB_trunk\.(\d+)\.RDB(\d)\.", r"body.\1.rdb\2."), (r"^trunk_conv\
 
 def knows(names: Collection[str]) -> bool:
     """Whether a file with these names is one."""
-    return any(first in names for first in ("body.0.rdb1.conv1.weight", "RRDB_trunk.0.RDB1.conv1.weight",
-                                            "model.1.sub.0.RDB1.conv1.0.weight"))
+    return any(first in names for first in ("body.0.rdb1.conv1.weight", "RRDB_trunk.0.RDB1.conv1.weight", OLD))
 
 
 def read(layers: Layers) -> Network:
@@ -58,7 +58,7 @@ def _decode(net: RRDBNet) -> Callable:
 
 def _spelling(names: Collection[str]) -> Callable[[str], str]:
     """What turns a name of any of the three spellings into Real-ESRGAN's."""
-    if "model.0.weight" not in names:
+    if OLD not in names:
         return lambda name: functools.reduce(lambda name, rule: re.sub(*rule, name), BSRGAN, name)
     # ESRGAN's first: a list of layers, each doubling being two of them and an activation.
     last = max(int(match[1]) for name in names if (match := re.match(r"model\.(\d+)\.", name)))
