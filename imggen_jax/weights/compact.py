@@ -9,7 +9,7 @@ import jax
 
 from imggen_jax.game import Option
 from imggen_jax.nets.compact import Compact
-from imggen_jax.weights.layers import Layers, Network, from_unit, to_unit
+from imggen_jax.weights.layers import Layers, Network, applied, from_unit, to_unit
 
 NAME = "SRVGGNetCompact (realesr-general-x4v3, realesr-animevideov3)"
 
@@ -66,6 +66,6 @@ def _decode(net: Compact, blended: bool) -> Callable:
         if blended:
             d = options.get("denoise", DENOISE.default)
             params = jax.tree.map(lambda strong, weak: d * strong + (1 - d) * weak, params, weights["weak"])
-        return from_unit(net.apply({"params": params}, to_unit(condition["source"])))
+        return from_unit(applied(net, params, to_unit(condition["source"])))
 
     return decode

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from imggen_jax.game import Option, PyTree
 from imggen_jax.nets.cyclegan import MULTIPLE, ResNet, UNet
-from imggen_jax.weights.layers import Layers, Network
+from imggen_jax.weights.layers import Layers, Network, applied
 
 NAME = "generators of CycleGAN, pix2pix and CUT (resnet, unet)"
 
@@ -112,6 +112,6 @@ def _network(net: nn.Module, params: PyTree, name: str, channels: tuple[int, int
 def _decode(net: nn.Module) -> Callable:
     def decode(weights, condition, options):
         own = bool(options.get("own_statistics", OWN.default))
-        return jnp.clip(net.clone(own=own).apply({"params": weights["net"]}, condition["source"]), -1, 1)
+        return jnp.clip(applied(net.clone(own=own), weights["net"], condition["source"]), -1, 1)
 
     return decode

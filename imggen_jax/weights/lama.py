@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from imggen_jax.game import PyTree
 from imggen_jax.nets.lama import LaMa
-from imggen_jax.weights.layers import Layers, Network, from_unit, to_unit
+from imggen_jax.weights.layers import Layers, Network, applied, from_unit, to_unit
 
 NAME = "LaMa (big-lama)"
 
@@ -81,6 +81,6 @@ def _decode(net: LaMa) -> Callable:
         del options
         # What a lossy file or a resize left near black is no part of the mask.
         mask = (condition["mask"] > 0.5).astype(jnp.float32)
-        return from_unit(net.apply({"params": weights["net"]}, to_unit(condition["source"]), mask))
+        return from_unit(applied(net, weights["net"], to_unit(condition["source"]), mask))
 
     return decode

@@ -4,7 +4,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -133,6 +133,11 @@ def _paths(tree: PyTree) -> list[tuple[str, tuple[int, ...]]]:
 
 def _said(shape: Any) -> str:
     return "missing" if shape is None else str(list(shape))
+
+
+def applied(net: nn.Module, params: PyTree, *inputs: jax.Array) -> jax.Array:
+    """The result of a network of one result."""
+    return cast(jax.Array, net.apply({"params": params}, *inputs))
 
 
 def to_unit(images: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 
 from imggen_jax.nets.span import BLOCKS, MEAN, Span
-from imggen_jax.weights.layers import Layers, Network, from_unit, to_unit
+from imggen_jax.weights.layers import Layers, Network, applied, from_unit, to_unit
 
 NAME = "SPAN"
 
@@ -45,7 +45,7 @@ def read(layers: Layers) -> Network:
 def _decode(net: Span) -> Callable:
     def decode(weights, condition, options):
         del options
-        return from_unit(net.apply({"params": weights["net"]}, to_unit(condition["source"])))
+        return from_unit(applied(net, weights["net"], to_unit(condition["source"])))
 
     return decode
 
