@@ -118,7 +118,8 @@ def _context(model: Model, workdir: Path | None, allow_changed: bool, where: str
                        f"seeds from 0 to {MOST_SEEDS - 1}")
     changes = _changes(model, settings, train_set, test_set, allow_changed)
     test_set = test_set and transformed(settings, test_set)
-    return Context(model, settings, transformed(settings, train_set), test_set, Terms(**{**terms, "num": int(num)})), changes
+    train_set = transformed(settings, train_set)
+    return Context(model, settings, train_set, test_set, Terms(**{**terms, "num": int(num)})), changes
 
 
 def _changes(model: Model, settings: Settings, train_set, test_set, allow_changed: bool) -> dict:
