@@ -84,6 +84,7 @@ def make(
         return net.apply({"params": params["restorer"]}, source)
 
     def critic(params: Params):
+        assert judge is not None, "only a game with an adversary asks"
         return lambda images: judge.apply({"params": params["discriminator"]}, images, None)
 
     def restorer_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):

@@ -99,7 +99,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        norm = {"batch": self.batch, "own": self.own}
+        norm: Any = {"batch": self.batch, "own": self.own}
         height, width = x.shape[1:3]
 
         def act(x, name):

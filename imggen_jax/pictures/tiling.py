@@ -96,7 +96,7 @@ def measure(program: Program, weights: Any, channels: int, *, masks: int = 0) ->
             middle = length // 2 // unit * unit
             strips = _strips(length, unit, channels, masks, middle, SHIFTS)
             found = spoiled(np.ascontiguousarray(strips.swapaxes(1, 2)) if upright else strips)
-            sides.append(_seen(found.any(2 if upright else 1), middle, scale))
+            sides.append(_seen(np.asarray(found.any(2 if upright else 1)), middle, scale))
         known = [side for side in sides if side is not None]
         if len(known) == 2:
             period = math.lcm(granule, *(period for period, _ in known))

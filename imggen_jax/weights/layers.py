@@ -1,10 +1,11 @@
 """The layers of a PyTorch state dict as parameters of Flax modules, taken one by one, so that what is left is known."""
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import flax.linen as nn
 import jax
@@ -15,6 +16,13 @@ from imggen_jax.errors import WeightsError
 from imggen_jax.game import Option, PyTree
 
 EPSILON = 1e-5  # of batch normalization
+
+F = TypeVar("F", bound=Callable)
+
+
+def once(make: F) -> F:
+    """`functools.cache` for functions of Flax modules, which are hashed by their fields though no type says so."""
+    return cast(F, functools.cache(make))
 
 
 class Network(NamedTuple):
