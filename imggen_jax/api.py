@@ -2,7 +2,6 @@
 
 `build` is what a run is made of, for those who measure or embed it.
 """
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 import os
@@ -30,6 +29,7 @@ from imggen_jax.training import build as building
 from imggen_jax.training import pretrained
 from imggen_jax.training import train as training
 from imggen_jax.training.saved import open_run
+from imggen_jax.weights import foreign
 
 __all__ = ["Model", "RunError", "build", "compare", "describe", "evaluate", "export", "generate", "load", "score_table",
            "train"]
@@ -139,13 +139,14 @@ def _texts(given: Mapping[str, Any] | None, row: int) -> dict[str, str]:
 def describe(model: str | os.PathLike[str]) -> dict[str, Any]:
     """Facts of a run: step, images, parameters of each player, sha256 over the whole training state, config.
 
-    Of an exported or shipped model the parameters are those of each of its parts, and the sha256 is over its weights.
+    Of an exported or shipped model, or of a weight file of others, the parameters are those of each of its parts, and
+    the sha256 is over its weights.
 
     Raises:
       RunError: there is no such model, or a file of it is damaged.
     """
     folder = find(model)
-    if exporting.is_export(folder):
+    if exporting.is_export(folder) or foreign.is_weight_file(folder):
         one = load(folder)
         return {"step": one.step, "images": one.images_seen, "parameters": building.parameter_counts(one.weights),
                 "sha256": checkpoint.fingerprint(one.weights), "config": one.config}
@@ -175,7 +176,9 @@ def export(
     Raises:
       RunError: the model cannot be loaded, or the folder cannot be written.
     """
-    run, out = open_run(given_path(model, "the model")), given_path(out, "the export")
+    if foreign.is_weight_file(path := given_path(model, "the model")):
+        raise RunError(f"{path} is a weight file of others, which is used as it is; only runs are exported")
+    run, out = open_run(path), given_path(out, "the export")
     networks = pretrained.load_all(run.settings)
     exporting.write(load(model), networks, out, card=cards.of_run(run), dtype=dtype, stablehlo=stablehlo, orbax=orbax)
     for name, entry in run.settings.pretrained.items():

@@ -47,6 +47,16 @@ def resize(images, height: int, width: int, scale: float | None = None):
     return (rows @ channels_first @ columns.T).swapaxes(-3, -2).swapaxes(-2, -1)
 
 
+def resize_uint8(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """uint8 [H,W,C] -> uint8 [height,width,C], to the bit as MATLAB, which rounds after each direction: rows first."""
+    def rounded(values):
+        return np.clip(np.floor(values + 0.5), 0, 255)
+
+    rows, columns = matrix(image.shape[0], height), matrix(image.shape[1], width)
+    down = rounded(np.einsum("ih,hwc->iwc", rows, image.astype(np.float64)))
+    return rounded(np.einsum("jw,iwc->ijc", columns, down)).astype(np.uint8)
+
+
 def enlarge(images: jax.Array, scale: int) -> jax.Array:
     """JAX images float [B,h,w,C] -> [B,scale*h,scale*w,C], as `resize`; each pixel sees sixteen, and no others."""
     for axis in (1, 2):

@@ -232,7 +232,8 @@ def critic_with_gradient(critic: Callable[[Array], Array], images: Array) -> tup
     return logits, _sum(jnp.square(gradient))
 
 
-def zero_centered_penalty(critic: Callable[[Array], Array], images: Array, gamma: float) -> tuple[Array, Array]:
+def zero_centered_penalty(critic: Callable[[Array], Array], images: Array,
+                          gamma: Array | float) -> tuple[Array, Array]:
     """(critic(images), gamma/2 ||grad D(x)||^2), float32 [B] each: R1 on real images, R2 on generated ones.
 
     Mescheder et al. (arXiv 1801.04406), eq. 9.

@@ -4,7 +4,6 @@
     larger = imggen_jax.upscale(photo, scale=2)              # uint8 [H,W,C] -> uint8 [2H,2W,C]
     imggen_jax.restore("scan.jpg").pixels                    # a file keeps its depth, alpha, color profile, metadata
 """
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 import functools
@@ -265,6 +264,7 @@ def _by_name(name: str, needs: tuple[str, ...]) -> Tiled:
 
 def _opened(model: Model, needs: tuple[str, ...], name: str) -> Tiled:
     generator, masked = model.generator, "mask" in needs
+    # A model back from the images reads what is called "image".
     pictures = [field for field in generator.needs if field != "mask" and model.spec[field].is_image]
     if len(pictures) != 1 or len(generator.needs) != len(needs) or masked != ("mask" in generator.needs):
         raise RunError(f"{name} makes pictures of {' and '.join(generator.needs) or 'nothing but seeds'}; this needs a "

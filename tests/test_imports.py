@@ -24,7 +24,7 @@ NARROW = {
     "devices": {"storage", "threads"}, "step": {"game"}, "degradations": set(),
     "transforms": {"bicubic", "degradations", "game", "spec", "augment"},
     "games": {"game", "losses", "augment", "nets", "spec"}, "storage": {"errors", "game"},
-    "weights": {"nets", "game", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
+    "weights": {"nets", "game", "augment", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
     "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors", "bicubic"},
     "provenance": {"errors", "spec"},
     "flags": {"errors", "streams", "data", "evaluation"}, "zoo": set(), "configs": {"errors"},
@@ -39,7 +39,7 @@ EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config", "translat
 # all documented; any part of the rooms that are usable alone, whose speed and parity are measured; the command line.
 EXPORTING = {"config", "data", "editing", "patches"}
 DOCUMENTED = {"augment", "devices", "errors", "game", "sampling", "spec"}
-ALONE = {"metrics", "nets", "weights"}
+ALONE = {"bicubic", "metrics", "nets", "weights"}
 EXPERIMENTS = sorted((ROOT.parent / "experiments").rglob("*.py"))
 
 

@@ -92,7 +92,7 @@ PATCHGAN = {"name": "patchgan", "width": 4, "halvings": 2}
 def _paired(spec: Spec) -> dict:
     del spec
     bare = {**UNET, "norm": "none"}
-    return {"unet": {"generator": bare, "discriminator": PATCHGAN, "l1": 10.0},
+    return {"unet": {"generator": bare, "discriminator": PATCHGAN, "l1": 10.0, "loss": "relativistic"},
             "resnet": {"generator": {"name": "resnet", "width": 4, "halvings": 1, "blocks": 1},
                        "discriminator": {**PATCHGAN, "norm": "instance"}, "loss": "non_saturating", "r1": 0.0,
                        "r2": 0.0},
@@ -101,7 +101,8 @@ def _paired(spec: Spec) -> dict:
 
 def _inpaint(spec: Spec) -> dict:
     del spec
-    return {"patches": {"generator": UNET, "discriminator": PATCHGAN}, "l1": {"generator": UNET}}
+    return {"patches": {"generator": UNET, "discriminator": PATCHGAN, "loss": "relativistic"},
+            "l1": {"generator": UNET}}
 
 
 def _unpaired(spec: Spec) -> dict:

@@ -16,14 +16,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 from PIL import Image
 
 import imggen_jax
-from imggen_jax import data
-from imggen_jax.evaluation.classifier import dataset_classifier
-from imggen_jax.pictures.grids import grid
-from imggen_jax.training.dataset import of_run, open_split, transformed
+from imggen_jax import data, editing
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -39,48 +37,40 @@ def train(size: int, runs: list[str], words: list[str]) -> None:
         subprocess.run(command, cwd=REPOSITORY, check=True)
 
 
-def collect(size: int, runs: list[str], num: int, dir: str) -> None:
-    name = f"avatars/{size}x{size}"
-    labeller = dataset_classifier(name=name, split="train", held_out="test", dir=dir, size=0)
-    truth = data.open_dataset(name=name, split="test", dir=dir, label="", fields=("image", *labeller.names))
+def collect(runs: list[str], num: int) -> None:
     path = HERE / "results.json"
     results = json.loads(path.read_text()) if path.is_file() else {}
-    results["classifier"] = {label: round(share, 4) for label, share in labeller.accuracy.items()}
     for run in runs:
         model = imggen_jax.load(REPOSITORY / f"runs/translate_{run}")
-        settings = of_run(model.config, model.data)
-        rows = np.arange(min(num, truth.length))
-        known = truth.read(rows)
-        given, source = _given(settings, rows)
-        made = np.concatenate([model.sample(seeds=part.tolist(), given={field: given[field][part]
-                                                                        for field in model.generator.needs})
-                               for part in np.array_split(rows, -(-len(rows) // 200))])
-        found = {"images": model.images_seen, "psnr_untranslated": _psnr(source, known["image"]),
-                 "psnr": _psnr(made, known["image"])}
+        labeller = editing.labeller_of(model)
+        truth, labels = editing.held_out(model, num, labeller.names)
+        given = _given(model, truth)
+        made = model.sample(num=len(truth), given=given)
+        source = np.broadcast_to(given["source"], truth.shape)
+        found = {"images": model.images_seen, "faces": len(truth), "psnr_untranslated": _psnr(source, truth),
+                 "psnr": _psnr(made, truth)}
         if "mask" in given:
-            found["psnr_of_holes"] = _psnr(made, known["image"], given["mask"])
-        labels = np.stack([known[label] for label in labeller.names], axis=-1)
-        for what, images in (("untranslated", source), ("true", known["image"]), ("made", made)):
-            right = np.mean(labeller.predict(images) == labels, axis=0)
+            found["psnr_of_holes"] = _psnr(made, truth, given["mask"])
+        for what, images in (("untranslated", source), ("true", truth), ("made", made)):
+            right = np.mean(labeller.predict(np.ascontiguousarray(images)) == labels, axis=0)
             found[f"factors_{what}"] = {"mean": round(float(right.mean()), 4)} | {
                 label: round(float(share), 4) for label, share in zip(labeller.names, right)}
         results[run] = found
-        page = np.concatenate([images[:SHOWN] for images in (source, made, known["image"])])
-        Image.fromarray(grid(page, columns=SHOWN)).save(HERE / f"{run}.png")
+        rows = [np.concatenate(list(images[:SHOWN]), axis=1) for images in (source, made, truth)]
+        Image.fromarray(np.concatenate(rows)).save(HERE / f"{run}.png")
     path.write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps(results, indent=1))
 
 
-def _given(settings, rows: np.ndarray) -> tuple[dict, np.ndarray]:
-    """What a model is given for the faces of these rows of the test split, and that as a picture."""
-    wanted = settings.data
-    if wanted.source:  # the true pairs, whatever the training has seen
-        sources = data.open_dataset(name=wanted.source, split="test", dir=wanted.dir)
-        given = {"source": sources.read(rows)["image"]}
-    else:
-        given = transformed(settings, open_split(settings, "test")).read(rows)
-    picture = given["source"]
-    return given, np.repeat(picture, 3, axis=-1) if picture.shape[-1] == 1 else picture
+def _given(model, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """What a model makes these pictures of: the same faces in the other style, or what its transforms make of them."""
+    wanted = model.config["data"]
+    if wanted["source"]:  # the true pairs, whatever the training has seen
+        sources = data.open_dataset(name=wanted["source"], split=wanted["test"], dir=wanted["dir"])
+        return {"source": sources.read(np.arange(len(truth)))["image"]}
+    spec = data.open_dataset(name=wanted["name"], split=wanted["test"], dir=wanted["dir"]).spec
+    batch = imggen_jax.build(model.config, spec).transform({"image": truth}, jax.random.key(0))
+    return {field: np.asarray(batch[field]) for field in model.generator.needs}
 
 
 def _psnr(images: np.ndarray, others: np.ndarray, where: np.ndarray | None = None) -> float:
@@ -94,12 +84,11 @@ def _psnr(images: np.ndarray, others: np.ndarray, where: np.ndarray | None = Non
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "collect"))
-    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--size", type=int, default=64, choices=(32, 64), help="of the faces, for train")
     parser.add_argument("--runs", nargs="*", default=list(RUNS), choices=RUNS)
-    parser.add_argument("--num", type=int, default=1000, help="faces of the test split that are judged")
-    parser.add_argument("--dir", default="", help="TFDS data_dir")
+    parser.add_argument("--num", type=int, default=1000, help="held-out faces that are judged")
     args, more = parser.parse_known_args()
     if args.what == "train":
         train(args.size, args.runs, more)
     else:
-        collect(args.size, args.runs, args.num, args.dir)
+        collect(args.runs, args.num)

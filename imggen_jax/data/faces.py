@@ -221,6 +221,7 @@ def _jitter(face: int) -> _Jitter:
 # Colors and paint
 
 Color = np.ndarray  # float64 [3,1,1], RGB, 0 to 255
+Length = float | np.ndarray  # in units of a frame; float64 [h,w] where it varies
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (u, v) float64 [h,w] -> signed distance float64 [h,w]
 
 
@@ -295,7 +296,7 @@ def _line(canvas: _Canvas, frame: _Frame, box: tuple[float, float, float, float]
 # ---------------------------------------------------------------------------------------------------------------------
 # Signed distances
 
-def _ellipse(u, v, x, y, a, b):
+def _ellipse(u: np.ndarray, v: np.ndarray, x: Length, y: Length, a: Length, b: Length) -> np.ndarray:
     """First-order distance to an ellipse about (x, y) with half axes a, b."""
     p, q = (u - x) / a, (v - y) / b
     k = np.sqrt(p * p + q * q)
@@ -303,19 +304,19 @@ def _ellipse(u, v, x, y, a, b):
     return (k - 1.0) * (k + _EPS * min(a, b)) / (np.sqrt(p * p + q * q) + _EPS)
 
 
-def _circle(u, v, x, y, r):
+def _circle(u: np.ndarray, v: np.ndarray, x: Length, y: Length, r: Length) -> np.ndarray:
     p, q = u - x, v - y
     return np.sqrt(p * p + q * q) - r
 
 
-def _box(u, v, x, y, a, b, r):
+def _box(u: np.ndarray, v: np.ndarray, x: Length, y: Length, a: Length, b: Length, r: Length) -> np.ndarray:
     """A box about (x, y) with half sides a, b and corners of radius r."""
     p, q = np.abs(u - x) - (a - r), np.abs(v - y) - (b - r)
     m, n = np.maximum(p, 0.0), np.maximum(q, 0.0)
     return np.sqrt(m * m + n * n) + np.minimum(np.maximum(p, q), 0.0) - r
 
 
-def _curve(u, v, x, y, r):
+def _curve(u: np.ndarray, v: np.ndarray, x: tuple[float, float], y: Sequence[float], r: Length) -> np.ndarray:
     """A stroke of half width r along the parabola with heights y = (left, middle, right) over x = (left, right)."""
     middle, half = (x[0] + x[1]) / 2, (x[1] - x[0]) / 2
     slope, bend = (y[2] - y[0]) / 2, (y[0] + y[2]) / 2 - y[1]
@@ -325,7 +326,7 @@ def _curve(u, v, x, y, r):
     return np.sqrt(p * p + q * q / (1.0 + steep * steep)) - r
 
 
-def _cut(d, *away):
+def _cut(d: np.ndarray, *away: np.ndarray) -> np.ndarray:
     """The part of a shape outside others."""
     for other in away:
         d = np.maximum(d, -other)
@@ -341,7 +342,7 @@ def _head(shape: str, jitter: _Jitter) -> Distance:
     a, b, square, taper = _SHAPES[shape]
     a, b = a * jitter.width, b * jitter.height
 
-    def distance(u, v):
+    def distance(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         y = v / b
         t = np.maximum(y, 0.0)
         x = u / a * (1.0 + taper * (t + t * t))
@@ -618,7 +619,7 @@ def _eyes(face: _Face) -> None:
     fill = lambda shape, color, **how: _fill(face.image, face.head, box, shape, color, **how)
     slope = (look.upper[1] - look.upper[0]) / (2 * a)
 
-    def eye(u, v, lift=0.0):
+    def eye(u: np.ndarray, v: np.ndarray, lift: float = 0.0) -> np.ndarray:
         lid = y + look.upper[0] + slope * (np.abs(u) - (x - a)) - lift - v
         low = v - (y + look.lower) - 0.06 * (np.abs(u) - x) * (np.abs(u) - x)
         return np.maximum(_ellipse(np.abs(u), v, x, y - lift * 0.7, a + lift * 0.4, b), np.maximum(lid, low))
@@ -681,11 +682,11 @@ _CURLS = ((-16.2, 1.5, 4.4), (-18.0, -5.0, 5.0), (-15.5, -12.0, 5.2), (-9.5, -17
 _FRINGE = ((-12.0, -9.5, 4.0), (-6.6, -12.2, 4.2), (-0.4, -12.6, 4.4), (5.8, -12.4, 4.2), (11.4, -10.0, 4.0))
 
 
-def _circles(u, v, circles, grow):
+def _circles(u: np.ndarray, v: np.ndarray, circles: Sequence[tuple[float, float, float]], grow: float) -> np.ndarray:
     return np.minimum.reduce([_circle(u, v, x, y, r + grow) for x, y, r in circles])
 
 
-def _zigzag(u, period):
+def _zigzag(u: np.ndarray, period: float) -> np.ndarray:
     """A triangle wave between 0 (at multiples of the period) and 1."""
     t = u / period
     return 2.0 * np.abs(t - np.floor(t + 0.5))

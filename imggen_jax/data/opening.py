@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -160,7 +160,7 @@ def _open(*, name: str, split: str, dir: str, size: int, label: str, memory: str
           fields: Sequence[str], cache: str | None) -> Dataset:
     wanted = captions.parse_text(text)
 
-    def choose(title: str, features: Mapping) -> dict[str, columns.Column]:
+    def choose(title: str, features: Mapping[str, Any]) -> dict[str, columns.Column]:
         return columns.choose(title, features, label=label, text=wanted is not None, fields=fields)
 
     source = sources.open_source(name=name, split=split, dir=dir, check=choose)
@@ -230,7 +230,7 @@ def _spec(request: Request, sizes: resident.Sizes, wanted: captions.Wanted | Non
     return make_spec(**spec)
 
 
-def _encoder(source: sources.Source, field: Field, wanted: captions.Wanted) -> Callable[[list[str]], np.ndarray]:
+def _encoder(source: sources.Source, field: Field, wanted: captions.Wanted) -> captions.Encode:
     """list of captions -> int32 [n,T]; says once on stderr that captions are cut, where some are."""
     tokenizer, lock, told = captions.tokenizer_of(field), threading.Lock(), []
 
@@ -254,7 +254,7 @@ def _fingerprints(request: Request, sizes: resident.Sizes, spec: Spec) -> dict[s
     known = scanning.identities(request.source, {column.feature for column in request.columns.values()})
     marks = {}
     for field, column in request.columns.items():
-        more: tuple = ()
+        more: tuple[object, ...] = ()
         if column.kind == "image":  # the same whether pictures are resized to their own size or kept
             more = (column.channels, sizes[field].tolist() if len(sizes[field]) == 1 else None, resizing.RECIPE)
         elif column.kind == "text":

@@ -46,7 +46,7 @@ class Source(NamedTuple):
     parts: tuple[splits.Part, ...]   # the examples of the split, in their order
     examples: int                    # > 0
     files: tuple[Path, ...]          # the shards that hold the split
-    identity: tuple                  # all that decides the bytes of the examples, cheap to compute
+    identity: tuple[Any, ...]        # all that decides the bytes of the examples, cheap to compute
 
     @property
     def split(self) -> str:
@@ -80,7 +80,7 @@ def prepared(root: Path) -> list[str]:
     return names
 
 
-def open_source(*, name: str, split: str, dir: str, check: Callable[[str, Mapping], Any]) -> Source:
+def open_source(*, name: str, split: str, dir: str, check: Callable[[str, Mapping[str, Any]], Any]) -> Source:
     """Finds the dataset, its newest version unless one is named, and checks all that needs no example to be read.
 
     Avatars that are not prepared yet are drawn now. Nothing here touches the network.
@@ -158,7 +158,7 @@ def find_prepared(wanted: Name, root: Path) -> Path | None:
 
 
 def draw_avatars(wanted: Name, root: Path, *, split: str = "train",
-                 check: Callable[[str, Mapping], Any] = lambda title, features: None) -> Path:
+                 check: Callable[[str, Mapping[str, Any]], Any] = lambda title, features: None) -> Path:
     """Prepares avatars in `root`, after checking that they have such a split and features; returns their folder."""
     from imggen_jax.data import avatars
 

@@ -17,6 +17,7 @@ from imggen_jax.data.dataset import sha256
 from imggen_jax.errors import ConfigError, DataError
 from imggen_jax.game import Field, Pretrained, make_spec
 from imggen_jax.training.build import build, make_transform
+from imggen_jax.weights import foreign
 
 
 def open_split(settings: Settings, split: str) -> data.Dataset:
@@ -123,8 +124,11 @@ def of_run(config: Mapping, recorded: Mapping, where: str = "") -> Settings:
         the one that was used, whose place and name are recorded.
 
     Raises:
-      DataError: it is not there any more.
+      DataError: it is not there any more, or the model was not trained here.
     """
+    if config["game"]["name"] == foreign.GAME:
+        raise DataError(f"{config['game']['file']} is a weight file of others, and what it was trained on is not known "
+                        "here; name a model that was trained here, or compare pictures that it made")
     settings = check(config)
     wanted = settings.data
     name, place = recorded.get("name", ""), recorded.get("dir", "")

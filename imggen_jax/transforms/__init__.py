@@ -3,7 +3,6 @@
 A dataset of single images becomes one of pairs: a transform adds a field, as the low-resolution `source` of each image.
 One file a transform; its module's name is the name in `config.transforms`.
 """
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 import importlib

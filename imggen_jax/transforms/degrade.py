@@ -1,5 +1,4 @@
 """Degraded copies of images, for models that restore them: the field `source`."""
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 import jax

@@ -22,16 +22,18 @@ KINDS = ["vae", "gan", "mapped"]
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory):
-    """{kind: folder of a run}, each trained for two steps when it is first asked for."""
+def runs(tmp_path_factory, short_run):
+    """kind -> the folder of a run of two steps, where genes may be learned."""
     root, made = tmp_path_factory.mktemp("editing"), {}
 
     def run(kind):
         if kind not in made:
-            config = shell.config("gan" if kind == "mapped" else kind, train={"images": 16})
             if kind == "mapped":
+                config = shell.config("gan", train={"images": 16})
                 config["game"] = {"name": "gan", **tiny.GAMES["gan"].variants(tiny.LABELED)["hinge"]}
-            imggen_jax.train(config, root / kind)
+                imggen_jax.train(config, root / kind)
+            else:
+                shutil.copytree(short_run(kind), root / kind)
             made[kind] = root / kind
         return made[kind]
 
