@@ -225,9 +225,7 @@ def translator(model: ModelLike, direction: str | None) -> Tiled:
     if DIRECTIONS[direction] not in loaded.game.models:
         raise RunError(f"the model has no direction {direction}; it has {', '.join(loaded.game.models)}. Leave the "
                        "direction out")
-    loaded = loaded._replace(name=DIRECTIONS[direction])
-    # Back from the images: what is read is then called "image", and what is made "source".
-    return opened(loaded, ("image",) if loaded.generator.needs == ("image",) else ("source",))
+    return opened(loaded._replace(name=DIRECTIONS[direction]), ("source",))
 
 
 def _shipped(*names: str) -> str:
@@ -266,6 +264,7 @@ def _by_name(name: str, needs: tuple[str, ...]) -> Tiled:
 
 def _opened(model: Model, needs: tuple[str, ...], name: str) -> Tiled:
     generator, masked = model.generator, "mask" in needs
+    # A model back from the images reads what is called "image".
     pictures = [field for field in generator.needs if field != "mask" and model.spec[field].is_image]
     if len(pictures) != 1 or len(generator.needs) != len(needs) or masked != ("mask" in generator.needs):
         raise RunError(f"{name} makes pictures of {' and '.join(generator.needs) or 'nothing but seeds'}; this needs a "

@@ -85,7 +85,8 @@ def make(
 
     def critic(params: Params):
         assert judge is not None, "only a game with an adversary asks"
-        return lambda images: judge.apply({"params": params["discriminator"]}, images, None)
+        apply = judge.apply
+        return lambda images: apply({"params": params["discriminator"]}, images, None)
 
     def restorer_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         del clock, key

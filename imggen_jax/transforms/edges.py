@@ -84,6 +84,6 @@ def _blur(images: Array, sigma: Array, reach: int) -> Array:
         pads = [(0, 0)] * 4
         pads[axis] = (reach, reach)
         padded, side = jnp.pad(images, pads, mode="edge"), images.shape[axis]
-        images = sum(weights[:, i, None, None, None] * jax.lax.slice_in_dim(padded, i, i + side, axis=axis)
-                     for i in range(2 * reach + 1))
+        images = sum((weights[:, i, None, None, None] * jax.lax.slice_in_dim(padded, i, i + side, axis=axis)
+                      for i in range(2 * reach + 1)), jnp.zeros_like(images))
     return images

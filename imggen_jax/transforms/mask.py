@@ -67,7 +67,7 @@ def make(
         drawn = jnp.arange(strokes) < jax.random.randint(keys[4], (number, 1), 1, strokes + 1)
         thick = jnp.where(drawn[..., None], jnp.maximum(thick, 0.75), -1.0)
 
-        def piece(hole: Array, part: Array):
+        def piece(hole: Array, part: tuple[Array, Array, Array]):
             a, step, radius = part  # [B,2], [B,2], [B]
             p = rows[:, None] - a[:, 0, None, None], cols - a[:, 1, None, None]
             s = step[:, 0, None, None], step[:, 1, None, None]
