@@ -27,7 +27,7 @@ def of_run(run: Saved, about: str = "") -> str:
     needs = main.needs if isinstance(main, Generator) else ()
     image = run.spec["image"].shape
     if any(run.spec[name].is_image for name in needs):
-        what = f"Images of {' and '.join(needs)}, of any size; trained on crops of {image[1]}x{image[0]} pixels"
+        what = f"Makes images of {' and '.join(needs)} of any size; trained on crops of {image[1]}x{image[0]} pixels"
     else:
         what = f"Images of {image[1]}x{image[0]} pixels, {image[2]} channels" + (
             f", conditioned on {', '.join(needs)}" if needs else "")
