@@ -22,29 +22,33 @@ def fitted(picture: np.ndarray, change: np.ndarray, source: np.ndarray, usable: 
       picture: float32 [H,W,C].
       change: bool [H,W]: pixels that may change; the patches that hold one are moved.
       source: float32 [h,w,C].
-      usable: bool [h,w]: the patches that consist of these pixels are moved to.
+      usable: bool [h,w]: the patches that consist of these pixels are moved to; float: how much they count.
       rng: draws patches and directions.
       patch: side of the patches.
       steps: how many; each has its own directions.
       step: share of the way that each goes, above 0 and up to 1.
-      samples: patches of each picture in a step.
+      samples: patches in a step, about; more where fewer would leave pixels out.
 
     Returns:
       float32 [H,W,C]; the picture, where there are no patches to move or to move to.
     """
     start, picture = picture, picture.astype(np.float32)
     height, width = change.shape
-    moving = np.flatnonzero(features.touched(change, patch))
-    goals = np.flatnonzero(features.whole(usable, patch))
-    if not len(moving) or not len(goals):
+    moving, goals = features.touched(change, patch), np.flatnonzero(features.whole(usable > 0, patch))
+    if not moving.any() or not len(goals):
         return start
-    columns, goal_columns = width - patch + 1, usable.shape[1] - patch + 1
+    every = int(np.clip(np.ceil((moving.sum() / samples) ** 0.5), 1, patch // 2 + 1))
+    goal_columns = usable.shape[1] - patch + 1
+    chances = usable[: usable.shape[0] - patch + 1, :goal_columns].ravel()[goals].astype(np.float64)
     channels = picture.shape[-1]
     for _ in range(steps):
-        at = rng.choice(moving, samples, replace=False) if len(moving) > samples else moving
-        to = rng.choice(goals, len(at))
+        # A lattice, somewhere else each time: all pixels are in equally many patches.
+        y, x = rng.integers(0, every, 2)
+        rows, cols = (a * every + o for a, o in zip(np.nonzero(moving[y::every, x::every]), (y, x), strict=True))
+        if not len(rows):
+            continue
+        to = rng.choice(goals, len(rows), p=chances / chances.sum())
         basis = np.linalg.qr(rng.standard_normal((patch * patch * channels,) * 2))[0].astype(np.float32)
-        rows, cols = np.divmod(at, columns)
         now = features.cut(picture, patch, rows, cols) @ basis
         wanted = np.sort(features.cut(source, patch, *np.divmod(to, goal_columns)) @ basis, 0)
         moved = np.empty_like(now)
@@ -82,7 +86,7 @@ def fitted_into(picture: np.ndarray, plain: Sequence[np.ndarray], change: np.nda
         bits = np.rint(np.clip(filling, 0, 1) * 65535).astype(np.uint16)
         return measures.patch_distance(bits, bits, first_mask=change, second_mask=ring, samples=4096, seed=1)
 
-    goal, now = 0.97 * min(map(distance, plain)), picture
+    goal, now = 0.98 * min(map(distance, plain)), picture
     apart = distance(now)
     depth = np.asarray(ndimage.distance_transform_edt(change))
     share = np.minimum(1, depth / max(1.0, depth.max() / 2)).astype(np.float32)[..., None]   # no step at the hole's edge
