@@ -1,8 +1,8 @@
 """Pictures drawn nearer to the patches of another without an accelerator: the last touch of holes and of styles.
 
-Pitie et al.: Automated colour grading using colour distribution transfer (2007), which moves points along one direction
-after the other to where they are distributed as others are; here the points are patches, whose pixels are averaged after
-each move, as in Rabin et al.: Wasserstein barycenter and its application to texture mixing (2011).
+Pitie et al.: Automated colour grading using colour distribution transfer (2007), which moves points along one
+direction after the other to where they are distributed as others are; here the points are patches, whose pixels are
+averaged after each move, as in Rabin et al.: Wasserstein barycenter and its application to texture mixing (2011).
 """
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def fitted(picture: np.ndarray, change: np.ndarray, source: np.ndarray, usable: 
         now = features.cut(picture, patch, rows, cols) @ basis
         wanted = np.sort(features.cut(source, patch, *np.divmod(to, goal_columns)) @ basis, 0)
         moved = np.empty_like(now)
-        np.put_along_axis(moved, now.argsort(0), wanted, 0)
+        np.put_along_axis(moved, now.argsort(0, kind="stable"), wanted, 0)
         moved = ((moved - now) @ basis.T).reshape(-1, patch, patch, channels)
         total, count = np.zeros_like(picture), np.zeros((height, width), np.float32)
         for dy in range(patch):
@@ -89,7 +89,8 @@ def fitted_into(picture: np.ndarray, plain: Sequence[np.ndarray], change: np.nda
     goal, now = 0.98 * min(map(distance, plain)), picture
     apart = distance(now)
     depth = np.asarray(ndimage.distance_transform_edt(change))
-    share = np.minimum(1, depth / max(1.0, depth.max() / 2)).astype(np.float32)[..., None]   # no step at the hole's edge
+    # Less near the hole's edge, where a step would show.
+    share = np.minimum(1, depth / max(1.0, depth.max() / 2)).astype(np.float32)[..., None]
     for _ in range(12):
         if apart <= goal:
             break

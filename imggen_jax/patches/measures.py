@@ -63,8 +63,8 @@ def gradients(picture: np.ndarray, axis: int) -> np.ndarray:
       axis: 0: steps between rows, 1: between columns.
 
     Returns:
-      float64 [n]: mean absolute difference between lines k and k + 1, over the mean of the steps within an eighth of the
-      picture on both sides; the last is the seam's. 1 everywhere for a flat picture.
+      float64 [n]: mean absolute difference between lines k and k + 1, over the mean of the steps within an eighth of
+      the picture on both sides; the last is the seam's. 1 everywhere for a flat picture.
     """
     lines = np.moveaxis(np.asarray(picture, np.float64), axis, 0)
     steps = np.abs(np.roll(lines, -1, 0) - lines).reshape(len(lines), -1).mean(1)

@@ -182,7 +182,7 @@ def _extended(picture, rows, columns, wrap, seed, quality, backend, report):
                             effort=Effort(first=6, melt=_MELT), start=start, rng=sizes.generator(seed), report=report,
                             guide=4.0)
     for axis in (0, 1):
-        if wrap[axis]:
+        for _ in range(3 * wrap[axis]):
             made = blending.evened(made, ~known, axis, max(2, (size[axis] - full.shape[axis]) // 12))
     out = sizes.left(made, picture)
     out[inside] = picture

@@ -16,7 +16,8 @@ from imggen_jax.patches.pyramid import Level, reduce, resize, scaled, scales
 from imggen_jax.patches.synthesis import Problem, Report, Solution
 
 _FIT = 6                             # steps towards the distribution of the style's patches at strength 1
-_HOLD = 2.5                          # weight of the content at the coarsest level, where a patch's own is 1; 1 loses faces
+# With 1 faces are lost at strength 1.
+_HOLD = 2.5                          # weight of the content at the coarsest level, where a patch's own is 1
 
 
 def recolor(picture: np.ndarray, like: np.ndarray, *, strength: float = 1.0, seed: int = 0,
