@@ -86,7 +86,7 @@ def fitted_into(picture: np.ndarray, plain: Sequence[np.ndarray], change: np.nda
         bits = np.rint(np.clip(filling, 0, 1) * 65535).astype(np.uint16)
         return measures.patch_distance(bits, bits, first_mask=change, second_mask=ring, samples=4096, seed=1)
 
-    goal, now = 0.98 * min(map(distance, plain)), picture
+    goal, now = 0.97 * min(map(distance, plain)), picture
     apart = distance(now)
     depth = np.asarray(ndimage.distance_transform_edt(change))
     # Less near the hole's edge, where a step would show.
