@@ -71,23 +71,27 @@ def _thinly(made: np.ndarray, change: np.ndarray) -> np.ndarray:
     """Where a hole is thinner than a patch both sides are seen at once: the mean with a smooth filling is nearer."""
     parts, count = ndimage.label(change, np.ones((3, 3)))
     deep = np.zeros(count + 1)
-    np.maximum.at(deep, parts.ravel(), _distance(change).ravel())
+    np.maximum.at(deep, parts[change], _distance(change)[change])
     thin = change & (deep <= _THIN)[parts]
     return (made + blending.bent(made, thin)) / 2 if thin.any() else made
 
 
 def _fitted(made: np.ndarray, change: np.ndarray, allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """At most at the size of normal quality; above it, what that changes there is added."""
+    """Colors only, and at most at the size of normal quality: above it, what that changes there is added."""
     size = scaled(change.shape, min(1.0, sizes.QUALITIES["normal"] / max(change.shape)))
     hole = resize(change.astype(np.float32), size) > 0.5
     ring = _distance(~hole) <= max(12, 0.12 * min(size))
     ring &= (resize(allowed.astype(np.float32), size) > 0.99) & ~hole
-    small = np.clip(resize(made, size), 0, 1)
+    colors = made.shape[-1] - (made.shape[-1] in (2, 4))     # alpha stays as it is filled: whole where all is whole
+    small = np.clip(resize(made[..., :colors], size), 0, 1)
     if not hole.any():               # too thin to show at this size
         return made
     plain = [blending.smooth(small, ~hole), small[tuple(features.nearest_true(~hole))]]
-    more = fitting.fitted_into(small, plain, hole, ring, rng) - small
-    return np.where(change[..., None], made + resize(more, change.shape), made)
+    fitted = fitting.fitted_into(small, plain, hole, ring, rng)
+    if fitted is not small:
+        made = made.copy()
+        made[change, :colors] += resize(fitted - small, change.shape)[change]
+    return made
 
 
 def _depth(change: np.ndarray, wrap: tuple[bool, bool]) -> np.ndarray:
