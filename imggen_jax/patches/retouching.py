@@ -1,6 +1,8 @@
 """A part of a picture made anew: things removed, edges extended, collages joined."""
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
@@ -69,7 +71,8 @@ def filled(full: np.ndarray, change: np.ndarray, allowed: np.ndarray, *, seed: i
 
 def _thinly(made: np.ndarray, change: np.ndarray) -> np.ndarray:
     """Where a hole is thinner than a patch both sides are seen at once: the mean with a smooth filling is nearer."""
-    parts, count = ndimage.label(change, np.ones((3, 3)))
+    labeled: Any = ndimage.label(change, np.ones((3, 3)))
+    parts, count = labeled
     deep = np.zeros(count + 1)
     np.maximum.at(deep, parts[change], _distance(change)[change])
     thin = change & (deep <= _THIN)[parts]
