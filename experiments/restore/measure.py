@@ -186,18 +186,14 @@ def _convolutions(tree, prefix=""):
 
 
 def page(args) -> dict:
-    """Details of test pictures: bicubic, ours, true. upscale.png beside this file."""
-    zip_, rows = Zip(args.data / "sr_tests.zip"), []
-    for name, (top, left) in (("Set5/LRx4/003", (20, 10)), ("Set14/LRx4/010", (60, 60)), ("BSD100/LRx4/078", (20, 40)),
-                              ("Set14/LRx4/014", (40, 60))):
-        path = next(each for each in zip_.names if each.startswith(name))
-        low = zip_.read(path)[top:top + 64, left:left + 64]
-        other = path.replace("/LRx4/", "/HRx4/")
-        high = zip_.read(other if other in zip_.names else path.replace("/LRx4/", "/HR/"))
-        side = low.shape[0] * 4
-        rows.append(np.hstack([bicubic.resize_uint8(low, side, low.shape[1] * 4),
-                               imggen_jax.upscale(low, args.model("upscale_x4"), scale=4),
-                               high[4 * top:4 * top + side, 4 * left:4 * left + 4 * low.shape[1]]]))
+    """Details of Kodak's pictures, made four times smaller: bicubic, ours, true. upscale.jpg beside this file."""
+    zip_, rows = Zip(args.data / "kodak24.zip"), []
+    for number, (top, left) in ((1, (170, 240)), (8, (150, 300)), (19, (110, 220)), (23, (80, 60))):
+        whole = zip_.read(next(name for name in zip_.names if name.split("/")[-1] == f"{number}.webp"))
+        low = bicubic.resize_uint8(whole, whole.shape[0] // 4, whole.shape[1] // 4)
+        plain = bicubic.resize_uint8(low, *whole.shape[:2])
+        made = imggen_jax.upscale(low, args.model("upscale_x4"), scale=4)
+        rows.append(np.hstack([each[top:top + 192, left:left + 256] for each in (plain, made, whole)]))
     Image.fromarray(np.vstack(rows)).save(HERE / "upscale.jpg", quality=88)
     return {}
 
