@@ -1,0 +1,357 @@
+"""An invisible mark in a picture's pixels: 32 bits, spread over the spectrum, found again after crops and resizes.
+
+The mark is a fixed pattern at a fixed working size, laid over the whole picture whatever its size: a sum of waves of
+pseudo-random phase (I. J. Cox et al., Secure spread spectrum watermarking for multimedia, IEEE TIP 6(12), 1997). Some
+waves are always the same and are what is looked for; the signs of the others are the bits of a code. The part of the
+picture itself that lies along the waves is known when they are added, and made up for (H. S. Malvar, D. A. F. Florencio,
+Improved spread spectrum, IEEE TSP 51(4), 2003). The detector divides a picture by its local contrast, and the mark is
+added in proportion to that, which also hides it: flat areas get little (C. I. Podilchuk, W. Zeng, Image-adaptive
+watermarking using visual models, IEEE JSAC 16(4), 1998).
+
+The phases are independent of any picture, so that the statistic of an unmarked one is a sum of independent terms of
+mean 0 and known variance: the false-positive rate follows, and has to be measured only as a check.
+"""
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import scipy.fft
+import scipy.special
+from PIL import Image, ImageChops
+from scipy.ndimage import uniform_filter
+
+from imggen_jax.provenance import coding
+
+SMALLEST = 64            # pixels of the shorter side that carry a mark
+WORK = 128               # side of the working size
+_LOW, _REACHES = 4, (20, 40, 56)   # waves across the picture: at least, and at most, in small to large ones
+_SYNC = 0.4              # share of the waves that are always the same
+_WINDOW = 5              # pixels of the working size over which contrast is local
+_FLOOR = 1.5             # gray levels that are added to a contrast
+_SHARE = 6.0
+_STEEP = 4.0             # most that a textured area gets of what a flat one does
+FLAT = 2.0
+STRENGTH = 2.6           # gray levels, root mean square
+RATE = 1e-3              # of unmarked pictures that are taken for marked ones, at most
+_P, _Q = 2.0, 0.0
+_KEY = b"imggen_jax watermark 1"
+_SMOOTH, _LIMIT = 7, 2.0             # waves over which a spectrum is smoothed; most that one counts, of their mean
+_MAKE_UP, _AMOUNTS = 0.7, (0.3, 2.5) # share of the picture's own part that is made up for, and its limits
+_ROUNDS, _AIM, _WEAKEST, _STRONGEST = 2, 15, 2.0, 3.6
+_SCALES = tuple(float(each) for each in np.exp(np.arange(np.log(0.45), np.log(1.3), 0.02)) if abs(each - 1) > 0.005)
+_ANGLES = tuple(float(each) for each in np.arange(-46, 47) if each)
+_INDEPENDENT = (2 * _REACHES[-1] + 1)**2    # positions: as many as the waves allow to differ
+_REFINED = 2
+_DECODED = 8                         # places at which the bits are read
+
+
+class Pattern(NamedTuple):
+    """The waves, as places in the half spectrum of the working size."""
+
+    rows: np.ndarray     # int [n]
+    columns: np.ndarray  # int [n]
+    phases: np.ndarray   # complex64 [n], of size 1
+    bits: np.ndarray     # int [n]: of the code, -1 for what is always the same
+    ends: np.ndarray     # int: how many of them, the longest first, a mark of each reach holds
+
+
+class Detection(NamedTuple):
+    """What a picture's pixels say of a mark."""
+
+    marked: bool
+    payload: int | None          # None where its checksum does not hold
+    false_positive_rate: float   # share of unmarked pictures that look at least as much like a marked one
+    statistic: float             # standard deviations above the mean of unmarked pictures
+    place: Place                 # where the pattern fits best
+    soft: np.ndarray             # float [BITS]: the bits of the code, there
+
+
+class Place(NamedTuple):
+    """How a picture lies in the one that was marked."""
+
+    height: float = 1.0          # as a share of the marked picture's
+    width: float = 1.0
+    angle: float = 0.0           # degrees, counterclockwise
+    mirrored: bool = False
+    down: float = 0.0            # of its middle from that of the marked picture, in WORK-ths of its sides
+    right: float = 0.0
+
+
+@functools.cache
+def pattern() -> Pattern:
+    """The waves that all marks of this project are made of."""
+    rows, columns = np.meshgrid(np.fft.fftfreq(WORK, 1 / WORK).astype(int), np.arange(WORK // 2 + 1), indexing="ij")
+    radius = np.hypot(rows, columns)
+    inside = (radius >= _LOW) & (radius <= _REACHES[-1]) & ((columns > 0) | (rows > 0))
+    order = np.lexsort((columns[inside], rows[inside], radius[inside]))
+    rows, columns = rows[inside][order], columns[inside][order]
+    # Bits, and what is always the same, get their share of each octave.
+    roles = np.r_[np.arange(coding.BITS), np.full(round(coding.BITS * _SYNC / (1 - _SYNC)), -1)]
+    blocks = -(-len(rows) // len(roles))
+    bits = roles[_words(b"roles", blocks * len(roles)).reshape(blocks, -1).argsort(1, kind="stable")]
+    phases = np.exp(2j * np.pi * _words(b"phases", len(rows)) / 2**32).astype(np.complex64)
+    ends = np.searchsorted(np.hypot(rows, columns), _REACHES, side="right")
+    return Pattern(rows, columns, phases, bits.reshape(-1)[:len(rows)], ends)
+
+
+def _words(name: bytes, n: int) -> np.ndarray:
+    """uint32 [n] from SHA-256; the streams of NumPy's generators may change with its version."""
+    blocks = [hashlib.sha256(_KEY + name + k.to_bytes(4, "big")).digest() for k in range(-(-n // 8))]
+    return np.frombuffer(b"".join(blocks), "<u4")[:n]
+
+
+# ------------------------------------------------------------------------------------------------------------- marking
+
+
+def mark(pixels: np.ndarray, payload: int, *, part: np.ndarray | None = None) -> np.ndarray:
+    """A picture with a mark: of the same shape and dtype; alpha is unchanged.
+
+    Args:
+      pixels: uint8 or uint16 [H,W,C], C 1 to 4, an even C with alpha; both sides at least SMALLEST.
+      payload: 0 to 2^32 - 1.
+      part: bool [H,W], true where pixels may change; None for everywhere.
+      strength: root mean square of what is added, in gray levels of 255.
+
+    Raises:
+      ValueError: the picture is too small.
+    """
+    height, width, channels = pixels.shape
+    if min(height, width) < SMALLEST:
+        raise ValueError(f"a picture of {width}x{height} cannot carry a watermark; it takes {SMALLEST}x{SMALLEST}")
+    work = _resized(_luma(pixels, 2 * WORK), WORK, WORK)
+    added = _resized(_fitted(work, payload, pattern().ends[_reach(min(height, width))]), height, width)
+    if part is not None:
+        added = added * part
+    if channels in (2, 4):
+        added = added * (pixels[..., -1] > 0)
+    return _added(pixels, added)
+
+
+def _added(pixels: np.ndarray, added: np.ndarray) -> np.ndarray:
+    """Pixels and what is added to each of their colors, rounded and clipped."""
+    color = pixels.shape[-1] - (pixels.shape[-1] + 1) % 2
+    out = pixels.copy()
+    if pixels.dtype == np.uint16:
+        out[..., :color] = np.clip(pixels[..., :color] + np.rint(added * 257)[..., None], 0, 65535)
+        return out
+    step = Image.fromarray((added + 128.5).astype(np.uint8))   # Pillow adds with saturation, in a tenth of the time
+    for k in range(color):
+        plane = Image.fromarray(np.ascontiguousarray(pixels[..., k]))
+        out[..., k] = np.asarray(ImageChops.add(plane, step, offset=-128))
+    return out
+
+
+def _reach(side: int) -> int:
+    """Which of the reaches the mark of a picture has: a third of its pixels, so that it lives at half the size."""
+    return sum(0.32 * side >= reach for reach in _REACHES[1:])
+
+
+def _fitted(work: np.ndarray, payload: int, end: int) -> np.ndarray:
+    """float32 [WORK,WORK]: what is added to a picture of the working size, in gray levels.
+
+    Waves that the picture speaks against are made stronger, and all of them where it hides them from the detector.
+    """
+    plan = Pattern(*(each[:end] for each in pattern()))
+    groups = plan.bits % (coding.BITS + 1)                     # the last: what is always the same
+    phases = plan.phases * np.r_[coding.encode(payload), 1][groups]
+    size = np.bincount(groups)
+    gain = _gain(work)
+    amount, strength = np.ones(coding.BITS + 1, np.float32), STRENGTH
+    for _ in range(_ROUNDS):
+        added = _waves(plan, phases * amount[groups], gain, strength)
+        found = _spectrum(_normalized(np.clip(work + added, 0, 255))[0])[0][:end]
+        said = np.bincount(groups, (found * phases.conj()).real) / size
+        amount = np.clip(amount * np.clip(1 + _MAKE_UP * (1 - said / max(said.mean(), 0.05)), 0.5, 2), *_AMOUNTS)
+        strength = float(np.clip(strength * _AIM / max(said[-1] * math.sqrt(2 * size[-1] / np.mean(np.abs(found)**2)), 1), _WEAKEST, _STRONGEST))
+    return _waves(plan, phases * amount[groups], gain, strength)
+
+
+def _waves(plan: Pattern, values: np.ndarray, gain: np.ndarray, strength: float) -> np.ndarray:
+    """A sum of waves, times the gain of each pixel, of a root mean square of `strength`."""
+    half = np.zeros((WORK, WORK // 2 + 1), np.complex64)
+    half[plan.rows, plan.columns] = values
+    edge = plan.columns == 0
+    half[-plan.rows[edge], 0] = values[edge].conj()
+    added = scipy.fft.irfft2(half, s=(WORK, WORK)) * gain
+    return added * np.float32(strength / math.sqrt(np.mean(added**2)))
+
+
+# ----------------------------------------------------------------------------------------------------------- detection
+
+
+def detect(pixels: np.ndarray, *, rate: float = RATE) -> Detection:
+    """Look for a mark, in the picture as it is, mirrored, and as a crop or turned.
+
+    Args:
+      pixels: uint8 or uint16 [H,W,C], of any size.
+      rate: share of unmarked pictures that may be taken for marked ones. A quarter of it is spent on the picture as it
+        is, a quarter on all other places, and the rest on checksums that hold by chance.
+    """
+    luma = _luma(pixels, 2 * WORK)
+    luma = _resized(luma, *(min(side, 2 * WORK) for side in luma.shape))
+    found = _fits(luma, Place(), 0)
+    best = _judged(found, rate)
+    if not best.marked or best.payload is None:
+        found += [fit for place in _places() for fit in _fits(luma, place, WORK // 2)]
+        for _ in range(_REFINED):
+            top = max(found[len(_REACHES):], key=lambda one: one.statistic).place
+            found += [fit for place in _near(top) for fit in _fits(luma, place, WORK // 2)]
+        found += _between(max(found[len(_REACHES):], key=lambda one: one.statistic))
+        best = _judged(found, rate)
+    return best
+
+
+def _places() -> Iterator[Place]:
+    yield Place()
+    yield Place(mirrored=True)
+    for scale in _SCALES:
+        yield Place(scale, scale)
+    for angle in _ANGLES:
+        yield Place(angle=angle)
+
+
+def _fits(luma: np.ndarray, place: Place, reach: int) -> list[_Fit]:
+    """How well marks of each reach fit a picture that lies so, its middle up to `reach` away in both directions."""
+    plan = pattern()
+    found, _ = _spectrum(_laid(luma, place))
+    along = found * plan.phases.conj()
+    return [_fit(along[:end], place, reach) for end in plan.ends]
+
+
+def _fit(along: np.ndarray, place: Place, reach: int) -> _Fit:
+    plan = pattern()
+    sync = np.flatnonzero(plan.bits[:len(along)] < 0)
+    rows, columns, waves = plan.rows[sync], plan.columns[sync], along[sync]
+    if not reach:
+        return _at(along, place, 0.0, 0.0, 1)
+    half = np.zeros((WORK, WORK // 2 + 1), np.complex64)
+    half[rows, columns] = waves * np.where(columns > 0, 1, 2)
+    map_ = scipy.fft.irfft2(half, s=(WORK, WORK), norm="forward")
+    y, x = np.unravel_index(np.argmax(map_), map_.shape)
+    return _at(along, place, float(y), float(x), _INDEPENDENT)
+
+
+def _at(along: np.ndarray, place: Place, y: float, x: float, tried: int) -> _Fit:
+    """The fit with the picture's middle y and x away from where it was marked."""
+    plan, end = pattern(), len(along)
+    turned = along * np.exp(np.complex64(2j * np.pi / WORK) * (plan.rows[:end] * y + plan.columns[:end] * x))
+    sync = turned[plan.bits[:end] < 0]
+    down, right = (float((side + WORK // 2) % WORK - WORK // 2) for side in (y, x))
+    statistic = float(sync.real.sum()) / math.sqrt(max(float(np.sum(np.abs(sync)**2)) / 2, 1e-12))
+    return _Fit(place._replace(down=down, right=right), statistic, tried, turned)
+
+
+def _between(fit: _Fit) -> list[_Fit]:
+    """The fits half a pixel of the working size around one."""
+    return [_at(fit.along, fit.place, y, x, 1)._replace(place=fit.place._replace(
+        down=fit.place.down + y, right=fit.place.right + x)) for y in (-0.5, 0, 0.5) for x in (-0.5, 0, 0.5) if y or x]
+
+
+def _near(place: Place) -> Iterator[Place]:
+    for height in (0.99, 1.0, 1.01):
+        for width in (0.99, 1.0, 1.01):
+            yield place._replace(height=place.height * height, width=place.width * width)
+    yield place._replace(angle=place.angle - 0.5)
+    yield place._replace(angle=place.angle + 0.5)
+
+
+class _Fit(NamedTuple):
+    place: Place
+    statistic: float
+    tried: int                   # independent positions among which it is the best
+    along: np.ndarray            # complex [n], the waves there, turned by their phases
+
+
+def _judged(found: list[_Fit], rate: float) -> Detection:
+    """The decision over all places that were tried."""
+    first = len(_REACHES)
+    tried = sum(one.tried for one in found[first:])
+    rates = [min(1.0, (first if k < first else tried) * float(scipy.special.ndtr(-one.statistic)))
+             for k, one in enumerate(found)]
+    order = np.argsort(rates, kind="stable")[:_DECODED]
+    plan, results = pattern(), []
+    for k in order:
+        bits = plan.bits[:len(found[k].along)]
+        data = bits >= 0
+        soft = np.bincount(bits[data], found[k].along.real[data], coding.BITS)
+        payload, holds = coding.decode(soft)
+        chance = min(4 * rates[k], 2 * len(order) * 2.0**-coding.CHECK if holds else 1.0, 1.0)
+        results.append(Detection(chance <= rate, payload if holds else None, chance, found[k].statistic, found[k].place,
+                                 soft))
+    return min(results, key=lambda one: (one.payload is None, one.false_positive_rate))
+
+
+def _laid(luma: np.ndarray, place: Place) -> np.ndarray:
+    """float32 [WORK,WORK]: the normalized picture where it lay in the marked one, its middle in the middle."""
+    picture = Image.fromarray(luma[:, ::-1] if place.mirrored else luma)
+    inside = None
+    if place.angle:
+        picture = picture.resize((WORK, WORK), Image.Resampling.BICUBIC)
+        inside = Image.new("L", (WORK, WORK), 255).rotate(-place.angle, Image.Resampling.NEAREST)
+        picture = picture.rotate(-place.angle, Image.Resampling.BICUBIC)
+    height, width = (max(8, round(WORK * side)) for side in (place.height, place.width))
+    normal, _ = _normalized(np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC)))
+    if inside is not None:
+        normal = normal * (np.asarray(inside.resize((width, height))) > 0)
+    if (height, width) == (WORK, WORK):
+        return normal
+    out = np.zeros((WORK, WORK), np.float32)
+    rows, columns = (slice(max(0, (WORK - side) // 2), max(0, (WORK - side) // 2) + min(side, WORK)) for side in (height, width))
+    inner = [slice(max(0, -((WORK - side) // 2)), max(0, -((WORK - side) // 2)) + min(side, WORK)) for side in (height, width)]
+    out[rows, columns] = normal[inner[0], inner[1]]
+    return out
+
+
+# -------------------------------------------------------------------------------------------------------------- shared
+
+
+def _luma(pixels: np.ndarray, most: int) -> np.ndarray:
+    """float32 [h,w], 0 to 255, over mid gray where the picture is transparent (ITU-R BT.601 weights).
+
+    Large pictures are reduced by whole factors, to no less than `most` pixels a side.
+    """
+    eight = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+    channels = eight.shape[-1]
+    picture = (Image.fromarray(np.ascontiguousarray(eight[..., :3])).convert("L") if channels >= 3
+               else Image.fromarray(np.ascontiguousarray(eight[..., 0])))
+    if channels in (2, 4) and eight[..., -1].min() < 255:
+        alpha = Image.fromarray(np.ascontiguousarray(eight[..., -1]))
+        picture = Image.composite(picture, Image.new("L", picture.size, 128), alpha)
+    factors = [max(1, side // most) for side in picture.size]
+    if max(factors) > 1:
+        picture = picture.reduce((factors[0], factors[1]))
+    return np.asarray(picture).astype(np.float32)
+
+
+def _resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """float32 [H,W] of another size, without aliasing."""
+    if values.shape == (height, width):
+        return values
+    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _gain(work: np.ndarray) -> np.ndarray:
+    """What each pixel gets of a mark, float32 [H,W]."""
+    return np.clip((_normalized(work)[1] + _FLOOR) / _SHARE, 1, _STEEP)**_Q
+
+
+def _normalized(work: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A picture without its local mean, by its local contrast; and that contrast in gray levels. float32 [H,W] each."""
+    detail = work - uniform_filter(work, _WINDOW, mode="reflect")
+    contrast = np.sqrt(np.maximum(uniform_filter(detail * detail, _WINDOW, mode="reflect"), 0))
+    return detail / (contrast + _FLOOR)**_P, contrast
+
+
+def _spectrum(normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(waves of the pattern in a normalized picture, whitened and limited; what they were divided by), [n] each."""
+    plan = pattern()
+    whole = scipy.fft.rfft2(normal)
+    power = uniform_filter(whole.real**2 + whole.imag**2, _SMOOTH, mode=("wrap", "nearest"))
+    scale = np.sqrt(power[plan.rows, plan.columns]) + 1e-6
+    found = whole[plan.rows, plan.columns] / scale
+    return found / np.maximum(1, np.abs(found) / _LIMIT), scale
