@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from imggen_jax.pictures.files import Picture
+    from imggen_jax.provenance.publishing import Origin
+
+_MOSTLY = 0.9            # share of a picture's pixels that differ, from which all of it counts as made
+_FILES = ("mask", "use", "paint", "style", "like")
+_ASKED = {"seed", "quality", "size", "tileable", "piece", "band", "strength", "width", "wrap", "left", "right", "top",
+          "bottom", "box", "mask_means", "grow", "soften", "weights", "keep_colors", "scale", "num", *_FILES}
 
 
 class Cost(NamedTuple):
@@ -54,7 +60,7 @@ def run(name: str, args: argparse.Namespace) -> int:
             if job.done:
                 print(f"{job.out} is there already; --overwrite makes it again")
             else:
-                _one(verb, args, job, title)
+                _one(name, args, job, title)
     except KeyboardInterrupt:
         print("\nCanceled; no file was left half written.", file=sys.stderr)
         return 130
@@ -71,11 +77,12 @@ def _done(verb: Verb, args: argparse.Namespace, out: Path) -> bool:
     return not args.overwrite and all(path.exists() for path in _names(verb, args, out))
 
 
-def _one(verb: Verb, args: argparse.Namespace, job, title: str) -> None:
+def _one(name: str, args: argparse.Namespace, job, title: str) -> None:
     from tqdm import tqdm
 
     from imggen_jax.pictures import files
 
+    verb = VERBS[name]
     picture = files.read(job.source)
     for note in picture.notes:
         print(f"note: {job.source.name}: {note}")
@@ -86,16 +93,48 @@ def _one(verb: Verb, args: argparse.Namespace, job, title: str) -> None:
             bar.update(max(0, round(100 * share) - bar.n))
 
         made = list(verb.make(args, picture, job.source, report))
-    for (ending, pixels), path in zip(made, _names(verb, args, job.out), strict=False):
-        _write(path, picture, pixels)
-    for ending, pixels in made[verb.number(args) :]:         # besides the results, as a preview
-        _write(job.out.with_name(f"{job.out.stem}{ending}{job.out.suffix}"), picture, pixels)
+    paths = _names(verb, args, job.out)
+    for number, (ending, pixels) in enumerate(made):         # after the results, a preview
+        path = paths[number] if number < len(paths) else job.out.with_name(f"{job.out.stem}{ending}{job.out.suffix}")
+        _write(path, picture, pixels, _origin(name, args, job.source, number, picture.pixels, pixels))
 
 
-def _write(path: Path, like: Picture, pixels: np.ndarray) -> None:
-    from imggen_jax.pictures import files
+def _origin(name: str, args: argparse.Namespace, source: Path, number: int, before: np.ndarray, made: np.ndarray
+            ) -> Origin:
+    """What the credentials of a result say: the flags, files by their names alone, and the pictures it was made from."""
+    from imggen_jax.provenance.publishing import Origin
 
-    for note in files.write(path, like._replace(pixels=pixels)):
+    others = [*args.inputs[1:2]] if name == "mix" else []
+    asked = {}
+    for flag in _ASKED & set(vars(args)):
+        value = getattr(args, flag)
+        asked[flag] = [Path(one).name for one in ([value] if isinstance(value, str) else value)] if (
+            flag in _FILES and value) else value
+        if flag in ("paint", "style", "like"):
+            others += [value] if isinstance(value, str) else value
+    facts = {"arguments": {key: value for key, value in asked.items() if value not in (None, [], "")}, "number": number}
+    return Origin(name, facts=facts, parent=source, others=[Path(one) for one in others],
+                  part=_part(args, before, made))
+
+
+def _part(args: argparse.Namespace, before: np.ndarray, made: np.ndarray) -> np.ndarray | None:
+    """bool [H,W], true where the picture is not the one before, to the bit; None where little of that is left."""
+    import numpy as np
+
+    height, width = before.shape[:2]
+    top, left = getattr(args, "top", 0), getattr(args, "left", (made.shape[1] - width) // 2)
+    window = made[top : top + height, max(left, 0) : max(left, 0) + width]
+    if window.shape != before.shape:
+        return None
+    part = np.ones(made.shape[:2], bool)
+    part[top : top + height, left : left + width] = (window != before).any(-1)
+    return None if part.mean() > _MOSTLY else part
+
+
+def _write(path: Path, like: Picture, pixels: np.ndarray, origin: Origin) -> None:
+    from imggen_jax.provenance import publishing
+
+    for note in publishing.write(path, like._replace(pixels=pixels), origin):
         print(f"note: {path.name}: {note}")
     print(path)
 

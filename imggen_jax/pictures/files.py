@@ -204,6 +204,13 @@ def write(path: str | Path, picture: Picture) -> tuple[str, ...]:
       PictureError: a format that is not written, or that has no transparency; or the disk refuses.
     """
     path = Path(path)
+    data, _, notes = prepared(path, picture)
+    put(path, data)
+    return notes
+
+
+def prepared(path: Path, picture: Picture) -> tuple[bytes, np.ndarray, tuple[str, ...]]:
+    """The bytes that `write` writes, the pixels in them, and notes. Raises PictureError as `write`."""
     kind, notes = check_output(path), []
     pixels = picture.pixels
     if pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
@@ -213,13 +220,16 @@ def write(path: str | Path, picture: Picture) -> tuple[str, ...]:
         if (pixels[..., -1] < np.iinfo(pixels.dtype).max).any():
             raise PictureError(f"{path.name} cannot keep the transparency; name a .png, .webp or .tif file")
         pixels = pixels[..., :-1]
-    data = _encoded(pixels, kind, picture)
+    return encoded(kind, picture._replace(pixels=pixels)), pixels, tuple(notes)
+
+
+def put(path: Path, data: bytes) -> None:
+    """Writes a file, whole or not at all; its folder is made if needed. Raises PictureError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, data, sync=True)
     except OSError as error:
         raise PictureError(f"{path} cannot be written: {error.strerror or error}") from error
-    return tuple(notes)
 
 
 def check_output(path: Path) -> str:
@@ -231,7 +241,9 @@ def check_output(path: Path) -> str:
     return kind
 
 
-def _encoded(pixels: np.ndarray, kind: str, picture: Picture) -> bytes:
+def encoded(kind: str, picture: Picture) -> bytes:
+    """The bytes of a file of a format, by Pillow's name, that takes the picture's depth and channels."""
+    pixels = picture.pixels
     if pixels.dtype == np.uint16 and pixels.shape[-1] > 1:
         return _png16(pixels, picture) if kind == "PNG" else _tiff16(pixels, picture)
     flat = pixels[..., 0] if pixels.shape[-1] == 1 else pixels

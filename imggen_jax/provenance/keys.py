@@ -48,7 +48,6 @@ def config_folder() -> Path:
     return Path(os.path.expanduser("~/.config")).absolute() / "imggen_jax"
 
 
-@functools.lru_cache(maxsize=8)
 def given(certificate: str, key: str, authority: str | None = None) -> Identity:
     """The identity of a user's certificate and key.
 

@@ -355,3 +355,27 @@ def _spectrum(normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = np.sqrt(power[plan.rows, plan.columns]) + 1e-6
     found = whole[plan.rows, plan.columns] / scale
     return found / np.maximum(1, np.abs(found) / _LIMIT), scale
+
+
+def where(pixels: np.ndarray, found: Detection, blocks: int = 8) -> np.ndarray:
+    """How much of a mark is in each part of a picture: float32 [blocks,blocks], standard deviations above none.
+
+    Args:
+      pixels: of the picture, as for `detect`.
+      found: its detection.
+      blocks: parts that each side is divided into; those outside the picture, where it was turned, are 0.
+    """
+    plan = pattern()
+    luma = _luma(pixels, 2 * WORK)
+    normal = _laid(_resized(luma, *(min(side, 2 * WORK) for side in luma.shape)), found.place)
+    signs = np.append(np.sign(found.soft) if found.payload is None else coding.encode(found.payload), 1)[plan.bits]
+    turn = np.exp(np.complex64(-2j * np.pi / WORK) * (plan.rows * found.place.down + plan.columns * found.place.right))
+    scale = np.where(np.arange(len(plan.rows)) < plan.ends[-1], 1, 0)
+    wave = _waves(plan, plan.phases * signs * turn * scale, np.ones((1, 1), np.float32), 1.0)
+    height, width = (min(WORK, max(8, round(WORK * side))) for side in (found.place.height, found.place.width))
+    top, left = (WORK - height) // 2, (WORK - width) // 2
+    both = np.stack([normal * wave, (normal * wave)**2])[:, top:top + height, left:left + width]
+    rows, columns = (np.arange(side) * blocks // side for side in (height, width))
+    sums = np.zeros((2, blocks, blocks), np.float32)
+    np.add.at(sums, (slice(None), rows[:, None], columns), both)
+    return sums[0] / np.sqrt(np.maximum(sums[1], 1e-9))
