@@ -101,7 +101,7 @@ def _one(name: str, args: argparse.Namespace, job, title: str) -> None:
 
 def _origin(name: str, args: argparse.Namespace, source: Path, number: int, before: np.ndarray, made: np.ndarray
             ) -> Origin:
-    """What the credentials of a result say: the flags, files by their names alone, and the pictures it was made from."""
+    """What is signed of a result: the flags, with the names of files alone, and the pictures that it was made from."""
     from imggen_jax.provenance.publishing import Origin
 
     others = [*args.inputs[1:2]] if name == "mix" else []

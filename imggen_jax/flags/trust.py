@@ -1,5 +1,4 @@
-"""The flags that say how pictures are signed and marked, and the verbs `verify` and `detect`. Nothing heavy is imported.
-"""
+"""The flags that say how pictures are signed and marked, and the verbs `verify` and `detect`."""
 from __future__ import annotations
 
 import argparse
@@ -41,8 +40,10 @@ def add(parser: argparse.ArgumentParser) -> None:
                        help="do not mark: without its metadata, nothing says that a machine made a picture")
     group.add_argument("--sign-cert", type=flags.path, metavar="PEM",
                        help="certificate chain to sign with (default: $IMGGEN_JAX_SIGN_CERT, or this computer's own)")
-    group.add_argument("--sign-key", type=flags.path, metavar="PEM", help="its private key (default: $IMGGEN_JAX_SIGN_KEY)")
-    group.add_argument("--sign-tsa", metavar="URL", help="time-stamp authority (default: $IMGGEN_JAX_SIGN_TSA, or none)")
+    group.add_argument("--sign-key", type=flags.path, metavar="PEM",
+                       help="its private key (default: $IMGGEN_JAX_SIGN_KEY)")
+    group.add_argument("--sign-tsa", metavar="URL",
+                       help="time-stamp authority, asked over the network (default: $IMGGEN_JAX_SIGN_TSA, or none)")
     group.add_argument("--sign-prompt", action="store_true", help="sign the texts that a picture was made from, too")
 
 

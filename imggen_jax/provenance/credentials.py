@@ -91,8 +91,10 @@ def sign(data: bytes, kind: str, statement: Statement, identity: Identity) -> by
             builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
         else:
             builder.set_intent(c2pa.C2paBuilderIntent.CREATE, _KINDS[statement.kind])
-        for path, relation in [(statement.parent, "parentOf")] * edited + [(one, "inputTo") for one in statement.others]:
-            _add(builder, Path(str(path)), relation)
+        if statement.parent is not None:
+            _add(builder, statement.parent, "parentOf")
+        for path in statement.others:
+            _add(builder, path, "inputTo")
         for action in actions:
             builder.add_action(action)
         out = io.BytesIO()

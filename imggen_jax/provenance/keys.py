@@ -105,8 +105,8 @@ def _algorithm(private, name: str) -> str:
             return "ps256"
         case ed25519.Ed25519PrivateKey():
             return "ed25519"
-    raise RunError(f"key {name} is of a kind that C2PA does not sign with; give one of P-256, P-384, P-521, Ed25519, or "
-                   "RSA of at least 2048 bits")
+    raise RunError(f"key {name} is of a kind that C2PA does not sign with; give one of P-256, P-384, P-521, Ed25519, "
+                   "or RSA of at least 2048 bits")
 
 
 @functools.lru_cache(maxsize=8)
@@ -127,9 +127,9 @@ def own(folder: Path | None = None) -> Identity:
         _keep(file, made)
         return _parsed(file.read_bytes()) or made    # another process may have been first
     except OSError as error:
-        return _made()._replace(note=f"the key that signs pictures cannot be kept in {folder} ({error.strerror or error}"
-                                f"), so that each run signs with another one; set {VARIABLE} to a folder that can be "
-                                "written to")
+        return _made()._replace(note=f"the key that signs pictures cannot be kept in {folder} "
+                                f"({error.strerror or error}), so that each run signs with another one; set {VARIABLE} "
+                                "to a folder that can be written to")
 
 
 def _parsed(content: bytes) -> Identity | None:
@@ -147,7 +147,7 @@ def _parsed(content: bytes) -> Identity | None:
 
 
 def _keep(file: Path, made: Identity) -> None:
-    """Write the private file and the anchor; what another process wrote first stays, what is of no use is kept aside."""
+    """Write the private file and the anchor; another process's stays, and one that is of no use is kept aside."""
     part = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -163,7 +163,7 @@ def _keep(file: Path, made: Identity) -> None:
 
 
 def _made() -> Identity:
-    """A root that signs one certificate, and is then forgotten (C2PA 2.2, 14.5.1: what a signer's certificate holds)."""
+    """A root that signs one certificate and is then forgotten (C2PA 2.2, 14.5.1: what a certificate must hold)."""
     root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     which = secrets.token_hex(4)
     root_name, name = (_name(f"{what} {which}") for what in ("imggen_jax self-made root", "imggen_jax on one computer"))

@@ -210,8 +210,8 @@ def _signed(data: bytes, kind: str, pixels: np.ndarray | None, origin: Origin, p
             note(who.note)
         facts = _facts(origin, wanted, pixels if kind not in _LOSSY else None, has_mark)
         composite = origin.composite or origin.part is not None or origin.parent is not None
-        statement = Statement(path.name, origin.verb, credentials.COMPOSITE if composite else credentials.CREATED, facts,
-                              origin.parent, origin.others, has_mark)
+        how = credentials.COMPOSITE if composite else credentials.CREATED
+        statement = Statement(path.name, origin.verb, how, facts, origin.parent, origin.others, has_mark)
         return credentials.sign(data, kind, statement, who)
     except (c2pa.C2paError, RunError, files.PictureError, OSError) as error:
         note(f"pictures are written without credentials ({brief(error)})")

@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
     actions: tuple[str, ...]     # what was done, in order
     ingredients: tuple[str, ...]  # titles of the pictures that it was made from
     made: Mapping[str, Any]      # what this project says of its own pictures
-    watermark: Mapping[str, Any] | None   # where no signature holds: what the pixels say, as far as they can be read
+    watermark: Mapping[str, Any] | None   # where no signature holds: what the pixels say, as they are
     problems: tuple[str, ...]    # codes of C2PA, or a line
 
     def lines(self) -> list[str]:
@@ -122,7 +122,7 @@ def _context(anchors: str | None) -> c2pa.Context:
     try:
         return c2pa.Context(settings=c2pa.Settings.from_dict(wanted))
     except c2pa.C2paError as error:
-        raise RunError(f"the anchors are no certificates that can be used ({_brief(error)}); give a PEM file") from error
+        raise RunError(f"the anchors are no certificates ({_brief(error)}); give a PEM file") from error
 
 
 def _picture(data: bytes) -> Picture | None:
@@ -190,7 +190,7 @@ def _pixels(made: Mapping, picture: Picture) -> str:
 
 
 def _mark(picture: Picture) -> dict[str, Any]:
-    return mark_facts(watermark.detect(picture.pixels))
+    return mark_facts(watermark.detect(picture.pixels, search=False))
 
 
 def mark_facts(found: watermark.Detection) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def mark_facts(found: watermark.Detection) -> dict[str, Any]:
 
 def _mark_line(facts: Mapping) -> str:
     if not facts["marked"]:
-        return "none was found"
+        return "none was found in the pixels as they are; `detect` looks for crops, too"
     number = f"payload {facts['payload']}" if facts["payload"] else "its number cannot be read"
     return f"found, so this project made it, or part of it; {number}; chance {facts['false_positive_rate']:.1g}"
 

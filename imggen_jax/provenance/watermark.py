@@ -1,15 +1,16 @@
-"""An invisible mark in a picture's pixels: 32 bits, spread over the spectrum, found again after crops and resizes.
+"""An invisible mark in a picture's pixels: 32 bits, spread over its spectrum, found again after crops and resizes.
 
 The mark is a fixed pattern at a fixed working size, laid over the whole picture whatever its size: a sum of waves of
 pseudo-random phase (I. J. Cox et al., Secure spread spectrum watermarking for multimedia, IEEE TIP 6(12), 1997). Some
-waves are always the same and are what is looked for; the signs of the others are the bits of a code. The part of the
-picture itself that lies along the waves is known when they are added, and made up for (H. S. Malvar, D. A. F. Florencio,
-Improved spread spectrum, IEEE TSP 51(4), 2003). The detector divides a picture by its local contrast, and the mark is
-added in proportion to that, which also hides it: flat areas get little (C. I. Podilchuk, W. Zeng, Image-adaptive
-watermarking using visual models, IEEE JSAC 16(4), 1998).
+waves are always the same and are what is looked for; the signs of the others are the bits of a code. What the picture
+itself says along the waves is known when they are added, and made up for (H. S. Malvar, D. A. F. Florencio, Improved
+spread spectrum, IEEE TSP 51(4), 2003). Flat areas, where the eye sees most, have a limit of their own (C. I. Podilchuk,
+W. Zeng, Image-adaptive watermarking using visual models, IEEE JSAC 16(4), 1998).
 
-The phases are independent of any picture, so that the statistic of an unmarked one is a sum of independent terms of
-mean 0 and known variance: the false-positive rate follows, and has to be measured only as a check.
+The detector divides a picture by its local variance, as is best for a known signal in noise of that variance, whitens
+it, and correlates it with the pattern at every position at once. The phases are independent of any picture, so that
+the statistic of an unmarked one is a sum of independent terms of mean 0 and known variance: its false-positive rate
+follows, and has to be measured only as a check.
 """
 from __future__ import annotations
 
@@ -28,26 +29,28 @@ from scipy.ndimage import uniform_filter
 from imggen_jax.provenance import coding
 
 SMALLEST = 64            # pixels of the shorter side that carry a mark
-WORK = 128               # side of the working size
-_LOW, _REACHES = 4, (20, 40, 56)   # waves across the picture: at least, and at most, in small to large ones
-_SYNC = 0.4              # share of the waves that are always the same
-_WINDOW = 5              # pixels of the working size over which contrast is local
-_FLOOR = 1.5             # gray levels that are added to a contrast
-_SHARE = 6.0
-_STEEP = 4.0             # most that a textured area gets of what a flat one does
-FLAT = 2.0
-STRENGTH = 2.6           # gray levels, root mean square
 RATE = 1e-3              # of unmarked pictures that are taken for marked ones, at most
-_P, _Q = 2.0, 0.0
+WORK = 128               # side of the working size
+_LOW, _REACHES = 4, (20, 40, 56)     # waves across a picture: at least, and at most in small to large ones
+_SYNC = 0.4              # share of the waves that are always the same
 _KEY = b"imggen_jax watermark 1"
+
+# Detection.
+_WINDOW, _FLOOR = 5, 1.5             # pixels over which variance is local; gray levels that are added to its root
 _SMOOTH, _LIMIT = 7, 2.0             # waves over which a spectrum is smoothed; most that one counts, of their mean
-_MAKE_UP, _AMOUNTS = 0.7, (0.3, 2.5) # share of the picture's own part that is made up for, and its limits
-_ROUNDS, _AIM, _WEAKEST, _STRONGEST = 2, 15, 2.0, 3.6
 _SCALES = tuple(float(each) for each in np.exp(np.arange(np.log(0.45), np.log(1.3), 0.02)) if abs(each - 1) > 0.005)
 _ANGLES = tuple(float(each) for each in np.arange(-46, 47) if each)
 _INDEPENDENT = (2 * _REACHES[-1] + 1)**2    # positions: as many as the waves allow to differ
-_REFINED = 2
+_REFINED = 2                         # times that the neighbors of the best place are tried
 _DECODED = 8                         # places at which the bits are read
+
+# Marking: root mean squares are in gray levels of 255.
+_STRENGTH, _WEAKEST, _STRONGEST = 2.3, 2.0, 4.5   # at first, at least, and at most
+_FLAT, _HIDDEN = 2.6, 0.15           # most where nothing hides it, and what a gray level of contrast hides besides
+_AIM = 15                            # the statistic that is aimed at
+_ROUNDS = 2
+_AMOUNTS = (0.3, 2.5)                # of a group of waves, relative to the others
+_MAKE_UP = 0.7                       # share of what a picture says against a bit that is made up for in a round
 
 
 class Pattern(NamedTuple):
@@ -60,17 +63,6 @@ class Pattern(NamedTuple):
     ends: np.ndarray     # int: how many of them, the longest first, a mark of each reach holds
 
 
-class Detection(NamedTuple):
-    """What a picture's pixels say of a mark."""
-
-    marked: bool
-    payload: int | None          # None where its checksum does not hold
-    false_positive_rate: float   # share of unmarked pictures that look at least as much like a marked one
-    statistic: float             # standard deviations above the mean of unmarked pictures
-    place: Place                 # where the pattern fits best
-    soft: np.ndarray             # float [BITS]: the bits of the code, there
-
-
 class Place(NamedTuple):
     """How a picture lies in the one that was marked."""
 
@@ -80,6 +72,17 @@ class Place(NamedTuple):
     mirrored: bool = False
     down: float = 0.0            # of its middle from that of the marked picture, in WORK-ths of its sides
     right: float = 0.0
+
+
+class Detection(NamedTuple):
+    """What a picture's pixels say of a mark."""
+
+    marked: bool
+    payload: int | None          # None where its checksum does not hold
+    false_positive_rate: float   # share of unmarked pictures that look at least as much like a marked one
+    statistic: float             # standard deviations above the mean of unmarked pictures
+    place: Place                 # where the pattern fits best
+    soft: np.ndarray             # float [BITS]: the bits of the code, there
 
 
 @functools.cache
@@ -115,7 +118,6 @@ def mark(pixels: np.ndarray, payload: int, *, part: np.ndarray | None = None) ->
       pixels: uint8 or uint16 [H,W,C], C 1 to 4, an even C with alpha; both sides at least SMALLEST.
       payload: 0 to 2^32 - 1.
       part: bool [H,W], true where pixels may change; None for everywhere.
-      strength: root mean square of what is added, in gray levels of 255.
 
     Raises:
       ValueError: the picture is too small.
@@ -158,49 +160,53 @@ def _fitted(work: np.ndarray, payload: int, end: int) -> np.ndarray:
     """
     plan = Pattern(*(each[:end] for each in pattern()))
     groups = plan.bits % (coding.BITS + 1)                     # the last: what is always the same
-    phases = plan.phases * np.r_[coding.encode(payload), 1][groups]
+    phases = plan.phases * np.append(coding.encode(payload), 1)[groups]
     size = np.bincount(groups)
-    gain = _gain(work)
-    amount, strength = np.ones(coding.BITS + 1, np.float32), STRENGTH
+    limit = _FLAT + _HIDDEN * _normalized(work)[1]
+    amount, strength = np.ones(coding.BITS + 1, np.float32), _STRENGTH
     for _ in range(_ROUNDS):
-        added = _waves(plan, phases * amount[groups], gain, strength)
-        found = _spectrum(_normalized(np.clip(work + added, 0, 255))[0])[0][:end]
+        added = _waves(plan, phases * amount[groups]) * np.minimum(limit, strength)
+        found = _spectrum(_normalized(np.clip(work + added, 0, 255))[0])[:end]
         said = np.bincount(groups, (found * phases.conj()).real) / size
-        amount = np.clip(amount * np.clip(1 + _MAKE_UP * (1 - said / max(said.mean(), 0.05)), 0.5, 2), *_AMOUNTS)
-        strength = float(np.clip(strength * _AIM / max(said[-1] * math.sqrt(2 * size[-1] / np.mean(np.abs(found)**2)), 1), _WEAKEST, _STRONGEST))
-    return _waves(plan, phases * amount[groups], gain, strength)
+        change = 1 + _MAKE_UP * (1 - said / max(said.mean(), 0.05))
+        amount = np.clip(amount * np.clip(change, 0.5, 2), *_AMOUNTS)
+        statistic = said[-1] * math.sqrt(2 * size[-1] / np.mean(found.real**2 + found.imag**2))
+        strength = float(np.clip(strength * _AIM / max(statistic, 1), _WEAKEST, _STRONGEST))
+    return _waves(plan, phases * amount[groups]) * np.minimum(limit, strength)
 
 
-def _waves(plan: Pattern, values: np.ndarray, gain: np.ndarray, strength: float) -> np.ndarray:
-    """A sum of waves, times the gain of each pixel, of a root mean square of `strength`."""
+def _waves(plan: Pattern, values: np.ndarray) -> np.ndarray:
+    """float32 [WORK,WORK], of mean square 1: a sum of waves of these amplitudes and phases."""
     half = np.zeros((WORK, WORK // 2 + 1), np.complex64)
     half[plan.rows, plan.columns] = values
     edge = plan.columns == 0
     half[-plan.rows[edge], 0] = values[edge].conj()
-    added = scipy.fft.irfft2(half, s=(WORK, WORK)) * gain
-    return added * np.float32(strength / math.sqrt(np.mean(added**2)))
+    added = scipy.fft.irfft2(half, s=(WORK, WORK))
+    return added / np.sqrt(np.mean(added**2))
 
 
 # ----------------------------------------------------------------------------------------------------------- detection
 
 
-def detect(pixels: np.ndarray, *, rate: float = RATE) -> Detection:
+def detect(pixels: np.ndarray, *, rate: float = RATE, search: bool = True) -> Detection:
     """Look for a mark, in the picture as it is, mirrored, and as a crop or turned.
 
     Args:
       pixels: uint8 or uint16 [H,W,C], of any size.
       rate: share of unmarked pictures that may be taken for marked ones. A quarter of it is spent on the picture as it
         is, a quarter on all other places, and the rest on checksums that hold by chance.
+      search: also look for a crop, a turned or a mirrored picture; it takes half a second, and the picture as it is
+        takes milliseconds.
     """
     luma = _luma(pixels, 2 * WORK)
     luma = _resized(luma, *(min(side, 2 * WORK) for side in luma.shape))
-    found = _fits(luma, Place(), 0)
+    found = _fits(luma, Place(), moved=False)
     best = _judged(found, rate)
-    if not best.marked or best.payload is None:
-        found += [fit for place in _places() for fit in _fits(luma, place, WORK // 2)]
+    if search and (not best.marked or best.payload is None):
+        found += [fit for place in _places() for fit in _fits(luma, place, moved=True)]
         for _ in range(_REFINED):
             top = max(found[len(_REACHES):], key=lambda one: one.statistic).place
-            found += [fit for place in _near(top) for fit in _fits(luma, place, WORK // 2)]
+            found += [fit for place in _near(top) for fit in _fits(luma, place, moved=True)]
         found += _between(max(found[len(_REACHES):], key=lambda one: one.statistic))
         best = _judged(found, rate)
     return best
@@ -215,41 +221,59 @@ def _places() -> Iterator[Place]:
         yield Place(angle=angle)
 
 
-def _fits(luma: np.ndarray, place: Place, reach: int) -> list[_Fit]:
-    """How well marks of each reach fit a picture that lies so, its middle up to `reach` away in both directions."""
-    plan = pattern()
-    found, _ = _spectrum(_laid(luma, place))
-    along = found * plan.phases.conj()
-    return [_fit(along[:end], place, reach) for end in plan.ends]
+class _Fit(NamedTuple):
+    place: Place
+    statistic: float
+    tried: int                   # independent positions among which it is the best
+    along: np.ndarray            # complex64 [n], the waves turned back by their phases, before the picture is moved
 
 
-def _fit(along: np.ndarray, place: Place, reach: int) -> _Fit:
+def _fits(luma: np.ndarray, place: Place, *, moved: bool) -> list[_Fit]:
+    """How well marks of each reach fit a picture that lies so; `moved`: with its middle where it fits best."""
     plan = pattern()
-    sync = np.flatnonzero(plan.bits[:len(along)] < 0)
-    rows, columns, waves = plan.rows[sync], plan.columns[sync], along[sync]
-    if not reach:
-        return _at(along, place, 0.0, 0.0, 1)
+    along = _spectrum(_laid(luma, place)) * plan.phases.conj()
+    return [_moved(along[:end], place) if moved else _at(along[:end], place, 1) for end in plan.ends]
+
+
+def _moved(along: np.ndarray, place: Place) -> _Fit:
+    plan, sync = pattern(), _sync(len(along))
+    waves, columns = along[sync], plan.columns[sync]
     half = np.zeros((WORK, WORK // 2 + 1), np.complex64)
-    half[rows, columns] = waves * np.where(columns > 0, 1, 2)
-    map_ = scipy.fft.irfft2(half, s=(WORK, WORK), norm="forward")
-    y, x = np.unravel_index(np.argmax(map_), map_.shape)
-    return _at(along, place, float(y), float(x), _INDEPENDENT)
+    half[plan.rows[sync], columns] = waves * np.where(columns > 0, np.float32(0.5), np.float32(1))
+    statistics = scipy.fft.irfft2(half, s=(WORK, WORK), norm="forward")    # at every position
+    best = int(np.argmax(statistics))
+    down, right = (float((side + WORK // 2) % WORK - WORK // 2) for side in divmod(best, WORK))
+    value = float(statistics.flat[best]) / _deviation(waves)
+    return _Fit(place._replace(down=down, right=right), value, _INDEPENDENT, along)
 
 
-def _at(along: np.ndarray, place: Place, y: float, x: float, tried: int) -> _Fit:
-    """The fit with the picture's middle y and x away from where it was marked."""
-    plan, end = pattern(), len(along)
-    turned = along * np.exp(np.complex64(2j * np.pi / WORK) * (plan.rows[:end] * y + plan.columns[:end] * x))
-    sync = turned[plan.bits[:end] < 0]
-    down, right = (float((side + WORK // 2) % WORK - WORK // 2) for side in (y, x))
-    statistic = float(sync.real.sum()) / math.sqrt(max(float(np.sum(np.abs(sync)**2)) / 2, 1e-12))
-    return _Fit(place._replace(down=down, right=right), statistic, tried, turned)
+def _at(along: np.ndarray, place: Place, tried: int) -> _Fit:
+    """The fit at one place."""
+    waves = (along * _turn(place, len(along)))[_sync(len(along))]
+    return _Fit(place, float(waves.real.sum()) / _deviation(waves), tried, along)
+
+
+@functools.cache
+def _sync(end: int) -> np.ndarray:
+    """Places among the first `end` waves of those that are always the same."""
+    return np.flatnonzero(pattern().bits[:end] < 0)
+
+
+def _deviation(waves: np.ndarray) -> float:
+    """The standard deviation of the sum of the waves' real parts, if their phases are random."""
+    return math.sqrt(max(float(np.sum(waves.real**2 + waves.imag**2)) / 2, 1e-12))
+
+
+def _turn(place: Place, end: int) -> np.ndarray:
+    """What moving a picture to its place multiplies its waves by: complex64 [end]."""
+    plan = pattern()
+    return np.exp(np.complex64(2j * np.pi / WORK) * (plan.rows[:end] * place.down + plan.columns[:end] * place.right))
 
 
 def _between(fit: _Fit) -> list[_Fit]:
     """The fits half a pixel of the working size around one."""
-    return [_at(fit.along, fit.place, y, x, 1)._replace(place=fit.place._replace(
-        down=fit.place.down + y, right=fit.place.right + x)) for y in (-0.5, 0, 0.5) for x in (-0.5, 0, 0.5) if y or x]
+    return [_at(fit.along, fit.place._replace(down=fit.place.down + y, right=fit.place.right + x), 1)
+            for y in (-0.5, 0, 0.5) for x in (-0.5, 0, 0.5) if y or x]
 
 
 def _near(place: Place) -> Iterator[Place]:
@@ -260,13 +284,6 @@ def _near(place: Place) -> Iterator[Place]:
     yield place._replace(angle=place.angle + 0.5)
 
 
-class _Fit(NamedTuple):
-    place: Place
-    statistic: float
-    tried: int                   # independent positions among which it is the best
-    along: np.ndarray            # complex [n], the waves there, turned by their phases
-
-
 def _judged(found: list[_Fit], rate: float) -> Detection:
     """The decision over all places that were tried."""
     first = len(_REACHES)
@@ -274,16 +291,20 @@ def _judged(found: list[_Fit], rate: float) -> Detection:
     rates = [min(1.0, (first if k < first else tried) * float(scipy.special.ndtr(-one.statistic)))
              for k, one in enumerate(found)]
     order = np.argsort(rates, kind="stable")[:_DECODED]
-    plan, results = pattern(), []
-    for k in order:
-        bits = plan.bits[:len(found[k].along)]
-        data = bits >= 0
-        soft = np.bincount(bits[data], found[k].along.real[data], coding.BITS)
-        payload, holds = coding.decode(soft)
-        chance = min(4 * rates[k], 2 * len(order) * 2.0**-coding.CHECK if holds else 1.0, 1.0)
-        results.append(Detection(chance <= rate, payload if holds else None, chance, found[k].statistic, found[k].place,
-                                 soft))
-    return min(results, key=lambda one: (one.payload is None, one.false_positive_rate))
+    return min((_read(found[k], rates[k], rate) for k in order),
+               key=lambda one: (one.payload is None, one.false_positive_rate))
+
+
+def _read(fit: _Fit, rate: float, wanted: float) -> Detection:
+    """The bits at a place; `rate`: of unmarked pictures, at which a place fits as well."""
+    end = len(fit.along)
+    bits = pattern().bits[:end]
+    data = bits >= 0
+    soft = np.bincount(bits[data], (fit.along * _turn(fit.place, end)).real[data], coding.BITS)
+    payload, holds = coding.decode(soft)
+    # A quarter each for the picture as it is and for all other places, half for checksums: up to twice _DECODED.
+    chance = min(4 * rate, 4 * _DECODED * 2.0**-coding.CHECK if holds else 1.0, 1.0)
+    return Detection(chance <= wanted, payload if holds else None, chance, fit.statistic, fit.place, soft)
 
 
 def _laid(luma: np.ndarray, place: Place) -> np.ndarray:
@@ -301,10 +322,15 @@ def _laid(luma: np.ndarray, place: Place) -> np.ndarray:
     if (height, width) == (WORK, WORK):
         return normal
     out = np.zeros((WORK, WORK), np.float32)
-    rows, columns = (slice(max(0, (WORK - side) // 2), max(0, (WORK - side) // 2) + min(side, WORK)) for side in (height, width))
-    inner = [slice(max(0, -((WORK - side) // 2)), max(0, -((WORK - side) // 2)) + min(side, WORK)) for side in (height, width)]
-    out[rows, columns] = normal[inner[0], inner[1]]
+    (top, down), (left, right) = (_middle(WORK, min(side, WORK)) for side in (height, width))
+    (above, below), (before, after) = (_middle(side, min(side, WORK)) for side in (height, width))
+    out[top:down, left:right] = normal[above:below, before:after]
     return out
+
+
+def _middle(whole: int, part: int) -> tuple[int, int]:
+    """Begin and end of the middle `part` of `whole`."""
+    return (whole - part) // 2, (whole - part) // 2 + part
 
 
 # -------------------------------------------------------------------------------------------------------------- shared
@@ -335,26 +361,20 @@ def _resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _gain(work: np.ndarray) -> np.ndarray:
-    """What each pixel gets of a mark, float32 [H,W]."""
-    return np.clip((_normalized(work)[1] + _FLOOR) / _SHARE, 1, _STEEP)**_Q
-
-
 def _normalized(work: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A picture without its local mean, by its local contrast; and that contrast in gray levels. float32 [H,W] each."""
+    """A picture without its local mean, by its local variance; and the root of that in gray levels. float32 [H,W]."""
     detail = work - uniform_filter(work, _WINDOW, mode="reflect")
     contrast = np.sqrt(np.maximum(uniform_filter(detail * detail, _WINDOW, mode="reflect"), 0))
-    return detail / (contrast + _FLOOR)**_P, contrast
+    return detail / (contrast + _FLOOR)**2, contrast
 
 
-def _spectrum(normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(waves of the pattern in a normalized picture, whitened and limited; what they were divided by), [n] each."""
+def _spectrum(normal: np.ndarray) -> np.ndarray:
+    """The waves of the pattern in a normalized picture, whitened and limited: complex64 [n]."""
     plan = pattern()
     whole = scipy.fft.rfft2(normal)
     power = uniform_filter(whole.real**2 + whole.imag**2, _SMOOTH, mode=("wrap", "nearest"))
-    scale = np.sqrt(power[plan.rows, plan.columns]) + 1e-6
-    found = whole[plan.rows, plan.columns] / scale
-    return found / np.maximum(1, np.abs(found) / _LIMIT), scale
+    found = whole[plan.rows, plan.columns] / (np.sqrt(power[plan.rows, plan.columns]) + 1e-6)
+    return found / np.maximum(1, np.abs(found) / _LIMIT)
 
 
 def where(pixels: np.ndarray, found: Detection, blocks: int = 8) -> np.ndarray:
@@ -369,9 +389,7 @@ def where(pixels: np.ndarray, found: Detection, blocks: int = 8) -> np.ndarray:
     luma = _luma(pixels, 2 * WORK)
     normal = _laid(_resized(luma, *(min(side, 2 * WORK) for side in luma.shape)), found.place)
     signs = np.append(np.sign(found.soft) if found.payload is None else coding.encode(found.payload), 1)[plan.bits]
-    turn = np.exp(np.complex64(-2j * np.pi / WORK) * (plan.rows * found.place.down + plan.columns * found.place.right))
-    scale = np.where(np.arange(len(plan.rows)) < plan.ends[-1], 1, 0)
-    wave = _waves(plan, plan.phases * signs * turn * scale, np.ones((1, 1), np.float32), 1.0)
+    wave = _waves(plan, plan.phases * signs * _turn(found.place, len(plan.rows)).conj())
     height, width = (min(WORK, max(8, round(WORK * side))) for side in (found.place.height, found.place.width))
     top, left = (WORK - height) // 2, (WORK - width) // 2
     both = np.stack([normal * wave, (normal * wave)**2])[:, top:top + height, left:left + width]
