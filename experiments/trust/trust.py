@@ -19,11 +19,13 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 from scipy.ndimage import gaussian_filter
 
+from imggen_jax import provenance
 from imggen_jax.data import faces
-from imggen_jax.provenance import coding, watermark
+from imggen_jax.provenance import coding
 
 HERE = Path(__file__).parent
 RATE = 1e-3
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 SETS = {"photos 128": ("photos.zip", 128), "photos 256": ("photos.zip", 256), "photos 512": ("photos.zip", 512),
         "emoji 128": ("emoji_fluent.zip", 128), "avatars 64": (None, 64), "avatars 128": (None, 128)}
 
@@ -132,7 +134,7 @@ def pictures(data: Path, name: str, num: int) -> Iterator[Pixels]:
         yield from (faces.draw(faces.sample_factors(face), face, size) for face in range(num))
         return
     with zipfile.ZipFile(data / file) as archive:
-        names = sorted(one for one in archive.namelist() if one.lower().endswith((".jpg", ".png", ".webp")))
+        names = sorted(one for one in archive.namelist() if one.lower().endswith(PICTURES))
         for k in np.random.default_rng(0).permutation(len(names))[:num]:
             picture = Image.open(io.BytesIO(archive.read(names[k]))).convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
@@ -157,7 +159,7 @@ def measure(images: list[Pixels]) -> dict:
     """What marks cost, and what they survive."""
     payloads = [int(word) for word in np.random.default_rng(1).integers(0, 2**32, len(images))]
     start = time.process_time()
-    marked = [watermark.mark(image, payload) for image, payload in zip(images, payloads)]
+    marked = [provenance.mark(image, payload) for image, payload in zip(images, payloads)]
     seconds = (time.process_time() - start) / len(images)
     errors = [np.mean((a.astype(float) - b)**2) for a, b in zip(images, marked)]
     psnr = [10 * np.log10(255**2 / error) for error in errors]
@@ -166,7 +168,7 @@ def measure(images: list[Pixels]) -> dict:
            "attacks": {}}
     for name, attack in ATTACKS.items():
         rng = np.random.default_rng(2)
-        found = [watermark.detect(attack(image, rng), rate=RATE) for image in marked]
+        found = [provenance.detect(attack(image, rng), rate=RATE) for image in marked]
         bits = [np.mean(np.sign(one.soft) == coding.encode(payload)) for one, payload in zip(found, payloads)]
         out["attacks"][name] = {"found": mean([one.marked for one in found]),
                                 "payload": mean([one.payload == payload for one, payload in zip(found, payloads)]),
@@ -185,7 +187,7 @@ def crops(data: Path, num: int) -> Iterator[Pixels]:
     """Unmarked: random crops of 64 to 256 pixels of all photos, and every tenth an avatar."""
     rng = np.random.default_rng(3)
     with zipfile.ZipFile(data / "photos.zip") as archive:
-        names = sorted(one for one in archive.namelist() if one.lower().endswith(".jpg"))
+        names = sorted(one for one in archive.namelist() if one.lower().endswith(PICTURES))
         each = -(-num // len(names))
         for k in range(num):
             if k % each == 0:
@@ -197,14 +199,14 @@ def crops(data: Path, num: int) -> Iterator[Pixels]:
 
 def false_positives(data: Path, as_is: int, full: int) -> dict:
     """The share of unmarked crops that pass: of the first stage alone, for many, and of all of it, for fewer."""
-    first = [watermark.detect(image, rate=RATE, search=False) for image in crops(data, as_is)]
-    every = [watermark.detect(image, rate=RATE) for image in crops(data, full)]
+    first = [provenance.detect(image, rate=RATE, search=False) for image in crops(data, as_is)]
+    every = [provenance.detect(image, rate=RATE) for image in crops(data, full)]
     return {"as it is": interval(first), "everywhere": interval(every),
             "statistic": {"mean": mean([one.statistic for one in first]),
                           "deviation": round(float(np.std([one.statistic for one in first])), 4)}}
 
 
-def interval(found: list[watermark.Detection]) -> dict:
+def interval(found: list[provenance.Detection]) -> dict:
     """With Wilson's 95% interval."""
     n, k, z = len(found), sum(bool(one.marked) for one in found), 1.96
     middle, half = (k + z * z / 2) / (n + z * z), z * (k * (n - k) / n + z * z / 4)**0.5 / (n + z * z)
@@ -230,15 +232,18 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=200, help="pictures of each set")
     parser.add_argument("--crops", type=int, default=20_000, help="unmarked crops, looked at as they are")
     parser.add_argument("--full", type=int, default=2_000, help="unmarked crops, looked at everywhere")
+    parser.add_argument("--only", choices=("attacks", "false positives"), help="one part; the other stays as it was")
     args = parser.parse_args()
-    results = {"rate": RATE, "sets": {}}
-    for name in SETS:
+    file = HERE / "results.json"
+    results = json.loads(file.read_text()) if args.only and file.exists() else {"rate": RATE, "sets": {}}
+    for name in SETS if args.only != "false positives" else ():
         print(name, flush=True)
         results["sets"][name] = measure(list(pictures(args.data, name, args.num)))
-        (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        file.write_text(json.dumps(results, indent=1) + "\n")
         (HERE / "table.md").write_text(table(results))
-    results["false positives"] = false_positives(args.data, args.crops, args.full)
-    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    if args.only != "attacks":
+        results["false positives"] = false_positives(args.data, args.crops, args.full)
+        file.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

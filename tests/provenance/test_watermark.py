@@ -100,10 +100,11 @@ def test_it_lives_through(marked, attack):
 
 
 def test_the_statistic_of_unmarked_pictures_is_what_it_is_said_to_be():
-    """Mean 0 and deviation 1 over pictures, from which the false-positive rate follows."""
-    found = [watermark.detect(scene(64, seed), search=False) for seed in range(80)]
-    values = [one.statistic for one in found]   # the best of three, whose mean is 0.85 for independent ones
-    assert 0 < np.mean(values) < 1.1 and 0.4 < np.std(values) < 1.2 and max(values) < 4.5
+    """The best of three of mean 0 and deviation 1 over pictures, from which the false-positive rate follows."""
+    sizes = np.random.default_rng(0).integers(64, 150, 60)
+    found = [watermark.detect(scene(int(size), seed), search=False) for seed, size in enumerate(sizes)]
+    values = [one.statistic for one in found]
+    assert -0.4 < np.mean(values) < 1.3 and 0.5 < np.std(values) < 1.5 and max(values) < 4.2
     assert not any(one.marked for one in found)
     assert not watermark.detect(scene(100, 5)).marked
 
@@ -133,6 +134,5 @@ def test_only_the_part_that_was_made_is_marked():
 def test_small_pictures_are_refused_by_the_marker_and_not_by_the_detector():
     with pytest.raises(ValueError, match="a picture of 63x64 cannot carry a watermark"):
         watermark.mark(scene(64)[:, :63], PAYLOAD)
-    for shape in ((1, 1, 3), (1, 70, 1), (9, 5, 4)):
-        assert not watermark.detect(np.full(shape, 200, np.uint8)).marked
-    assert not watermark.detect(np.full((80, 80, 3), 255, np.uint8)).marked
+    for shape, search in (((1, 1, 3), True), ((1, 70, 1), False), ((9, 5, 4), False), ((80, 80, 3), False)):
+        assert not watermark.detect(np.full(shape, 255, np.uint8), search=search).marked
