@@ -1,6 +1,6 @@
 # make demo    set up, train on the built-in avatars, write pictures and say where they are
 # make test    set up, check everything that takes minutes at most
-# make parity  compare scores with the reference implementations, in an environment of its own, with torch
+# make parity  compare scores and networks with the reference implementations, in an environment of its own, with torch
 # make docs    build the documentation into build/docs
 # make test-all, make lint, make setup
 PYTHON ?= python3
@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO := runs/demo
+PARITY := experiments/metrics_parity/requirements.txt experiments/weights_parity/requirements.txt
 
 .PHONY: setup demo test test-all parity lint docs clean
 .DEFAULT_GOAL := setup
@@ -36,10 +37,11 @@ test-all: $(STAMP)
 
 parity: .venv-parity/installed
 	.venv-parity/bin/python experiments/metrics_parity/check.py
+	.venv-parity/bin/python experiments/weights_parity/check.py
 
-.venv-parity/installed: pyproject.toml experiments/metrics_parity/requirements.txt
+.venv-parity/installed: pyproject.toml $(PARITY)
 	$(PYTHON) -m venv .venv-parity
-	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check --editable . -r experiments/metrics_parity/requirements.txt
+	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check --editable . $(addprefix -r ,$(PARITY))
 	touch $@
 
 lint: $(STAMP)

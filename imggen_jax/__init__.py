@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 from imggen_jax import threads
 
 if TYPE_CHECKING:
-    from imggen_jax.api import compare, describe, evaluate, export, generate, load, train
+    from imggen_jax.api import build, compare, describe, evaluate, export, generate, load, train
     from imggen_jax.config import read as read_config
     from imggen_jax.data import ingest, prepare
+    from imggen_jax.translators import complete, restore, sketch, translate, upscale
 
 __version__ = "0.1.0"
-__all__ = ["compare", "describe", "evaluate", "export", "generate", "ingest", "load", "prepare", "read_config", "train"]
+__all__ = ["build", "compare", "complete", "describe", "evaluate", "export", "generate", "ingest", "load", "prepare",
+           "read_config", "restore", "sketch", "train", "translate", "upscale"]
 
 _HOME = {
+    "build": "imggen_jax.api",
     "compare": "imggen_jax.api",
+    "complete": "imggen_jax.translators",
     "describe": "imggen_jax.api",
     "evaluate": "imggen_jax.api",
     "export": "imggen_jax.api",
@@ -26,7 +30,11 @@ _HOME = {
     "ingest": "imggen_jax.data",
     "load": "imggen_jax.api",
     "prepare": "imggen_jax.data",
+    "restore": "imggen_jax.translators",
+    "sketch": "imggen_jax.translators",
     "train": "imggen_jax.api",
+    "translate": "imggen_jax.translators",
+    "upscale": "imggen_jax.translators",
 }
 
 threads.provide()  # before JAX starts

@@ -1,5 +1,7 @@
-"""Verbs as functions: train, load, generate, evaluate, compare, describe, export; `data` has prepare and ingest."""
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
+"""Verbs as functions: train, load, generate, evaluate, compare, describe, export; `data` has prepare and ingest.
+
+`build` is what a run is made of, for those who measure or embed it.
+"""
 from __future__ import annotations
 
 import os
@@ -21,15 +23,17 @@ from imggen_jax.pictures import grids
 from imggen_jax.provenance import publishing, records
 from imggen_jax.provenance.publishing import Origin
 from imggen_jax.sampling import Fields
+from imggen_jax.spec import Spec
 from imggen_jax.storage import checkpoint
 from imggen_jax.storage.files import disk_is_full, given_path
+from imggen_jax.training import build as building
 from imggen_jax.training import pretrained
 from imggen_jax.training import train as training
-from imggen_jax.training.build import parameter_counts
 from imggen_jax.training.saved import open_run
+from imggen_jax.weights import foreign
 
-__all__ = ["Model", "RunError", "compare", "describe", "evaluate", "export", "generate", "load", "score_table", "train"]
-
+__all__ = ["Model", "RunError", "build", "compare", "describe", "evaluate", "export", "generate", "load", "score_table",
+           "train"]
 
 AT_ONCE = 512   # images made and written at a time, so that memory does not grow with their number
 ON_GRID = 1024  # images on the grid
@@ -43,6 +47,30 @@ def train(
     settings = check(config)
     watch.check(settings)
     return training.train(config, workdir, heartbeat=heartbeat, scorer=watch.scorer, leave=leave)
+
+
+def build(config: ConfigDict | Mapping[str, Any], spec: Spec) -> building.Built:
+    """The parts of a run of a config, without data, files or any computation: to measure them, or to embed them.
+
+        built = imggen_jax.build(config, spec)
+        engine = devices.make("jit", devices.choose(0), built.play)
+        state, networks = engine.put_state(jax.jit(built.init)()), engine.put_state(built.pretrained)
+        state, logs = engine.run(state, engine.put_batches(batches), key, networks)   # batches: [steps,B,*shape]
+
+    Args:
+      config: as `read_config` gives it, or a dict of what it changes.
+      spec: the fields of an example, see `spec.make_spec`.
+
+    Returns:
+      `Built`: the game, the optimizers, `init` of the state and its shapes, the step as `devices.make` takes it, and
+      the weights of the networks that are not trained.
+
+    Raises:
+      ConfigError: a key, game, network, player or option that cannot be used, or a size that the network cannot make.
+      RunError: a pretrained network that cannot be read.
+    """
+    settings = check(config)
+    return building.build(settings, spec, pretrained.load_all(settings))
 
 
 def generate(
@@ -114,19 +142,20 @@ def _texts(given: Mapping[str, Any] | None, row: int) -> dict[str, str]:
 def describe(model: str | os.PathLike[str]) -> dict[str, Any]:
     """Facts of a run: step, images, parameters of each player, sha256 over the whole training state, config.
 
-    Of an exported or shipped model the parameters are those of each of its parts, and the sha256 is over its weights.
+    Of an exported or shipped model, or of a weight file of others, the parameters are those of each of its parts, and
+    the sha256 is over its weights.
 
     Raises:
       RunError: there is no such model, or a file of it is damaged.
     """
     folder = find(model)
-    if exporting.is_export(folder):
+    if exporting.is_export(folder) or foreign.is_weight_file(folder):
         one = load(folder)
-        return {"step": one.step, "images": one.images_seen, "parameters": parameter_counts(one.weights),
+        return {"step": one.step, "images": one.images_seen, "parameters": building.parameter_counts(one.weights),
                 "sha256": checkpoint.fingerprint(one.weights), "config": one.config}
     run = open_run(folder)
     return {"step": run.step, "images": run.step * run.settings.train.batch,
-            "parameters": parameter_counts(run.state.params), "sha256": checkpoint.fingerprint(run.state),
+            "parameters": building.parameter_counts(run.state.params), "sha256": checkpoint.fingerprint(run.state),
             "config": run.config}
 
 
@@ -150,7 +179,9 @@ def export(
     Raises:
       RunError: the model cannot be loaded, or the folder cannot be written.
     """
-    run, out = open_run(given_path(model, "the model")), given_path(out, "the export")
+    if foreign.is_weight_file(path := given_path(model, "the model")):
+        raise RunError(f"{path} is a weight file of others, which is used as it is; only runs are exported")
+    run, out = open_run(path), given_path(out, "the export")
     networks = pretrained.load_all(run.settings)
     exporting.write(load(model), networks, out, card=cards.of_run(run), dtype=dtype, stablehlo=stablehlo, orbax=orbax)
     for name, entry in run.settings.pretrained.items():

@@ -31,6 +31,19 @@ def flip_examples(batch: Mapping[str, Array], key: Array) -> dict[str, Array]:
     return {name: random_flip(value, key) if value.ndim == 4 else value for name, value in batch.items()}
 
 
+def random_turn(images: Array, quarters: Array) -> Array:
+    """Turn image i by quarters[i] times 90 degrees counterclockwise; [B,S,S,C], int32 [B] -> the same."""
+    quarters = quarters[:, None, None, None]
+    images = jnp.where(quarters % 2 == 1, jnp.rot90(images, axes=(1, 2)), images)
+    return jnp.where(quarters >= 2, images[:, ::-1, ::-1], images)
+
+
+def turn_examples(batch: Mapping[str, Array], key: Array) -> dict[str, Array]:
+    """Turn each example by a random multiple of 90 degrees, all its images and masks alike: {field: [B,...]}."""
+    quarters = jax.random.randint(key, jax.tree.leaves(batch)[0].shape[:1], 0, 4)
+    return {name: random_turn(value, quarters) if value.ndim == 4 else value for name, value in batch.items()}
+
+
 def unchanged(batch: Mapping[str, Array], key: Array) -> Mapping[str, Array]:
     """The transform that leaves a batch as it is."""
     del key

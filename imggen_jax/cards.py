@@ -5,14 +5,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from imggen_jax.config import flatten
+from imggen_jax.config import PLACES, flatten
 from imggen_jax.errors import MetricsError
 from imggen_jax.evaluation import store
 from imggen_jax.metrics import scores
 from imggen_jax.training.folder import DATA
+from imggen_jax.training.log import read_metrics
 from imggen_jax.training.saved import Saved, read_json
-
-PLACES = ("data.dir", "init.workdir")  # paths of the machine it was trained on, which say nothing elsewhere
 
 
 def of_run(run: Saved) -> str:
@@ -70,6 +69,17 @@ def _scores(workdir: Path) -> list[str]:
         except MetricsError:  # the result of another evaluator, or damaged
             continue
         newest[report.recipe["space"]] = scores.table(report)
+    said = _held_out(workdir)
     if not newest:
-        return ["None were computed; `imggen evaluate` does."]
-    return [line for space, table in newest.items() for line in (f"Space `{space}`:", "", "```", table, "```", "")]
+        return said or ["None were computed; `imggen evaluate` does."]
+    return said + [line for space, table in newest.items()
+                   for line in (f"Space `{space}`:", "", "```", table, "```", "")]
+
+
+def _held_out(workdir: Path) -> list[str]:
+    """The last metrics of held-out examples that were logged while it trained."""
+    lines = [{key.removeprefix("test/"): value for key, value in line.items() if key.startswith("test/")}
+             for line in read_metrics(workdir / "metrics.jsonl")]
+    last = next((line for line in reversed(lines) if line), {})
+    said = ", ".join(f"{name} {value:.5g}" for name, value in last.items())
+    return [f"Of held-out examples: {said}.", ""] if said else []

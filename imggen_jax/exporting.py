@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save
 
 from imggen_jax import sampling
 from imggen_jax import spec as specs
-from imggen_jax.config import check
+from imggen_jax.config import check, without_places
 from imggen_jax.errors import ConfigError, RunError
 from imggen_jax.game import Generator, Pretrained, PyTree
 from imggen_jax.model import Model
@@ -67,8 +67,9 @@ def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, car
     own = {name: tree for name, tree in model.weights.items() if name not in networks}
     leaves = {name: np.asarray(leaf) for name, leaf in checkpoint.flatten(own).items()}
     stored = {name: leaf.astype(dtype) if leaf.dtype == np.float32 else leaf for name, leaf in leaves.items()}
-    facts = {"format": FORMAT, "config": model.config, "spec": specs.to_json(model.spec), "step": model.step,
-             "model": model.name, "dtype": dtype, "data": model.data,
+    facts = {"format": FORMAT, "config": without_places(model.config), "spec": specs.to_json(model.spec),
+             "step": model.step, "model": model.name, "dtype": dtype,
+             "data": {**model.data, "dir": ""} if model.data else model.data,
              "pretrained": {name: one.sha256 for name, one in networks.items()}}
     try:
         if folder.exists() and any(folder.iterdir()):

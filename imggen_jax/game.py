@@ -9,7 +9,6 @@ A network that is used and never trained is `Pretrained`. Its weights stand besi
 optimizer, an average or a copy in every checkpoint; losses and models find them under the network's name in `params`
 and `weights`.
 """
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence

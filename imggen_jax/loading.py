@@ -1,5 +1,4 @@
-"""Load a model by the folder of a run, an exported folder or the name of a model that ships with the package."""
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
+"""Load a model: the folder of a run, an exported folder, the name of one that ships, or a weight file of others."""
 from __future__ import annotations
 
 import os
@@ -10,6 +9,7 @@ from imggen_jax.errors import RunError
 from imggen_jax.model import Model
 from imggen_jax.storage.files import given_path
 from imggen_jax.training.saved import open_run
+from imggen_jax.weights import foreign
 
 
 def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
@@ -19,22 +19,26 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
     disk is changed: the run may be training at this moment.
 
     Args:
-      path: folder of a run or of an exported model, or the name of a model that ships with the package
-        (`imggen_jax.zoo.names()`). An existing folder comes first.
+      path: folder of a run or of an exported model, a weight file of others that `weights.foreign` knows, or the name
+        of a model that ships with the package (`imggen_jax.zoo.names()`). What exists under this name comes first.
       name: of the model, where a game trains several; None for "main", or the first.
 
     Raises:
       RunError: there is no such model, nothing has been saved yet, or a file of it is damaged.
+      WeightsError: a weight file that cannot be read or is of no known network.
     """
     folder = find(path)
-    model = exporting.read(folder, name) if exporting.is_export(folder) else _of_run(folder, name)
+    if foreign.is_weight_file(folder):
+        model = _of_others(folder, name)
+    else:
+        model = exporting.read(folder, name) if exporting.is_export(folder) else _of_run(folder, name)
     if model.name not in model.game.models:
         raise RunError(f"{path} has no model {name!r}; it has {', '.join(model.game.models)}")
     return model
 
 
 def find(path: str | os.PathLike[str]) -> Path:
-    """The folder of a model, named as for `load`. Raises RunError where there is none."""
+    """The folder or weight file of a model, named as for `load`. Raises RunError where there is none."""
     folder = given_path(path, "the model")
     if folder.exists():
         return folder
@@ -42,6 +46,12 @@ def find(path: str | os.PathLike[str]) -> Path:
         return shipped
     ships = ", ".join(zoo.names()) or "none"
     raise RunError(f"{path} is neither a folder nor the name of a shipped model ({ships}){zoo.nearest(str(path))}")
+
+
+def _of_others(file: Path, name: str | None) -> Model:
+    read = foreign.load(file)
+    config = {"game": {"name": foreign.GAME, **read.facts}, "train": {"batch": 0}}
+    return Model(config, read.spec, 0, read.weights, read.game, name or "main")
 
 
 def _of_run(workdir: Path, name: str | None) -> Model:

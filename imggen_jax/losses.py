@@ -157,11 +157,31 @@ def cross_entropy(logits: Array, label: Array) -> Array:
     return -jnp.take_along_axis(log_p, label[:, None], axis=-1)[:, 0]
 
 
+# -------------------------------------------------------------------------------------------------- distances of images
+
+
+def psnr(squared: Array) -> Array:
+    """Peak signal-to-noise ratio, float32 [B] in dB, of mean squared errors [B] of images in [-1,1]; at most 100."""
+    # 10 log10(peak^2 / error), with a peak of 2
+    return 10 * jnp.log10(4 / jnp.maximum(squared.astype(jnp.float32), 4e-10))
+
+
+def distances(images: Array, others: Array) -> dict[str, Array]:
+    """How far images are from others, float [B,H,W,C]: "l1", the mean absolute difference, and "psnr" in dB, [B] each.
+    """
+    axes = tuple(range(1, images.ndim))
+    return {"l1": jnp.mean(jnp.abs(images - others), axis=axes),
+            "psnr": psnr(jnp.mean(jnp.square(images - others), axis=axes))}
+
+
 # ------------------------------------------------------------------------------------------------ adversarial losses
 
 
 class Adversarial(NamedTuple):
-    """What either player minimizes; both take (logits of real, logits of fake), [B] each, and return [B]."""
+    """What either player minimizes; both take (logits of real, logits of fake), [B] each, and return [B].
+
+    Of maps of logits, as of a discriminator of patches, [B,h,w], they return maps.
+    """
 
     discriminator: Callable[[Array, Array], Array]
     generator: Callable[[Array, Array], Array]
@@ -177,6 +197,12 @@ non_saturating = Adversarial(
 hinge = Adversarial(
     discriminator=lambda real, fake: jax.nn.relu(1 - real) + jax.nn.relu(1 + fake),
     generator=lambda real, fake: -fake,
+)
+
+# Mao et al. (arXiv 1611.04076), eq. 9; the generator's without the factor of one half, as CycleGAN's code has it.
+least_squares = Adversarial(
+    discriminator=lambda real, fake: (jnp.square(real - 1) + jnp.square(fake)) / 2,
+    generator=lambda real, fake: jnp.square(fake - 1),
 )
 
 # Arjovsky et al. (arXiv 1701.07875), eq. 2 and 3. The critic must be kept Lipschitz: `interpolated_penalty`.
@@ -206,7 +232,8 @@ def critic_with_gradient(critic: Callable[[Array], Array], images: Array) -> tup
     return logits, _sum(jnp.square(gradient))
 
 
-def zero_centered_penalty(critic: Callable[[Array], Array], images: Array, gamma: float) -> tuple[Array, Array]:
+def zero_centered_penalty(critic: Callable[[Array], Array], images: Array,
+                          gamma: Array | float) -> tuple[Array, Array]:
     """(critic(images), gamma/2 ||grad D(x)||^2), float32 [B] each: R1 on real images, R2 on generated ones.
 
     Mescheder et al. (arXiv 1801.04406), eq. 9.
@@ -226,3 +253,70 @@ def interpolated_penalty(
     _, squared = critic_with_gradient(critic, real + t * (fake - real))
     # The square root has no derivative at zero, where a dead critic would turn the update into NaN.
     return weight * jnp.square(jnp.sqrt(squared + 1e-12) - 1)
+
+
+# ------------------------------------------------------------------------------------------- discriminators of patches
+
+
+class Judged(NamedTuple):
+    """A discriminator's verdict; float32 [B] each, means over patches."""
+
+    loss: Array  # penalties included
+    real: Array  # logits
+    fake: Array
+
+
+def judge_patches(
+    adversarial: Adversarial, judge: Callable[[Array], Array], real: Array, fake: Array, r1: float, r2: float
+) -> Judged:
+    """What a discriminator minimizes that judges every patch of a picture.
+
+    Args:
+      adversarial: the loss.
+      judge: images [B,H,W,C] -> logits [B,h,w].
+      real, fake: float [B,H,W,C].
+      r1, r2: gamma of the zero-centered penalty on real and on fake images, for each patch; 0 for none.
+    """
+    (real_logits, real_terms), (fake_logits, fake_terms) = (
+        _penalized_patches(judge, images, gamma) for images, gamma in ((real, r1), (fake, r2)))
+    terms = _patch_mean(adversarial.discriminator(real_logits, fake_logits)) + real_terms + fake_terms
+    return Judged(terms, _patch_mean(real_logits), _patch_mean(fake_logits))
+
+
+def deceive_patches(
+    adversarial: Adversarial, judge: Callable[[Array], Array], real: Array, fake: Array
+) -> Array:
+    """What a generator minimizes against a discriminator of patches, arguments as of `judge_patches`; float32 [B]."""
+    return _patch_mean(adversarial.generator(judge(real), judge(fake)))
+
+
+def _penalized_patches(
+    judge: Callable[[Array], Array], images: Array, gamma: float
+) -> tuple[Array, Array | float]:
+    if not gamma:
+        return judge(images), 0.0
+    # Patches that do not overlap share no pixel, so the squared gradient of the sum of their logits is the sum of
+    # their squared gradients, and divided by their number is the penalty of one.
+    logits, squared = critic_with_gradient(judge, images)
+    return logits, gamma / 2 * squared / (logits.size // logits.shape[0])
+
+
+def _patch_mean(x: Array) -> Array:
+    return jnp.mean(x.astype(jnp.float32), axis=tuple(range(1, x.ndim)))
+
+
+# ------------------------------------------------------------------------------------------------ patchwise contrast
+
+
+def patch_nce(queries: Array, keys: Array, temperature: float) -> Array:
+    """PatchNCE (CUT, arXiv 2007.15651, eq. 3): a patch of what was made is to be told by the patch it was made from.
+
+    Args:
+      queries, keys: float [B,P,D], of length one: P places of a made picture, and the same places of its source. The
+        other places of the same source are what a query must not be taken for.
+      temperature: 0.07 in the paper.
+
+    Returns float32 [B], the mean cross-entropy in nats, log P at chance.
+    """
+    logits = jnp.einsum("bqd,bkd->bqk", queries.astype(jnp.float32), keys.astype(jnp.float32)) / temperature
+    return -jnp.mean(jnp.diagonal(jax.nn.log_softmax(logits), axis1=1, axis2=2), axis=1)

@@ -44,6 +44,8 @@ editing, with a model:
 EDITING
 of one picture, without a model:
 PICTURE
+of pictures, with a model that makes pictures of pictures:
+TRANSLATION
 """
 GENERATE = """\
 Writes OUT/<seed of the picture, 6 digits>.png and OUT/grid.png, or one picture to a file OUT.png. Picture number k has
@@ -126,9 +128,11 @@ def _train(words: list[str]) -> int:
     from imggen_jax import configs
 
     edits = "\n".join(f"  {name:13}{verb.summary}" for name, verb in editing.VERBS.items())
-    of_one = "\n".join(f"  {name:13}{verb.summary}" for name, verb in picture_verbs.VERBS.items())
+    of_one, with_model = ("\n".join(f"  {name:13}{verb.summary}" for name, verb in group.items())
+                          for group in (picture_verbs.OF_ONE, picture_verbs.WITH_MODEL))
     names = ", ".join(sorted(file.stem for file in configs.FOLDER.glob("*.py")))
-    parser = flags.Parser("train", TRAIN.replace("EDITING", edits).replace("PICTURE", of_one), epilog=f"""\
+    parser = flags.Parser("train", TRAIN.replace("EDITING", edits).replace("PICTURE", of_one).replace(
+        "TRANSLATION", with_model), epilog=f"""\
 Any value of the config can be set: --config.key=value
 Shipped configs: {names}""", others=r"--(no)?config\.")
     parser.add_argument("--config", required=True, metavar="C",
@@ -289,7 +293,9 @@ def _picture(name: str, words: list[str]) -> int:
     trust.add(parser)
     args = parser.parse_args(words)
     with trust.using(args):
-        return picture_verbs.run(name, args)
+        if verb.needs_jax:
+            _start_jax()
+        return picture_verbs.run(verb, args)
 
 
 def _start_jax(args: argparse.Namespace | None = None) -> None:

@@ -1,5 +1,4 @@
 """A trained model: what it can do, and checks of what it is given. Images are NumPy, uint8 [n,H,W,C]."""
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 import functools

@@ -1,5 +1,4 @@
 """What the data decide about a model: the fields of one example. Nothing here needs JAX."""
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

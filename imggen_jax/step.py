@@ -1,5 +1,4 @@
 """The single training step: each player of a game, in turn, descends its own loss in its own parameters."""
-# pyright: reportMissingParameterType=true, reportMissingTypeArgument=true
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

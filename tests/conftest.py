@@ -1,9 +1,12 @@
 """Eight devices out of one CPU, programs compiled once for all tests, and nothing written outside temporary folders."""
+import functools
 import importlib.metadata
 import os
 import sys
 import tempfile
 from pathlib import Path
+
+import pytest
 
 # Before JAX is imported, here or in a process that a test starts.
 HERE = Path(__file__).resolve().parent
@@ -33,3 +36,23 @@ sys.path.insert(0, str(HERE))  # for `import tiny`
 def pytest_configure(config):
     # The tests mirror the package, so two files may have one name: nets/test_vae.py and games/test_vae.py.
     config.option.importmode = "importlib"
+
+
+@pytest.fixture(scope="session")
+def short_run(tmp_path_factory):
+    """game -> the folder of a run of two steps, which begins when it is first asked for. Tests only read it."""
+    import shell
+
+    import imggen_jax
+
+    root = tmp_path_factory.mktemp("short")
+
+    @functools.cache
+    def run(game):
+        content = shell.config("vae" if game == "gaussian" else game, train={"images": 16})
+        if game == "gaussian":  # a parameter of it is a scalar
+            content["game"] |= {"likelihood": "gaussian"}
+        imggen_jax.train(content, root / game)
+        return root / game
+
+    return run

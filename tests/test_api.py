@@ -8,18 +8,16 @@ import jax
 import numpy as np
 import pytest
 import shell
+import tiny
 
 import imggen_jax
-from imggen_jax.errors import RunError, SaveError
+from imggen_jax.errors import ConfigError, RunError, SaveError
 from imggen_jax.spec import Field, make_spec
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("api")
-    for game in ("vae", "gan"):
-        imggen_jax.train(shell.config(game, train={"images": 16}), root / game)
-    return root
+def folders(short_run):
+    return short_run("vae").parent
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +26,8 @@ def vae(folders):
 
 
 @pytest.fixture(scope="module")
-def gan(folders):
-    return imggen_jax.load(str(folders / "gan"))
+def gan(short_run):
+    return imggen_jax.load(str(short_run("gan")))
 
 
 def test_importing_the_package_does_not_import_jax():
@@ -63,14 +61,14 @@ def test_samples_are_pictures_that_depend_on_the_seed_alone(game, request):
     assert len(np.unique(images, axis=0)) == 18
 
 
-def test_a_classifier_names_pictures_and_makes_none(tmp_path):
-    imggen_jax.train(shell.config("classifier", train={"images": 16}), tmp_path)
-    model, images = imggen_jax.load(tmp_path), np.zeros((3, 16, 16, 3), np.uint8)
+def test_a_classifier_names_pictures_and_makes_none(short_run):
+    folder = short_run("classifier")
+    model, images = imggen_jax.load(folder), np.zeros((3, 16, 16, 3), np.uint8)
     labels = model.classify(images)
     assert labels.shape == (3,) and 0 <= labels.min() and labels.max() < 4
     with pytest.raises(RunError, match="is a classifier and cannot generate images"):
         model.sample(num=1)
-    assert not list(tmp_path.glob("pictures/*"))
+    assert not list(folder.glob("pictures/*"))
 
 
 def test_only_a_classifier_names_pictures(vae):
@@ -241,3 +239,13 @@ def test_a_name_that_is_no_folder_and_no_shipped_model_is_refused():
 
 def test_load_restores_only_what_images_need(folders, vae):
     assert set(vae.weights) == {"vae"} and all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(vae.weights))
+
+
+def test_the_parts_of_a_run_are_built_without_data():
+    built = imggen_jax.build(tiny.config("vae", "bernoulli"), tiny.SPEC)
+    assert jax.eval_shape(built.init) == built.shape and set(built.shape.params) == {"vae"}
+    one_step = jax.tree.map(lambda x: x[:1], tiny.examples(tiny.SPEC, 1, 8))
+    state, logs = jax.eval_shape(built.play(None), built.shape, one_step, jax.random.key(0), built.pretrained)
+    assert jax.tree.structure(state) == jax.tree.structure(built.shape) and logs["loss"].shape[0] == 1
+    with pytest.raises(ConfigError, match="the game 'vae' uses no pretrained networks|config.pretrained.x"):
+        imggen_jax.build({**tiny.config("vae", "bernoulli"), "pretrained": {"x": {"nonsense": 1}}}, tiny.SPEC)

@@ -16,7 +16,7 @@ from imggen_jax import config as configs
 from imggen_jax.config import changes, check, differences, flatten, merge, read, resolve, schema, to_dict
 from imggen_jax.config.values import defaults
 from imggen_jax.errors import ConfigError
-from imggen_jax.game import Spec
+from imggen_jax.game import Field, Spec
 from imggen_jax.training.build import build, parameter_counts
 
 ROOT = Path(imggen_jax.__file__).parent
@@ -35,7 +35,9 @@ def plain(path) -> dict:
 
 def spec_of(config) -> Spec:
     size, channels, classes = DATASETS[config["data"]["name"]]
-    return tiny.spec_of(config["data"]["size"] or size, channels, classes if config["data"]["label"] else 0)
+    size = config["data"]["crop"] or config["data"]["size"] or size
+    pairs = {"source": Field((size, size, channels), "uint8")} if config["data"]["source"] else {}
+    return tiny.spec_of(size, channels, classes if config["data"]["label"] else 0, **pairs)
 
 
 def changed(config, where, value=None, remove=False) -> dict:
@@ -81,11 +83,12 @@ def test_it_builds_for_its_data(path):
     assert set(built.shape.opt) == set(settings.players)
     assert min(parameter_counts(built.shape.params).values()) > 1000
     generator = built.game.main
-    fields = {name: jax.ShapeDtypeStruct((2,), "int32") for name in generator.needs}
+    fields = {name: jax.ShapeDtypeStruct((2, *built.spec[name].shape), built.spec[name].dtype)
+              for name in generator.needs}
     condition = jax.eval_shape(generator.condition, built.shape.average, fields)
     z = jax.eval_shape(lambda key, c: generator.prior(key, 2, c), jax.random.key(0), condition)
     images = jax.eval_shape(lambda *args: generator.decode(*args, {}), built.shape.average, z, condition)
-    assert images.shape == (2, *spec["image"].shape) and ("label" in spec) == (generator.needs == ("label",))
+    assert images.shape == (2, *spec["image"].shape) and ("label" in spec) == ("label" in generator.needs)
 
 
 @shipped
@@ -116,7 +119,8 @@ def test_resolving_changes_nothing_that_is_stated_and_adds_every_default(path):
     players = {name.split(".")[1] for name in full if name.startswith("players.")}
     for player in players:
         assert {f"players.{player}.{key}" for key in (*defaults(configs.Player), "b1", "b2", "eps")} <= set(full)
-    assert ("game.beta" in full) == (full["game.name"] == "vae") and "game.latent" in full
+    assert ("game.beta" in full) == (full["game.name"] == "vae") and ("game.latent" in full) == (
+        full["game.name"] in ("vae", "gan"))
 
 
 @shipped

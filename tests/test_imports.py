@@ -1,5 +1,6 @@
 """Who imports whom, read from the import statements, and that there is one training step."""
 import ast
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -13,24 +14,33 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # The rooms from the lowest to the highest. A room imports only rooms below it, and of those only the ones named here
 # where something is named: the rooms that stand alone stay usable alone.
 ORDER = [
-    "errors", "patches", "spec", "threads", "streams", "storage", "game", "nets", "losses", "augment", "optim",
-    "devices", "step", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "sampling",
-    "inversion", "model", "training", "exporting", "zoo", "loading", "evaluation", "cards", "api", "picture_verbs",
-    "flags", "editing", "main"]
+    "errors", "patches", "spec", "bicubic", "threads", "streams", "storage", "game", "nets", "losses", "augment",
+    "degradations", "optim", "devices", "step", "transforms", "games", "weights", "metrics", "configs", "config",
+    "data", "pictures", "provenance", "sampling", "inversion", "model", "training", "exporting", "zoo", "loading",
+    "evaluation", "cards", "api", "translators", "picture_verbs", "flags", "editing", "main"]
 NARROW = {
-    "errors": set(), "patches": {"errors"}, "spec": set(), "threads": set(), "streams": {"errors"}, "game": {"spec"},
-    "nets": {"storage"}, "losses": set(), "augment": set(), "optim": set(), "devices": {"storage", "threads"},
-    "step": {"game"}, "games": {"game", "losses", "augment", "nets", "spec"}, "storage": {"errors", "game"},
-    "weights": {"nets", "game", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
-    "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors"},
+    "errors": set(), "patches": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(), "streams": {"errors"},
+    "game": {"spec"}, "nets": {"storage", "bicubic"}, "losses": set(), "augment": set(), "optim": set(),
+    "devices": {"storage", "threads"}, "step": {"game"}, "degradations": set(),
+    "transforms": {"bicubic", "degradations", "game", "spec", "augment"},
+    "games": {"game", "losses", "augment", "nets", "spec"}, "storage": {"errors", "game"},
+    "weights": {"nets", "game", "augment", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
+    "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors", "bicubic"},
     "provenance": {"errors", "spec", "storage", "pictures"},
-    "flags": {"errors", "streams", "data", "evaluation", "pictures", "provenance"},
-    "zoo": set(), "configs": {"errors"},
-    "picture_verbs": {"patches", "pictures", "provenance", "errors"},
+    "flags": {"errors", "streams", "data", "evaluation", "pictures", "provenance"}, "zoo": set(),
+    "configs": {"errors"}, "picture_verbs": {"patches", "pictures", "provenance", "errors", "data", "translators"},
 }
-# Against the order: game names the type of its fields; flags of the lists that they print; games are found by name.
-EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config"}, "config": {"games"}, "training": {"games"},
-         "flags": {"evaluation", "data"}, "main": {"editing", "picture_verbs"}}
+# Against the order: game names the type of its fields; flags of the lists that they print; games and transforms are
+# found by name.
+EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config", "translators"},
+         "config": {"games", "transforms"},
+         "training": {"games"}, "flags": {"evaluation", "data"}, "main": {"editing", "picture_verbs"}}
+# What experiments may use beside `imggen_jax.__all__`: of these rooms what they export; these modules, whose names are
+# all documented; any part of the rooms that are usable alone, whose speed and parity are measured; the command line.
+EXPORTING = {"config", "data", "editing", "patches"}
+DOCUMENTED = {"augment", "devices", "errors", "game", "sampling", "spec"}
+ALONE = {"bicubic", "metrics", "nets", "weights"}
+EXPERIMENTS = sorted((ROOT.parent / "experiments").rglob("*.py"))
 
 
 def allowed(room: str) -> set[str]:
@@ -93,6 +103,56 @@ def test_the_reader_sees_every_kind_of_import():
             "def f():\n    from imggen_jax.nets.conv import Conv\n    import_module(f'imggen_jax.games.{name}')\n"
             "    from imggen_jax import __version__\n")
     assert ours(imported(ast.parse(text))) == {"step", "losses", "nets", "games", ""}
+
+
+def used(tree: ast.AST) -> set[str]:
+    """Dotted names of this package that a file imports, and of what it reads from the modules that it imports."""
+    modules, found = {}, {name for name in imported(tree) if name.partition(".")[0] == "imggen_jax"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.asname or alias.name.partition(".")[0]: alias.name if alias.asname else
+                        alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            names, root = [], node
+            while isinstance(root, ast.Attribute):
+                names, root = [root.attr, *names], root.value
+            if isinstance(root, ast.Name) and modules.get(root.id, "").partition(".")[0] == "imggen_jax":
+                found.add(".".join([modules[root.id], *names]))
+    return found
+
+
+def is_public(name: str) -> bool:
+    """Whether an experiment may use a dotted name, such as "imggen_jax.data.take"."""
+    _, first, second = (*name.split("."), "", "")[:3]
+    if first in EXPORTING:
+        return not second or second in importlib.import_module(f"imggen_jax.{first}").__all__
+    if first in DOCUMENTED | ALONE:
+        return not any(each.startswith("_") for each in name.split("."))
+    return first in ("", "__all__", *imggen_jax.__all__) or name in ("imggen_jax.main", "imggen_jax.main.main")
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT.parent)))
+def test_experiments_use_the_public_api(path):
+    assert not [name for name in sorted(used(parse(path))) if not is_public(name)]
+
+
+def test_what_is_not_public_is_seen():
+    text = ("import imggen_jax\nfrom imggen_jax import data, editing as e\nfrom imggen_jax.training import build\n"
+            "import imggen_jax.metrics.frechet\nfrom imggen_jax import devices\n"
+            "def f():\n    data.take(data.avatars.Avatars, e.space.check)\n    e.show(imggen_jax.api.Model)\n"
+            "    devices._jit(imggen_jax.load('a').sample(num=1))\n")
+    assert {name for name in used(ast.parse(text)) if not is_public(name)} == {
+        "imggen_jax.data.avatars", "imggen_jax.data.avatars.Avatars", "imggen_jax.editing.space",
+        "imggen_jax.editing.space.check", "imggen_jax.training.build", "imggen_jax.api", "imggen_jax.api.Model",
+        "imggen_jax.devices._jit"}
+
+
+def test_documented_modules_are_in_the_reference():
+    pages = "".join(page.read_text() for page in (ROOT.parent / "docs" / "reference").glob("*.md"))
+    assert all(f"::: imggen_jax.{name}\n" in pages for name in (DOCUMENTED | EXPORTING) - {"config", "patches"})
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if part(path) == "data"], ids=lambda path: path.name)

@@ -35,8 +35,8 @@ def vae(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def gan(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("main"), "gan")
+def gan(short_run):
+    return short_run("gan")
 
 
 def generate(workdir, out, *words):

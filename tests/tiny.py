@@ -28,6 +28,7 @@ SPEC = spec_of(16, 1)
 LABELED = spec_of(16, 3, 4)
 WORDS = ("a", "blue", "red", "cat", "dog")
 TRANSLATED = spec_of(16, 3, source=Field((16, 16, 3), "uint8"), mask=Field((16, 16, 1), "uint8"))
+ENLARGED = spec_of(16, 3, source=Field((8, 8, 3), "uint8"))
 TEXTS = spec_of(16, 3, text=Field((6,), "int32", WORDS))
 
 
@@ -35,6 +36,11 @@ class Tiny(NamedTuple):
     players: tuple[str, ...]  # those that move
     variants: Callable        # spec -> {variant: config.game without its name}
     specs: tuple[Spec, ...]   # that it is played on, the richest one last
+    alone: tuple[str, ...] = ()  # variants in which only the last player moves
+
+    def movers(self, variant: str) -> tuple[str, ...]:
+        """Those that move in a variant."""
+        return self.players[-1:] if variant in self.alone else self.players
 
 
 def _vae(spec: Spec) -> dict:
@@ -79,6 +85,37 @@ def _classifier(spec: Spec) -> dict:
             "augmented": {"network": network, "augment": ("translation",)}}
 
 
+UNET = {"name": "unet", "widths": (4, 8), "norm": "instance"}
+PATCHGAN = {"name": "patchgan", "width": 4, "halvings": 2}
+
+
+def _paired(spec: Spec) -> dict:
+    del spec
+    bare = {**UNET, "norm": "none"}
+    return {"unet": {"generator": bare, "discriminator": PATCHGAN, "l1": 10.0, "loss": "relativistic"},
+            "l1": {"generator": UNET}}
+
+
+def _inpaint(spec: Spec) -> dict:
+    del spec
+    return {"patches": {"generator": UNET, "discriminator": {**PATCHGAN, "norm": "instance"},
+                        "loss": "least_squares", "r1": 0.0, "r2": 0.0}}
+
+
+def _unpaired(spec: Spec) -> dict:
+    del spec
+    networks = {"generator": {"name": "resnet", "width": 4, "halvings": 1, "blocks": 2}, "discriminator": PATCHGAN}
+    return {"cut": {**networks, "patches": 16, "heads": 4},
+            "cyclegan": {**networks, "method": "cyclegan", "pool": 10}}
+
+
+def _restore(spec: Spec) -> dict:
+    del spec
+    network = {"name": "restoration", "width": 4, "blocks": 1}
+    return {"l1": {"network": network, "scale": 2, "frequency": 0.05},
+            "adversary": {"network": network, "scale": 2, "adversary": {"name": "dcgan", "width": 4}}}
+
+
 def _toy(spec: Spec) -> dict:
     del spec
     return {"plain": {}}
@@ -88,6 +125,10 @@ def _toy(spec: Spec) -> dict:
 GAMES = {"vae": Tiny(("vae",), _vae, (SPEC, LABELED)),
          "gan": Tiny(("discriminator", "generator"), _gan, (SPEC, LABELED)),
          "classifier": Tiny(("classifier",), _classifier, (spec_of(16, 1, 2), LABELED)),
+         "paired": Tiny(("discriminator", "generator"), _paired, (TRANSLATED,), ("l1",)),
+         "inpaint": Tiny(("discriminator", "generator"), _inpaint, (TRANSLATED,)),
+         "unpaired": Tiny(("discriminator", "generator"), _unpaired, (TRANSLATED,)),
+         "restore": Tiny(("discriminator", "restorer"), _restore, (ENLARGED,), ("l1",)),
          "toys.translator": Tiny(("translator",), _toy, (TRANSLATED,)),
          "toys.texts": Tiny(("flow",), _toy, (TEXTS,))}
 VARIANTS = [(name, variant) for name, tiny in GAMES.items() for variant in tiny.variants(tiny.specs[-1])]
@@ -111,7 +152,7 @@ def config(name: str, variant: str, spec: Spec | None = None, *, batch: int = 8,
                  "label": "label" if "label" in spec else "", "flip": flip, "memory": "resident"},
         "init": {"workdir": "", "freeze": ()},
         "game": {"name": name, **tiny.variants(spec)[variant]},
-        "players": {who: dict(adam) for who in tiny.players},
+        "players": {who: dict(adam) for who in tiny.movers(variant)},
         "train": {"images": 100_000, "batch": batch, "accumulate": 1, "dtype": dtype},
         "ema": {"halflife": 50, "rampup": 0.0},
         "devices": {"engine": engine, "count": count, "steps_per_call": steps_per_call},
@@ -143,7 +184,10 @@ def examples(spec: Spec, steps: int, batch: int, seed: int = 0) -> dict[str, np.
     if "label" in spec:
         found["label"] = label
     if "source" in spec:
-        found["source"] = np.clip(image.astype(int) + rng.integers(-40, 40, image.shape), 0, 255).astype(np.uint8)
+        noisy = np.clip(image.astype(int) + rng.integers(-40, 40, image.shape), 0, 255).astype(np.uint8)
+        every = size // specs.image_shape(spec, "source")[0]
+        found["source"] = noisy[:, :, ::every, ::every]
+    if "mask" in spec:
         found["mask"] = np.broadcast_to(255 * (x > np.pi), (steps, batch, size, size))[..., None].astype(np.uint8)
     if "text" in spec:
         length, words = spec["text"].shape[0], len(spec["text"].names)

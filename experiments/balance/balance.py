@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import imggen_jax
+from imggen_jax import data
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -27,13 +28,7 @@ SKEW = {"skin_tone": (40, 25, 15, 10, 6, 4), "expression": (60, 25, 5, 5, 5), "g
 
 
 def draw() -> None:
-    from imggen_jax.data import avatars
-
-    config = avatars.AvatarsConfig(name="skewed", size=32, weights=SKEW,
-                                   description="Faces of which some kinds are rare.")
-    builder = avatars.Avatars(config=config, data_dir=None)  # TFDS's own folder, which data.dir="" reads
-    builder.download_and_prepare(file_format="array_record")
-    print(builder.data_dir)
+    print(data.draw_avatars("skewed", weights=SKEW))
 
 
 def train(workdir: Path) -> None:

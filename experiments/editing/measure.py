@@ -14,8 +14,6 @@ from PIL import Image
 
 import imggen_jax
 from imggen_jax import editing
-from imggen_jax.editing import genes as genetics
-from imggen_jax.editing import learning
 
 HERE = Path(__file__).parent
 FACES, PAIRS, FRAMES = 500, 20, 24
@@ -26,7 +24,7 @@ BAR = 0.9  # below this a share is in bold
 def edits(model, genes, labeller, latents) -> dict:
     """For each gene with a bar: how often edits reach the target, and how often each other attribute is kept."""
     genes = genes._replace(attributes={name: genes.attributes[name] for name in ATTRIBUTES}, directions={})
-    return genetics.measure(model, latents, genes, labeller.predict, list(labeller.names), labeller.values)
+    return editing.measure_genes(model, latents, genes, labeller)
 
 
 def by_attribute(measured: dict) -> dict:
@@ -56,10 +54,8 @@ def variations(model, labeller, latents) -> dict:
 
 
 def joined(parts):
-    """Several latents as one."""
-    w = np.concatenate([part.w for part in parts])
-    given = {name: np.concatenate([part.given[name] for part in parts]) for name in parts[0].given}
-    return parts[0]._replace(w=w, given=given, places=np.arange(len(w)))
+    """Several latents as one, to be shown in few calls."""
+    return editing.join(parts, keep_places=False)
 
 
 def interpolations(model) -> dict:
@@ -162,10 +158,10 @@ def main(workdirs: list[Path]) -> None:
     results = json.loads(path.read_text()) if path.exists() else {}
     for workdir in workdirs:
         model = imggen_jax.load(workdir)
-        labeller = learning.labeller_of(model)
-        genes, notes = learning.learn(workdir, model, labeller=labeller)
-        genetics.save(workdir, genes)
-        test, _ = learning.held_out(model, FACES, labeller.names)
+        labeller = editing.labeller_of(model)
+        genes, notes = editing.learn_genes(workdir, model, labeller=labeller)
+        editing.save_genes(workdir, genes)
+        test, _ = editing.held_out(model, FACES, labeller.names)
         latents = {"seeds": editing.seeds(model, range(FACES))}
         encodes = model.generator.encode is not None
         if encodes:

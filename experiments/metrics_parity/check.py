@@ -16,29 +16,16 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(HERE.parent)]
 
 import reference_inputs as inputs  # noqa: E402
+from torch_packages import import_torchvision  # noqa: E402
 
 from imggen_jax.metrics import frechet, kernel, neighbors, similarity, spaces  # noqa: E402
 from imggen_jax.metrics.inception_score import inception_score  # noqa: E402
 from imggen_jax.weights import torch_file  # noqa: E402
 
 CHECKS = []
-
-
-def import_torchvision():
-    """Import torchvision even where its compiled operators, which no check needs, are of another build of torch."""
-    import torch
-
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.startswith("torchvision")]:
-            del sys.modules[name]
-        import_torchvision.operators = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            import_torchvision.operators.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
 
 
 class Check:

@@ -21,7 +21,6 @@ from PIL import Image
 from scipy import ndimage
 
 from imggen_jax import patches
-from imggen_jax.patches import wasserstein
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
@@ -300,8 +299,6 @@ def measure_style(data: Path, count: int) -> None:
 def gpdm(picture: np.ndarray, seed: int, steps: int = 300) -> np.ndarray:
     """Plain, at its published settings: all 7x7 patches, 64 projections, a pyramid of 0.85 from 21 pixels, 300 steps of
     Adam with 0.01 at each level, noise of 1.5 in [-1,1] at the start."""
-    from imggen_jax.patches.pyramid import resize
-
     full = picture.astype(np.float32) / 127.5 - 1
     side, sizes = min(picture.shape[:2]), [min(picture.shape[:2])]
     while sizes[-1] * 0.85 >= 21:
@@ -309,10 +306,10 @@ def gpdm(picture: np.ndarray, seed: int, steps: int = 300) -> np.ndarray:
     now = None
     for k, short in enumerate(reversed(sizes)):
         size = tuple(round(n * short / side) for n in picture.shape[:2])
-        level = resize(full, size)
+        level = patches.resize(full, size)
         if now is None:
             now = level + 1.5 * np.random.default_rng(seed).standard_normal(level.shape, np.float32)
-        now = wasserstein.refine(resize(now, size), level, steps=steps, samples=0, seed=1000 * seed + k)
+        now = patches.refine(patches.resize(now, size), level, steps=steps, samples=0, seed=1000 * seed + k)
     return np.rint(np.clip(now + 1, 0, 2) * 127.5).astype(np.uint8)
 
 

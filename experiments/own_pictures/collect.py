@@ -23,8 +23,7 @@ def block(images: np.ndarray, side: int = 64) -> np.ndarray:
 
 
 def main(dataset: Path, workdirs: list[Path]) -> None:
-    name = f"{dataset.parent.name}:{dataset.name}"  # DATA_DIR/NAME/VERSION
-    source = data.open_dataset(name=name, dir=str(dataset.parents[1]), split="train[:36]")
+    source = data.open_folder(dataset, split="train[:36]")
     blocks = [block(source.read(np.arange(36))["image"])]
     blocks += [block(imggen_jax.load(workdir).sample(num=36)) for workdir in workdirs]
     gap = np.full((blocks[0].shape[0], 12, 3), 255, np.uint8)

@@ -17,7 +17,7 @@ import numpy as np
 from make_folder import landscape
 from PIL import Image
 
-from imggen_jax.data.folders import open_picture
+from imggen_jax import data
 
 HERE = Path(__file__).parent
 PHOTOS, TINY = 1000, (20_000, 60_000)
@@ -94,8 +94,8 @@ def draft(photos: Path) -> dict:
     differences = {}
     files = [path.read_bytes() for path in sorted(photos.glob("?_0.jpg")) + sorted(photos.glob("1?_0.jpg"))]
     for size in (32, 64, 128, 256):
-        small = np.stack([open_picture(data, size=size).image.astype(float) for data in files])
-        whole = [Image.open(io.BytesIO(data)).convert("RGB") for data in files]
+        small = np.stack([data.open_picture(file, size=size).image.astype(float) for file in files])
+        whole = [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
         exact, lanczos = (np.stack([np.asarray(center(picture).resize((size, size), filter), float)
                                     for picture in whole]) for filter in (Image.Resampling.BICUBIC,
                                                                           Image.Resampling.LANCZOS))

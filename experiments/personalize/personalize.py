@@ -35,15 +35,9 @@ AT = (640, 1280, 2560, 6400)  # images seen
 def draw() -> None:
     """Draw the family as a TFDS dataset of its own. Test faces are not among the training faces."""
     from imggen_jax import data
-    from imggen_jax.data import avatars
 
-    factors = data.class_labels(name="avatars/32x32")
-    weights = {factor: [float(name == value) for name in factors[factor]] for factor, value in FAMILY.items()}
-    config = avatars.AvatarsConfig(name="family", size=32, train=TRAIN, test=TEST, weights=weights,
-                                   description="Faces that share five factors.")
-    builder = avatars.Avatars(config=config, data_dir=None)  # TFDS's own folder, which data.dir="" reads
-    builder.download_and_prepare(file_format="array_record")
-    print(builder.data_dir)
+    weights = {factor: {value: 1} for factor, value in FAMILY.items()}
+    print(data.draw_avatars("family", train=TRAIN, test=TEST, weights=weights))
 
 
 def train(source: str, runs: Path) -> None:

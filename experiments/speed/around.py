@@ -54,12 +54,12 @@ def bare(case: cases.Case):
     import jax
     import ours
 
+    import imggen_jax
     from imggen_jax import devices
-    from imggen_jax.training.build import build, check_devices
 
     settings = cases.settings(case, devices__steps_per_call=1)
-    built = build(settings, case.spec)
-    engine = devices.make("jit", check_devices(settings), built.play)
+    built = imggen_jax.build(cases.read(case, devices__steps_per_call=1), case.spec)
+    engine = devices.make("jit", devices.choose(settings.devices.count), built.play)
     batches = engine.put_batches(ours.noise(case.shape, 1, settings.train.batch))
     state, key = [engine.put_state(jax.jit(built.init)())], jax.random.key(0)
     pretrained = engine.put_state(built.pretrained)

@@ -12,10 +12,10 @@ import torch
 import twins
 from ours import noise
 
+import imggen_jax
 from imggen_jax.augment import to_float
 from imggen_jax.devices import use_compile_cache
 from imggen_jax.game import Clock
-from imggen_jax.training.build import build
 
 BATCH = 16
 TOLERANCE = 1e-4
@@ -30,7 +30,7 @@ def check(case: cases.Case) -> float:
     torch.manual_seed(0)
     overrides = {"train__batch": BATCH} | ({"game__augment": ()} if "gan" in case.file else {})
     settings = cases.settings(case, **overrides)
-    game = build(settings, case.spec).game
+    game = imggen_jax.build(cases.read(case, **overrides), case.spec).game
     batch, clock = noise(case.shape, BATCH), Clock(np.int32(10_000 // BATCH), np.float32(10_000))
     params, mutable = jax.jit(functools.partial(game.init, spec=case.spec))(jax.random.key(0))
     # Away from the start, where whole layers are zero and their gradients with them.

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import imggen_jax
 from imggen_jax import devices
 from imggen_jax.sampling import sampler
-from imggen_jax.training.build import build, check_devices, flops_per_step
 
 
 def noise(shape: cases.Shape, *leading: int) -> dict[str, np.ndarray]:
@@ -25,8 +25,8 @@ def noise(shape: cases.Shape, *leading: int) -> dict[str, np.ndarray]:
 def training(case: cases.Case, **overrides) -> tuple[Callable, int]:
     """(a function that makes one call and returns its seconds, the number of steps in it)."""
     settings = cases.settings(case, **overrides)
-    built = build(settings, case.spec)
-    engine = devices.make(settings.devices.engine, check_devices(settings), built.play)
+    built = imggen_jax.build(cases.read(case, **overrides), case.spec)
+    engine = devices.make(settings.devices.engine, devices.choose(settings.devices.count), built.play)
     batches = noise(case.shape, settings.devices.steps_per_call, settings.train.batch)
     key = jax.random.key(0)
     state, pretrained = [engine.put_state(jax.jit(built.init)())], engine.put_state(built.pretrained)
@@ -44,7 +44,8 @@ def training(case: cases.Case, **overrides) -> tuple[Callable, int]:
 def facts(case: cases.Case) -> dict:
     """Images in a step, and its operations as XLA counts them."""
     settings = cases.settings(case)
-    flops = flops_per_step(settings, case.spec, build(settings, case.spec))
+    built, one_step = imggen_jax.build(cases.read(case), case.spec), noise(case.shape, 1, settings.train.batch)
+    flops = devices.count_flops(built.play(None), built.shape, one_step, jax.random.key(0), built.pretrained)
     return {"batch": settings.train.batch, "gflop": flops / 1e9}
 
 
@@ -61,7 +62,7 @@ def matmul_gflops() -> float:
 
 def sampling(case: cases.Case, number: int) -> Callable:
     """A function that makes `number` images from seeds, uint8 on the host, and returns its seconds."""
-    built = build(cases.settings(case), case.spec)
+    built = imggen_jax.build(cases.read(case), case.spec)
     weights = jax.jit(built.init)().average
     images = sampler(built.game.main, case.spec)
     given = {"label": np.zeros(number, np.int32)} if case.shape.classes else {}

@@ -5,7 +5,18 @@
 """
 from imggen_jax.config.files import find, merge, read, shipped
 from imggen_jax.config.schema import SECTIONS, Data, Devices, Ema, Init, Log, Player, Score, Settings, Train
-from imggen_jax.config.values import changes, check, check_type, differences, flatten, resolve, to_dict
+from imggen_jax.config.values import (
+    PLACES,
+    changes,
+    check,
+    check_type,
+    differences,
+    flatten,
+    resolve,
+    to_dict,
+    without_places,
+)
 
-__all__ = ["SECTIONS", "Data", "Devices", "Ema", "Init", "Log", "Player", "Score", "Settings", "Train", "changes",
-           "check", "check_type", "differences", "find", "flatten", "merge", "read", "resolve", "shipped", "to_dict"]
+__all__ = ["Data", "Devices", "Ema", "Init", "Log", "PLACES", "Player", "SECTIONS", "Score", "Settings", "Train",
+           "changes", "check", "check_type", "differences", "find", "flatten", "merge", "read", "resolve", "shipped",
+           "to_dict", "without_places"]

@@ -61,6 +61,9 @@ class Data:
     flip: bool = key(False)
     """Mirror each picture with probability 1/2 whenever it is drawn."""
 
+    turn: bool = key(False)
+    """Turn each picture by a random multiple of 90 degrees whenever it is drawn; pictures must be square."""
+
     memory: str = key("auto", choices=("auto", "resident", "stream"), free=True)
     """"resident" decodes once and keeps all in memory, "stream" decodes on demand, "auto" streams large datasets."""
 
@@ -75,7 +78,11 @@ class Data:
 
     pairs: str = key("", choices=("", "side-by-side", "aligned", "unaligned"))
     """How a folder holds source and target pictures: two halves of one file, two folders of equal names, or two
-    unaligned folders. "" for single pictures."""
+    unaligned folders. With `source`, whether example i belongs to example i ("", "aligned") or to none ("unaligned").
+    "" for single pictures."""
+
+    source: str = key("")
+    """Another dataset, named as by `name`, whose pictures are the field "source"; "" for none."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +215,10 @@ class Settings:
     devices: Devices = Devices()
     log: Log = Log()
     score: Score = Score()
+
+    transforms: Mapping = dataclasses.field(default_factory=dict)
+    """{module of imggen_jax/transforms: keyword arguments of its `make`}: what is done to examples on the device, in
+    the order of the names."""
 
     game: Mapping = dataclasses.field(default_factory=dict)
     """`name`, a module of imggen_jax/games, and keyword arguments of its `make`."""

@@ -17,7 +17,8 @@ from ml_collections import ConfigDict
 from imggen_jax.config.schema import SECTIONS, Player, Settings
 from imggen_jax.errors import ConfigError
 
-OPEN = ("game", "players", "pretrained")  # sections whose keys are not declared in the schema
+OPEN = ("transforms", "game", "players", "pretrained")  # sections whose keys are not declared in the schema
+PLACES = ("data.dir", "data.folder", "init.workdir")  # paths of one machine, which say nothing elsewhere
 SUPPLIED = {"dtype", "pretrained"}        # keyword arguments of a game's `make` that other sections of the config give
 
 
@@ -40,6 +41,9 @@ def resolve(config: ConfigDict | Mapping) -> dict:
     for name, kind in SECTIONS.items():
         full[name] = _filled(full[name], defaults(kind))
     full["game"] = _filled(full["game"], game_defaults(full["game"]))
+    if isinstance(full["transforms"], Mapping):
+        full["transforms"] = {name: _filled(options, _defaults(_make(name, "transforms")))
+                              for name, options in full["transforms"].items()}
     if isinstance(full["players"], Mapping):
         full["players"] = {who: _filled(options, defaults(Player) | optimizer_defaults(options))
                            for who, options in full["players"].items()}
@@ -53,7 +57,10 @@ def defaults(kind: type) -> dict:
 
 def game_defaults(options: Mapping) -> dict:
     """{key: default} of the game that config.game names; {} for an unknown one."""
-    make = _make(options.get("name")) if isinstance(options, Mapping) else None
+    return _defaults(_make(options.get("name"), "games")) if isinstance(options, Mapping) else {}
+
+
+def _defaults(make: Callable | None) -> dict:
     return {name: one.default for name, one in _options(make).items() if _is_value(one.default)} if make else {}
 
 
@@ -65,7 +72,7 @@ def optimizer_defaults(options: Mapping) -> dict:
 
 def game_keys(options: Mapping) -> list[str]:
     """All keys of config.game for the game that it names; [] for an unknown one."""
-    make = _make(options.get("name"))
+    make = _make(options.get("name"), "games")
     return ["name", *_options(make)] if make else []
 
 
@@ -86,11 +93,11 @@ def _is_value(default) -> bool:
     return isinstance(default, (bool, int, float, str, tuple)) and default is not inspect.Parameter.empty
 
 
-def _make(name) -> Callable | None:
-    """`make` of imggen_jax/games/NAME.py, or of a user's own module by its dotted name; None where there is none."""
+def _make(name, room: str) -> Callable | None:
+    """`make` of imggen_jax/ROOM/NAME.py, or of a user's own module by its dotted name; None where there is none."""
     if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
         return None
-    module = name if "." in name else f"imggen_jax.games.{name}"
+    module = name if "." in name else f"imggen_jax.{room}.{name}"
     try:
         return getattr(importlib.import_module(module), "make", None)
     except ModuleNotFoundError as error:
@@ -100,7 +107,7 @@ def _make(name) -> Callable | None:
 
 
 def _options(make: Callable) -> dict[str, inspect.Parameter]:
-    """The keyword arguments that config.game gives."""
+    """The keyword arguments that a config gives."""
     return {name: one for name, one in inspect.signature(make).parameters.items()
             if one.kind is inspect.Parameter.KEYWORD_ONLY and name not in SUPPLIED}
 
@@ -128,6 +135,7 @@ def check(config: ConfigDict | Mapping) -> Settings:
     _known("config", full, defaults(Settings))
     sections = {name: _section(f"config.{name}", full[name], kind) for name, kind in SECTIONS.items()}
     _value("config.seed", full["seed"], int, dataclasses.fields(Settings)[0].metadata)
+    _transforms(full["transforms"])
     _game(full["game"])
     _players(full["players"])
     _pretrained(full["pretrained"])
@@ -160,24 +168,44 @@ def _value(where: str, value, kind: type, limits: Mapping) -> None:
         raise ConfigError(f"{where} is {value!r}; write such as 'bytes:128' or 'words:32', or '' for none")
 
 
+def _transforms(wanted) -> None:
+    check_type("config.transforms", wanted, Mapping)
+    for name, options in wanted.items():
+        where, make = f"config.transforms.{name}", _make(name, "transforms")
+        if make is None:
+            raise ConfigError(f"unknown transform {where}; choose one of {', '.join(_modules('transforms'))}, or the "
+                              f"dotted name of a module of your own{_nearest(name, _modules('transforms'))}")
+        _known(where, options, _options(make))
+        _complete(where, options, make, f"transform {name}")
+
+
+def _complete(where: str, options: Mapping, make: Callable, what: str) -> None:
+    for name, one in _options(make).items():
+        if one.default is inspect.Parameter.empty and name not in options:
+            raise ConfigError(f"{where}.{name} is missing; {what} has no default for it")
+
+
 def _game(options) -> None:
     check_type("config.game", options, Mapping)
     if "name" not in options:
         raise ConfigError(f"config.game.name is missing; choose one of {', '.join(games())}")
     check_type("config.game.name", options["name"], str)
-    make = _make(options["name"])
+    make = _make(options["name"], "games")
     if make is None:
         raise ConfigError(f"unknown config.game.name {options['name']!r}; choose one of {', '.join(games())}, or the "
                           f"dotted name of a module of your own{_nearest(options['name'], games())}")
     _known("config.game", options, game_keys(options))
-    for name, one in _options(make).items():
-        if one.default is inspect.Parameter.empty and name not in options:
-            raise ConfigError(f"config.game.{name} is missing; game {options['name']} has no default for it")
+    _complete("config.game", options, make, f"game {options['name']}")
 
 
 def games() -> list[str]:
     """Names of the package's games."""
-    return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module("imggen_jax.games").__path__))
+    return _modules("games")
+
+
+def _modules(room: str) -> list[str]:
+    path = importlib.import_module(f"imggen_jax.{room}").__path__
+    return sorted(module.name for module in pkgutil.iter_modules(path))
 
 
 def _players(players) -> None:
@@ -213,6 +241,9 @@ def _data(settings: Settings) -> None:
     if data.folder and data.name:
         raise ConfigError(f"config.data.name is {data.name!r} and config.data.folder is {data.folder!r}; set one of "
                           "them, the other to ''")
+    if data.source and (data.folder or data.pairs == "side-by-side"):
+        raise ConfigError(f"config.data.source is {data.source!r}, the partner of a dataset that config.data.name "
+                          "names; unset config.data.folder, and set config.data.pairs to 'aligned' or 'unaligned'")
     if data.crop and data.size:
         raise ConfigError(f"config.data.crop is {data.crop} and config.data.size is {data.size}; crops are of pictures "
                           "at their own size, so set one of them to 0")
@@ -306,6 +337,15 @@ def to_dict(config: ConfigDict | Mapping) -> dict:
             raise ConfigError(f"{name} is of type {type(value).__name__} ({value!r:.100}); a config holds "
                               "numbers, strings, True, False, lists and sections") from error
     return json.loads(json.dumps(plain))
+
+
+def without_places(config: Mapping) -> dict:
+    """A resolved config without the paths of the machine that it was used on."""
+    plain = to_dict(config)
+    for section, name in (path.split(".") for path in PLACES):
+        if name in plain.get(section, {}):
+            plain[section][name] = ""
+    return plain
 
 
 def flatten(config: Mapping, prefix: str = "") -> dict:

@@ -30,12 +30,14 @@ class AvatarsConfig(tfds.core.BuilderConfig):
 
     size: side in pixels: 16, 32, or 64 or more. train, test: the number of faces.
     weights: factor -> one weight per value, for a known skew (`faces.sample_factors`); None for even factors.
+    style: one of `faces.STYLES`; face i has the same outlines in all of them, pixel by pixel.
     """
 
     size: int = 64
     train: int = 20_000
     test: int = 2_000
     weights: Mapping[str, Sequence[float]] | None = None
+    style: str = "plain"
 
 
 class Avatars(tfds.core.GeneratorBasedBuilder):
@@ -45,6 +47,8 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [
         AvatarsConfig(name="64x64", description="Faces of 64 by 64 pixels.", size=64),
         AvatarsConfig(name="32x32", description="The same faces, averaged over squares of 2 pixels.", size=32),
+        *(AvatarsConfig(name=f"{size}x{size}_{style}", size=size, style=style, description=f"The same faces, {how}.")
+          for style, how in (("sketch", "in pencil"), ("night", "by moonlight")) for size in (64, 32)),
     ]
 
     @property
@@ -73,21 +77,30 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str, number: int) -> Iterator[tuple[int, dict[str, Any]]]:
         config, first = self._config, face_number(split, 0)
-        drawn = faces.draw_many(range(first, first + number), config.size, config.weights)
+        drawn = faces.draw_many(range(first, first + number), config.size, config.weights, style=config.style)
         for index, (factors, image) in enumerate(drawn):
             yield index, {"image": _png(image), "label": factors["expression"],
                           "caption": caption(factors, first + index), **factors}
 
 
 def builder(config: str = "64x64", data_dir: str | None = None) -> Avatars:
-    """The TFDS builder. config: "64x64" or "32x32". data_dir: None for TFDS's own.
+    """The TFDS builder. config: "64x64" or "32x32", or these with "_sketch" or "_night". data_dir: None for TFDS's own.
 
     Raises ValueError for another config.
     """
     names = [known.name for known in Avatars.BUILDER_CONFIGS]
     if config not in names:
-        raise ValueError(f"avatars has no config {config!r}; it has {' and '.join(names)}")
+        raise ValueError(f"avatars has no config {config!r}; it has {', '.join(names)}")
     return Avatars(config=config, data_dir=data_dir)
+
+
+def own_builder(config: AvatarsConfig, data_dir: str) -> Avatars:
+    """The TFDS builder of a config that is none of the built-in ones."""
+    class Own(Avatars, skip_registration=True):
+        name = Avatars.name
+        BUILDER_CONFIGS = [config]  # TFDS warns of a config that its builder does not list
+
+    return Own(config=config, data_dir=data_dir)
 
 
 def face_number(split: str, index: int) -> int:

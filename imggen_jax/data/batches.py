@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from imggen_jax.data.dataset import Dataset
+from imggen_jax.data.dataset import Batch, Dataset
 
 
 def batch_indices(n: int, *, seed: int, step: int, batch: int) -> np.ndarray:
@@ -32,7 +32,7 @@ def batch_indices(n: int, *, seed: int, step: int, batch: int) -> np.ndarray:
     return np.concatenate(parts).astype(np.int64)
 
 
-def read_batch(dataset: Dataset, *, seed: int, step: int, batch: int, rows: slice = slice(None)) -> dict:
+def read_batch(dataset: Dataset, *, seed: int, step: int, batch: int, rows: slice = slice(None)) -> Batch:
     """The batch of step `step`: the fields of the dataset's spec, NumPy arrays [B, *shape].
 
     Which examples it holds and where their pictures are cropped is a function of (seed, step) and the row, whether the

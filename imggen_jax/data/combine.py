@@ -9,12 +9,10 @@ import numpy as np
 from imggen_jax.data import resize as resizing
 from imggen_jax.data.batches import permutation
 from imggen_jax.data.cropping import mixed
-from imggen_jax.data.dataset import Dataset, fixed_size, is_image, sha256
+from imggen_jax.data.dataset import Batch, Dataset, fixed_size, is_image, sha256
 from imggen_jax.data.decoding import scales
 from imggen_jax.errors import DataError
 from imggen_jax.spec import Field, make_spec
-
-Batch = dict[str, np.ndarray]
 
 _SEED = 2017  # of the order of partners in unaligned pairs; a fixed number
 

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from imggen_jax.data.dataset import Dataset, fixed_size, is_image, sha256
+from imggen_jax.data.dataset import Batch, Dataset, fixed_size, is_image, sha256
 from imggen_jax.data.decoding import scales as scales_of
 from imggen_jax.errors import DataError
 from imggen_jax.spec import make_spec
-
-Batch = dict[str, np.ndarray]
 
 
 def cropped(dataset: Dataset, side: int, scales: Mapping[str, int] | None = None) -> Dataset:

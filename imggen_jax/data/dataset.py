@@ -10,6 +10,8 @@ import numpy as np
 from imggen_jax.errors import DataError
 from imggen_jax.spec import Field, Spec, make_spec
 
+Batch = dict[str, np.ndarray]  # field -> values of the examples of a batch, [B, *shape]
+
 
 class Dataset(NamedTuple):
     """Numbered examples, in memory, on disk, or made from those of other datasets.
@@ -23,7 +25,7 @@ class Dataset(NamedTuple):
 
     spec: Spec                       # the fields of an example
     length: int                      # > 0
-    read: Callable                   # see above
+    read: Callable[..., Batch]       # see above
     fingerprints: Mapping[str, str]  # field -> sha256 hex over what decides its values and their order
     threads: int = 1                 # how many read faster than one
     title: str = "the dataset"       # what to call it in a message
@@ -69,7 +71,7 @@ def from_arrays(*, title: str = "the arrays", names: Mapping[str, tuple[str, ...
     marks = {key: hashlib.sha256(f"{value.dtype} {value.shape} ".encode() + np.ascontiguousarray(value).tobytes())
              .hexdigest() for key, value in arrays.items()}
 
-    def read(indices: np.ndarray) -> dict[str, np.ndarray]:
+    def read(indices: np.ndarray) -> Batch:
         return {key: value[indices] for key, value in arrays.items()}
 
     return Dataset(make_spec(**spec), min(lengths.values()), read, marks, title=title)

@@ -11,7 +11,7 @@ from PIL import Image
 from imggen_jax.data import records
 from imggen_jax.data import resize as resizing
 from imggen_jax.data.columns import Column
-from imggen_jax.data.records import Wanted
+from imggen_jax.data.records import Row, Wanted
 from imggen_jax.data.sources import Source
 from imggen_jax.errors import DataError
 
@@ -39,7 +39,7 @@ class Request(NamedTuple):
         return [Wanted(column.feature, column.kind, len(column.names)) for column in self.columns.values()]
 
 
-def cells(request: Request, index: int, row: Sequence) -> dict[str, Any]:
+def cells(request: Request, index: int, row: Row) -> dict[str, Any]:
     """A record's features -> fields: pictures uint8 [H,W,C], labels int, texts str. Raises DataError."""
     values, found = {}, {}
     for (field, column), value in zip(request.columns.items(), row):
@@ -87,7 +87,7 @@ def size_of(source: Source, index: int, data: bytes) -> tuple[int, int]:
         raise records.broken(source, index, error) from error
 
 
-def pixels_of(request: Request, row: Sequence) -> int:
+def pixels_of(request: Request, row: Row) -> int:
     """How many pixels the pictures of a record have to be decoded or made, the largest of them."""
     sizes = [size_of(request.source, 0, value) for column, value in zip(request.columns.values(), row)
              if column.kind == "image"]

@@ -1,9 +1,11 @@
 """Open a dataset, in memory or streamed from disk."""
 from __future__ import annotations
 
+import json
+import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,9 @@ from imggen_jax.data import resize as resizing
 from imggen_jax.data import text as captions
 from imggen_jax.data.dataset import Dataset, sha256
 from imggen_jax.data.decoding import Request
-from imggen_jax.errors import DataError
+from imggen_jax.errors import DataError, brief
 from imggen_jax.spec import Field, Spec, make_spec
+from imggen_jax.storage.files import given_path
 
 MEMORY = ("auto", "resident", "stream")
 
@@ -37,8 +40,9 @@ def open_dataset(
     """Open a split of a dataset. No picture is decoded yet, and all that can be checked without is checked.
 
     Args:
-      name: `name[/config][:version]` of a folder prepared by TFDS in `dir`; "avatars/64x64" or "avatars/32x32", which
-        are drawn on the first use; or "stacked_mnist", which is made from mnist.
+      name: `name[/config][:version]` of a folder prepared by TFDS in `dir`; "avatars/64x64" or "avatars/32x32",
+        which are drawn on the first use, in other styles with "_sketch" or "_night" at the end; or "stacked_mnist",
+        which is made from mnist.
       split: a split expression, such as "train", "train[:90%]" or "(train+test)[95%:]".
       dir: TFDS data_dir; "" for TFDS's own ($TFDS_DATA_DIR, or ~/tensorflow_datasets).
       size: side in pixels that pictures are resized to, after they are cropped to their central squares; 0 to keep
@@ -75,6 +79,33 @@ def open_dataset(
         return _side_by_side(pairs[0].split("|"), size, crop, open_dataset(
             split=split, size=0, fields=("image", *others), **options))
     return _open(split=split, size=size, crop=crop, fields=fields, **options)
+
+
+def open_folder(folder: str | os.PathLike[str], *, split: str, **options: Any) -> Dataset:
+    """A split of a prepared dataset by its own folder, such as `ingest(...).folder`.
+
+    Args:
+      folder: DATA_DIR/NAME[/CONFIG]/VERSION, with dataset_info.json in it.
+      split, **options: as for `open_dataset`, but for `name` and `dir`.
+
+    Raises:
+      DataError: no prepared dataset is there, it was moved, or as for `open_dataset`.
+      RunError: the path is empty.
+    """
+    path = given_path(folder, "the dataset").absolute()
+    try:
+        facts = json.loads((path / "dataset_info.json").read_text(encoding="utf-8"))
+        parts = [str(facts[key]) for key in ("name", "configName", "version") if key != "configName" or facts.get(key)]
+    except FileNotFoundError:
+        raise DataError(f"{path} is not the folder of a prepared dataset: it has no dataset_info.json; give "
+                        "DATA_DIR/NAME/VERSION, or make a dataset of pictures with imggen_jax.ingest") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path / 'dataset_info.json'} cannot be read ({brief(error)}); prepare the dataset again"
+                        ) from error
+    if list(path.parts[-len(parts):]) != parts:
+        raise DataError(f"{path} was moved: it holds {'/'.join(parts)}, and must lie in folders of these names")
+    return open_dataset(name=f"{'/'.join(parts[:-1])}:{parts[-1]}", dir=str(path.parents[len(parts) - 1]), split=split,
+                        **options)
 
 
 def class_labels(*, name: str, split: str = "train", dir: str = "") -> dict[str, tuple[str, ...]]:
@@ -129,7 +160,7 @@ def _open(*, name: str, split: str, dir: str, size: int, label: str, memory: str
           fields: Sequence[str], cache: str | None) -> Dataset:
     wanted = captions.parse_text(text)
 
-    def choose(title: str, features: Mapping) -> dict[str, columns.Column]:
+    def choose(title: str, features: Mapping[str, Any]) -> dict[str, columns.Column]:
         return columns.choose(title, features, label=label, text=wanted is not None, fields=fields)
 
     source = sources.open_source(name=name, split=split, dir=dir, check=choose)
@@ -199,7 +230,7 @@ def _spec(request: Request, sizes: resident.Sizes, wanted: captions.Wanted | Non
     return make_spec(**spec)
 
 
-def _encoder(source: sources.Source, field: Field, wanted: captions.Wanted) -> Callable[[list[str]], np.ndarray]:
+def _encoder(source: sources.Source, field: Field, wanted: captions.Wanted) -> captions.Encode:
     """list of captions -> int32 [n,T]; says once on stderr that captions are cut, where some are."""
     tokenizer, lock, told = captions.tokenizer_of(field), threading.Lock(), []
 
@@ -223,7 +254,7 @@ def _fingerprints(request: Request, sizes: resident.Sizes, spec: Spec) -> dict[s
     known = scanning.identities(request.source, {column.feature for column in request.columns.values()})
     marks = {}
     for field, column in request.columns.items():
-        more: tuple = ()
+        more: tuple[object, ...] = ()
         if column.kind == "image":  # the same whether pictures are resized to their own size or kept
             more = (column.channels, sizes[field].tolist() if len(sizes[field]) == 1 else None, resizing.RECIPE)
         elif column.kind == "text":

@@ -13,6 +13,7 @@ from imggen_jax.errors import DataError, brief
 
 CHUNK = 256  # examples read at a time where all are read
 
+Row = tuple[Any, ...]  # what is read of an example, in the order in which it is wanted
 Records = Callable[[Sequence[int]], list[bytes]]
 
 
@@ -24,7 +25,7 @@ class Wanted(NamedTuple):
     classes: int = 0  # of a label
 
 
-def open_rows(source: Source, wanted: Sequence[Wanted]) -> Callable[[Sequence[int]], list[tuple]]:
+def open_rows(source: Source, wanted: Sequence[Wanted]) -> Callable[[Sequence[int]], list[Row]]:
     """A function from indices into the split to the wanted features of each example, encoded pictures as bytes.
 
     Nothing is read yet, except the lengths of the records of TFRecord files. Raises DataError, and so does the
@@ -35,7 +36,7 @@ def open_rows(source: Source, wanted: Sequence[Wanted]) -> Callable[[Sequence[in
     parse_example = tf_example_pb2.Example.FromString  # pyright: ignore[reportAttributeAccessIssue]: made at import
     read = _open_records(source)
 
-    def parse(index: int, record: bytes) -> tuple:
+    def parse(index: int, record: bytes) -> Row:
         try:
             feature = parse_example(record).features.feature
             row = tuple((feature[one.feature].int64_list if one.kind == "label" else feature[one.feature].bytes_list)
@@ -51,7 +52,7 @@ def open_rows(source: Source, wanted: Sequence[Wanted]) -> Callable[[Sequence[in
     return lambda indices: [parse(index, record) for index, record in zip(indices, read(indices))]
 
 
-def all_rows(source: Source, wanted: Sequence[Wanted]) -> Iterator[list[tuple]]:
+def all_rows(source: Source, wanted: Sequence[Wanted]) -> Iterator[list[Row]]:
     """The wanted features of all examples, in their order and CHUNK at a time. Raises DataError as `open_rows`."""
     read = open_rows(source, wanted)
     for start in range(0, source.examples, CHUNK):

@@ -21,7 +21,10 @@ import tqdm
 from imggen_jax.data import cache, decoding, memory, records
 from imggen_jax.data import resize as resizing
 from imggen_jax.data.columns import Column
+from imggen_jax.data.dataset import Batch
 from imggen_jax.data.decoding import Request
+from imggen_jax.data.records import Row
+from imggen_jax.data.text import Encode
 
 Sizes = Mapping[str, np.ndarray]   # field -> height and width of its pictures, int32 [N,2], or [1,2] if all are equal
 
@@ -40,15 +43,15 @@ class Pixels:
         return self.flat[start:start + math.prod(shape.tolist())].reshape(shape)
 
 
-def reader(request: Request, sizes: Sizes, encode: Callable, kept: str | None, size: int) -> Callable:
+def reader(request: Request, sizes: Sizes, encode: Encode, kept: str | None, size: int) -> Callable[..., Batch]:
     """`Dataset.read` of a split in memory; nothing is decoded before its first call.
 
-    sizes: as `scanning.picture_sizes` returns them. encode: list of captions -> int32 [n,T]. kept: as `cache.folder`.
+    sizes: as `scanning.picture_sizes` returns them. kept: as `cache.folder`.
     size: what it takes, as `needed`.
     """
     held = _Held(functools.partial(_load, request, sizes, encode, kept), size)
 
-    def read(indices: np.ndarray) -> dict[str, np.ndarray]:
+    def read(indices: np.ndarray) -> Batch:
         return {field: _take(request.source.title, values, indices) for field, values in held.get().items()}
 
     return read
@@ -80,7 +83,7 @@ def too_large(request: Request, sizes: Sizes, size: int) -> str:
 class _Held:
     """The columns of a split, read under a lock when they are first asked for."""
 
-    def __init__(self, load: Callable, size: int):
+    def __init__(self, load: Callable[[], dict[str, np.ndarray | Pixels]], size: int):
         self.load, self.bytes = load, size
         self.lock, self.columns = threading.Lock(), None
         _waiting.add(self)
@@ -103,7 +106,7 @@ def _take(title: str, values: np.ndarray | Pixels, indices: np.ndarray) -> np.nd
     return decoding.stack(title, indices, [values[index] for index in indices])
 
 
-def _load(request: Request, sizes: Sizes, encode: Callable, kept: str | None) -> dict[str, np.ndarray | Pixels]:
+def _load(request: Request, sizes: Sizes, encode: Encode, kept: str | None) -> dict[str, np.ndarray | Pixels]:
     """All columns: from the cache where they are there, else read and decoded."""
     number, aligned = request.source.examples, sorted(column.feature for column in request.images.values())
     files = {field: _file(request, column, aligned, kept) for field, column in request.columns.items()}
@@ -139,7 +142,7 @@ def _right(column: Column, number: int, sizes: np.ndarray | None, arrays: cache.
     return arrays["lengths"].shape == (number,) and arrays["bytes"].shape == (arrays["lengths"].sum(),)
 
 
-def _held(column: Column, arrays: cache.Arrays, sizes: np.ndarray | None, encode: Callable) -> np.ndarray | Pixels:
+def _held(column: Column, arrays: cache.Arrays, sizes: np.ndarray | None, encode: Encode) -> np.ndarray | Pixels:
     """Stored arrays -> what is read from: pictures uint8 [N,H,W,C] or Pixels, labels int32 [N], text int32 [N,T]."""
     if sizes is not None:
         return _pixels(arrays["pixels"], sizes, column.channels)
@@ -168,7 +171,7 @@ def _read_all(request: Request, sizes: Sizes) -> dict[str, cache.Arrays]:
     labels = {field: np.empty(number, np.int32) for field, column in request.columns.items() if column.kind == "label"}
     texts = {field: [b""] * number for field, column in request.columns.items() if column.kind == "text"}
 
-    def put(index: int, row: tuple) -> None:
+    def put(index: int, row: Row) -> None:
         for field, value in decoding.cells(request, index, row).items():
             if field in pictures:
                 pictures[field][index][...] = value
@@ -184,7 +187,7 @@ def _read_all(request: Request, sizes: Sizes) -> dict[str, cache.Arrays]:
                    for field, values in texts.items()}
 
 
-def _for_all(request: Request, put: Callable[[int, tuple], None]) -> None:
+def _for_all(request: Request, put: Callable[[int, Row], None]) -> None:
     """Calls put(index, row) for every example, in threads where its pictures are large."""
     source, start, large = request.source, 0, False
     progress = tqdm.tqdm(total=source.examples, desc=f"decoding {source.title}", unit=" images", delay=2, mininterval=1,

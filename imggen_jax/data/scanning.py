@@ -11,6 +11,7 @@ from imggen_jax.data import cache, decoding, records, sources, text
 from imggen_jax.data.columns import Column
 from imggen_jax.data.dataset import sha256
 from imggen_jax.data.decoding import Request
+from imggen_jax.data.records import Row
 from imggen_jax.data.sources import Source
 from imggen_jax.errors import DataError, brief
 
@@ -119,7 +120,7 @@ def _scanned(source: Source, column: Column, kept: str | None) -> np.ndarray:
     return cache.remember(file, lambda arrays: arrays["sizes"].shape == (source.examples, 2), scan)["sizes"]
 
 
-def _rows(request: Request, doing: str) -> Iterator[tuple]:
+def _rows(request: Request, doing: str) -> Iterator[Row]:
     source = request.source
     with tqdm.tqdm(total=source.examples, desc=f"{doing} {source.title}", unit=" examples", delay=2, mininterval=1,
                    leave=False, disable=None) as progress:

@@ -21,6 +21,7 @@ from imggen_jax.errors import DataError, brief
 AVATARS = "avatars"
 STACKED_MNIST = "stacked_mnist"
 BUILT_IN = (AVATARS, STACKED_MNIST)
+DRAWN = ("64x64", "32x32")  # configs of avatars that are drawn on first use
 
 _NAME = re.compile(r"(?P<name>\w[\w.-]*)(/(?P<config>\w[\w.+=-]*))?(:(?P<version>\d+\.\d+\.\d+))?")
 _CLASS_KEYS = ("pythonClassName", "python_class_name", "type")  # the last in files of old versions of TFDS
@@ -45,7 +46,7 @@ class Source(NamedTuple):
     parts: tuple[splits.Part, ...]   # the examples of the split, in their order
     examples: int                    # > 0
     files: tuple[Path, ...]          # the shards that hold the split
-    identity: tuple                  # all that decides the bytes of the examples, cheap to compute
+    identity: tuple[Any, ...]        # all that decides the bytes of the examples, cheap to compute
 
     @property
     def split(self) -> str:
@@ -79,7 +80,7 @@ def prepared(root: Path) -> list[str]:
     return names
 
 
-def open_source(*, name: str, split: str, dir: str, check: Callable[[str, Mapping], Any]) -> Source:
+def open_source(*, name: str, split: str, dir: str, check: Callable[[str, Mapping[str, Any]], Any]) -> Source:
     """Finds the dataset, its newest version unless one is named, and checks all that needs no example to be read.
 
     Avatars that are not prepared yet are drawn now. Nothing here touches the network.
@@ -113,10 +114,10 @@ def _part(folder: Path, builder: Any, title: str, split: str) -> Source:
     info = builder.info
     parts = splits.parse_split(split, {key: info.splits[key].num_examples for key in info.splits}, dataset=title)
     span = info.splits[splits.format_split(parts)]
-    # The same avatars are drawn everywhere, but packed by each machine's own zlib.
-    stored = () if info.name == AVATARS else tuple(
-        (key, info.splits[key].num_bytes, tuple(info.splits[key].shard_lengths))
-        for key in sorted({part.split for part in parts}))
+    stored = tuple((key, info.splits[key].num_bytes, tuple(info.splits[key].shard_lengths))
+                   for key in sorted({part.split for part in parts}))
+    if info.name == AVATARS:  # the same are drawn everywhere, but packed by each machine's own zlib
+        stored = () if info.config_name in DRAWN else (info.config_description,)
     return Source(
         title=f"{title}, split {split!r}", folder=folder, builder=builder, features=dict(info.features.items()),
         parts=parts, examples=sum(part.stop - part.start for part in parts),
@@ -157,7 +158,7 @@ def find_prepared(wanted: Name, root: Path) -> Path | None:
 
 
 def draw_avatars(wanted: Name, root: Path, *, split: str = "train",
-                 check: Callable[[str, Mapping], Any] = lambda title, features: None) -> Path:
+                 check: Callable[[str, Mapping[str, Any]], Any] = lambda title, features: None) -> Path:
     """Prepares avatars in `root`, after checking that they have such a split and features; returns their folder."""
     from imggen_jax.data import avatars
 
@@ -172,14 +173,24 @@ def draw_avatars(wanted: Name, root: Path, *, split: str = "train",
     config = builder.builder_config
     splits.parse_split(split, {"train": config.train, "test": config.test}, dataset=f"avatars/{config.name}")
     check(f"avatars/{config.name}", dict(builder.info.features.items()))
-    print(f"drawing avatars/{config.name} into {root}: once, about a minute", file=sys.stderr, flush=True)
+    return write_avatars(builder, wanted, root)
+
+
+def write_avatars(builder: Any, wanted: Name, root: Path) -> Path:
+    """Draws the avatars of a TFDS builder into `root`, and returns their folder; raises DataError."""
+    print(f"drawing avatars/{wanted.config} into {root}: once, about a minute", file=sys.stderr, flush=True)
     try:
         builder.download_and_prepare(file_format="array_record")
     except OSError as error:
         if find_prepared(wanted, root) is None:  # otherwise another process was quicker, which is as good
-            raise DataError(f"cannot write avatars/{config.name} into {root} ({brief(error)}); "
+            raise DataError(f"cannot write avatars/{wanted.config} into {root} ({brief(error)}); "
                             "set data.dir to a folder that can be written") from error
     return Path(builder.data_dir)
+
+
+def config_description(folder: Path) -> str:
+    """What a prepared dataset's own config says of itself."""
+    return _builder(folder).info.config_description or ""
 
 
 def _refuse_code(folder: Path) -> None:

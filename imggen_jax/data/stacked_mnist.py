@@ -10,6 +10,7 @@ networks that halve the side.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ _LABELS = {"label": (lambda digits: digits @ np.array([100, 10, 1]), LABEL_NAMES
 
 
 def open_stacked(open_dataset: Callable[..., Dataset], *, name: str, split: str, size: int, label: str, text: str,
-                 fields: Sequence[str], **options) -> Dataset:
+                 fields: Sequence[str], **options: Any) -> Dataset:
     """Opens stacked_mnist; arguments as those of `open_dataset`, which opens the mnist that it is made of.
 
     Raises DataError.

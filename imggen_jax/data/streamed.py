@@ -11,18 +11,20 @@ from collections.abc import Callable
 import numpy as np
 
 from imggen_jax.data import decoding, records
+from imggen_jax.data.dataset import Batch
 from imggen_jax.data.decoding import Request
+from imggen_jax.data.text import Encode
 from imggen_jax.spec import Spec
 
 # A picture takes 90 us in Python, where threads wait for each other, and 40 ns a pixel outside it (PNG, measured).
 _PIXELS_A_THREAD = 2048
 
 
-def reader(request: Request, spec: Spec, encode: Callable) -> Callable:
-    """`Dataset.read` of a split on disk. encode: list of captions -> int32 [n,T]."""
+def reader(request: Request, spec: Spec, encode: Encode) -> Callable[..., Batch]:
+    """`Dataset.read` of a split on disk."""
     fetch, title = records.open_rows(request.source, request.wanted), request.source.title
 
-    def read(indices: np.ndarray) -> dict[str, np.ndarray]:
+    def read(indices: np.ndarray) -> Batch:
         numbers = np.asarray(indices).tolist()
         made = [decoding.cells(request, index, row) for index, row in zip(numbers, fetch(numbers))]
         batch = {}

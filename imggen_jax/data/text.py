@@ -35,13 +35,18 @@ _SINGLE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u31f0-\u31ff\u34
           "\U00020000-\U0003ffff"
 
 
+Encode = Callable[[list[str]], np.ndarray]  # captions [n] -> int32 [n,T]
+
+
 class Tokenizer(NamedTuple):
     """Pure functions between texts and tokens."""
 
     size: int          # tokens are in [0, size)
-    encode: Callable   # (texts [n], length = that of the field) -> (int32 [n,length], how many texts were cut)
-    decode: Callable   # (int [T]) -> str; of words, joined by spaces, an unknown one as "?"
-    unknown: Callable  # (text) -> {word that is not known: the nearest known ones, at most 3}; {} for bytes
+    # (texts [n], length = that of the field) -> (int32 [n,length], how many texts were cut)
+    encode: Callable[..., tuple[np.ndarray, int]]
+    decode: Callable[[np.ndarray], str]  # int [T] -> text; of words, joined by spaces, an unknown one as "?"
+    # text -> {word that is not known: the nearest known ones, at most 3}; {} for bytes
+    unknown: Callable[[str], Mapping[str, tuple[str, ...]]]
 
 
 class Wanted(NamedTuple):
@@ -109,7 +114,7 @@ _ASCII = re.compile(r"[a-z0-9]+(?:'[a-z0-9]+)*")
 
 
 @functools.cache
-def _pattern() -> re.Pattern:
+def _pattern() -> re.Pattern[str]:
     # `re` does not count combining marks as letters, though words of many scripts are written with them.
     marks = "".join(re.escape(chr(code)) for code in range(0x300, sys.maxunicode + 1)
                     if unicodedata.category(chr(code))[0] == "M")

@@ -290,15 +290,14 @@ def subspace(name: str, genes: Genes) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------------------- measuring
 
 
-def measure(model: Model, latents: Latents, genes: Genes, predict, names: Sequence[str], values) -> dict[str, dict]:
+def measure(model: Model, latents: Latents, genes: Genes, labeller) -> dict[str, dict]:
     """What each gene does to pictures, in the eyes of a classifier trained on real ones.
 
     Args:
       model: a loaded model.
       latents: the images to edit; 500 random ones, say.
       genes: of the model.
-      predict: uint8 [n,S,S,C] -> int32 [n,K].
-      names, values: of the K attributes that it tells.
+      labeller: the classifier, as `learning.labeller_of` gives it.
 
     Returns:
       {gene: {"faces": n, "reached": share, "kept": {other attribute: share}}}. For each attribute every picture is led
@@ -306,19 +305,20 @@ def measure(model: Model, latents: Latents, genes: Genes, predict, names: Sequen
       `reached` is the share of them that has it after the edit; `kept` the share in which another attribute stays. A
       gene without labels has no target: it is moved by +2, and `kept` tells what stays.
     """
-    before = predict(show(model, latents))
+    before = labeller.predict(show(model, latents))
     found = {}
-    for k, name in enumerate(names):
+    for k, name in enumerate(labeller.names):
         if name in genes.attributes:
-            found |= _measure(model, latents, genes, predict, names, k, list(values[k]), before)
+            found |= _measure(model, latents, genes, labeller, k, before)
     for gene in genes.directions:
-        after = predict(show(model, edit(model, latents, {gene: 2.0}, genes)))
-        found[gene] = {"faces": len(latents.w), "kept": _kept(after == before, names)}
+        after = labeller.predict(show(model, edit(model, latents, {gene: 2.0}, genes)))
+        found[gene] = {"faces": len(latents.w), "kept": _kept(after == before, labeller.names)}
     return found
 
 
-def _measure(model, latents, genes, predict, names, k: int, values: list[str], before) -> dict[str, dict]:
+def _measure(model, latents, genes, labeller, k: int, before) -> dict[str, dict]:
     """`measure` of one attribute: every picture is led to one other value, drawn evenly."""
+    names, values = labeller.names, list(labeller.values[k])
     rng, known = np.random.default_rng(k), genes.attributes[names[k]].values
     target = np.array([rng.choice([values.index(one) for one in known if values[had] != one]) for had in before[:, k]])
     found = {}
@@ -326,7 +326,7 @@ def _measure(model, latents, genes, predict, names, k: int, values: list[str], b
         rows, gene = np.flatnonzero(target == values.index(value)), f"{names[k]}={value}"
         if not len(rows):
             continue
-        after = predict(show(model, edit(model, take(latents, rows), {gene: None}, genes)))
+        after = labeller.predict(show(model, edit(model, take(latents, rows), {gene: None}, genes)))
         kept = _kept(after == before[rows], names)
         del kept[names[k]]
         reached = round(float(np.mean(after[:, k] == target[rows])), 4)

@@ -73,8 +73,7 @@ def learn(
     said += [f"the classifier is right in {share:.1%} of {name}" for name, share in labeller.accuracy.items()]
     attributes = genetics.boundaries(model, w, truth, labeller.names, labeller.values)
     genes = kept._replace(attributes=attributes, guide=guide)
-    measured = genetics.measure(model, seeds(model, range(faces)), genes, labeller.predict, labeller.names,
-                                labeller.values)
+    measured = genetics.measure(model, seeds(model, range(faces)), genes, labeller)
     return genes._replace(measured=measured), said
 
 
@@ -95,7 +94,16 @@ def _of(kept: Genes, genes: Genes) -> dict:
 def labeller_of(model: Model, labels: Sequence[str] | None = None, *, seed: int = 0):
     """The classifier of a run's dataset, `evaluation.classifier.Labeller`; trained now if it never was.
 
+    Its `predict` takes images uint8 [n,H,W,C] and returns the likeliest value of each of its K labels, int32 [n,K];
+    `names`, `values` and `accuracy` describe the labels.
+
+    Args:
+      model: a loaded run.
+      labels: names of the labels to learn; None for all that the dataset has.
+      seed: of its training; classifiers of two seeds make different errors.
+
     Raises:
+      DataError: the dataset is not there any more.
       RunError: the dataset has no labels.
     """
     from imggen_jax.evaluation import classifier
@@ -145,7 +153,26 @@ def _dataset(model: Model, split: str, names: Sequence[str]) -> data.Dataset:
 
 
 def held_out(model: Model, number: int, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(images uint8 [n,H,W,C], their true labels int32 [n,K]): the first ones of a run's test split."""
+    """Images that a run was not trained on: the first ones of its test split.
+
+    Args:
+      model: a loaded run.
+      number: how many; fewer where the split has fewer.
+      names: of the K label fields to read.
+
+    Returns:
+      (images uint8 [n,H,W,C], their true labels int32 [n,K]).
+
+    Raises:
+      DataError: the dataset is not there any more, or has no such label.
+      RunError: the run holds no images out, or a number below 1.
+    """
+    if number < 1:
+        raise RunError(f"number is {number}; it must be at least 1")
+    if not of_run(model.config, model.data).data.test:
+        raise RunError("this run holds no images out (its config.data.test is empty); train one that does, such as "
+                       "with --config.data.split=train[:90%] --config.data.test=train[90%:]")
     dataset = _dataset(model, "test", names)
     batch = dataset.read(np.arange(min(number, dataset.length)))
-    return batch["image"], np.stack([batch[name] for name in names], axis=-1)
+    labels = [batch[name] for name in names]
+    return batch["image"], np.stack(labels, axis=-1) if labels else np.empty((len(batch["image"]), 0), np.int32)

@@ -12,7 +12,7 @@ from imggen_jax import spec as specs
 from imggen_jax.data import folders
 from imggen_jax.editing.genes import fingerprint
 from imggen_jax.editing.projection import Projection, project
-from imggen_jax.editing.space import check, rows_of, seeds, show
+from imggen_jax.editing.space import check, join, rows_of, seeds, show
 from imggen_jax.errors import DataError, RunError
 from imggen_jax.model import Model
 from imggen_jax.provenance import publishing, records
@@ -85,7 +85,7 @@ def by_seed(run: Open, seed: int, *, given: Mapping | None, truncation: float) -
 
 def by_pixels(run: Open, path: Path, *, given: Mapping | None, steps: int | None = None) -> Found:
     """A user's own image, projected."""
-    image, said = read_picture(path, run.model)
+    image, said = open_picture(run.model, path)
     if missing := [name for name in run.model.generator.needs if name not in (given or {})]:
         raise RunError(f"this model is conditioned on a {missing[0]}: say with --{missing[0]} what {path} shows")
     projection = project(run.model, image[None], given=given, steps=steps)
@@ -154,9 +154,15 @@ def latents_of(run: Open, family: Family, title: str) -> Latents:
                        ) from error
 
 
-def read_picture(path: Path, model: Model) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(uint8 [H,W,C] as the model takes it, what had to be done for that): decoded as the pictures that it was trained
-    on were, with the same fit and background.
+def open_picture(model: Model, path: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """A picture's file as a model sees it: decoded as those that it was trained on, with their fit and background.
+
+    Args:
+      model: a loaded model of square pictures.
+      path: of the file.
+
+    Returns:
+      (uint8 [S,S,C], such as `project` and `Model.encode` take in a batch; lines on what was converted).
 
     Raises:
       RunError: no such file, or no picture.
@@ -177,13 +183,7 @@ def read_picture(path: Path, model: Model) -> tuple[np.ndarray, tuple[str, ...]]
 def many(run: Open, names: Sequence[str], *, given: Mapping | None, truncation: float) -> tuple[Latents, list[Found]]:
     """Several images by their names."""
     found = [find(run, name, given=given, truncation=truncation) for name in names]
-    return joined([one.latents for one in found]), found
-
-
-def joined(each: Sequence[Latents]) -> Latents:
-    """Several latents, conditioned on the same fields, as one."""
-    fields = {name: np.concatenate([one.given[name] for one in each]) for name in each[0].given}
-    return Latents(np.concatenate([one.w for one in each]), fields, np.concatenate([one.places for one in each]))
+    return join([one.latents for one in found]), found
 
 
 def stored(path: Path) -> np.ndarray:

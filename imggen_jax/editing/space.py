@@ -50,6 +50,27 @@ def take(latents: Latents, rows) -> Latents:
     return Latents(latents.w[rows], rows_of(latents.given, rows), latents.places[rows])
 
 
+def join(each: Sequence[Latents], *, keep_places: bool = True) -> Latents:
+    """Several latents as one, the rows of the first before those of the second: the inverse of `take`.
+
+    Args:
+      each: at least one, of one model and conditioned on the same fields.
+      keep_places: make each image at the place that it had, which keeps its last bit; False to place it at its row,
+        which takes fewer calls of the generator where many latents share a place.
+
+    Raises:
+      RunError: no latents, or such that do not fit together.
+    """
+    if not each:
+        raise RunError("no latents are given to be joined; give at least one")
+    kinds = {(one.w.shape[1:], *((name, value.shape[1:]) for name, value in sorted(one.given.items()))) for one in each}
+    if len(kinds) > 1:
+        raise RunError("latents that differ in size, or in the fields that they are conditioned on, cannot be joined")
+    w = np.concatenate([one.w for one in each])
+    given = {name: np.concatenate([one.given[name] for one in each]) for name in each[0].given}
+    return Latents(w, given, np.concatenate([one.places for one in each])) if keep_places else moved(w, given)
+
+
 def rows_of(given: Fields, rows) -> Fields:
     """Fields of these rows."""
     return {name: value[rows] for name, value in given.items()}

@@ -13,7 +13,7 @@ from imggen_jax import api
 from imggen_jax.editing import genes as genetics
 from imggen_jax.editing import learning, lineages, operations, sources
 from imggen_jax.editing.sources import Found, Open
-from imggen_jax.editing.space import moved, rows_of, show
+from imggen_jax.editing.space import join, moved, rows_of, show
 from imggen_jax.errors import RunError
 from imggen_jax.loading import find
 from imggen_jax.pictures import grids
@@ -315,7 +315,7 @@ def _all_again(run: Open, members: Sequence[Record], title: str) -> np.ndarray:
     made = {}
     for chosen in set(options):
         rows = [row for row, its in enumerate(options) if its == chosen]
-        images = show(run.model, sources.joined([latents[row] for row in rows]), **dict(chosen))
+        images = show(run.model, join([latents[row] for row in rows]), **dict(chosen))
         made |= dict(zip(rows, images, strict=True))
     return np.stack([made[row] for row in range(len(members))])
 

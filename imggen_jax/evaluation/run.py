@@ -20,7 +20,7 @@ from imggen_jax.metrics.pictures import Pictures
 from imggen_jax.metrics.scores import Report
 from imggen_jax.model import MOST_SEEDS, Model
 from imggen_jax.storage.files import given_path
-from imggen_jax.training.dataset import of_run, open_split
+from imggen_jax.training.dataset import of_run, open_split, transformed
 
 CHANGED = "changed_data"  # key under which results say that the data are not those of the training
 
@@ -117,6 +117,8 @@ def _context(model: Model, workdir: Path | None, allow_changed: bool, where: str
         raise RunError(f"num is {num} and seed {terms['seed']}; {terms['resamples']} sets of at least 2 images have "
                        f"seeds from 0 to {MOST_SEEDS - 1}")
     changes = _changes(model, settings, train_set, test_set, allow_changed)
+    test_set = test_set and transformed(settings, test_set)
+    train_set = transformed(settings, train_set)
     return Context(model, settings, train_set, test_set, Terms(**{**terms, "num": int(num)})), changes
 
 

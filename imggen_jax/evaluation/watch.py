@@ -41,7 +41,7 @@ def scorer(settings: Settings, built: Built, train_set: data.Dataset, workdir: P
     space = scores.load_space(wanted.space, settings)
 
     def score(average, step, images):
-        model = Model({}, train_set.spec, step, {**average, **built.pretrained}, built.game, name)
+        model = Model({}, built.spec, step, {**average, **built.pretrained}, built.game, name)
         report = reference.score(space, scores.sample_of(model, train_set), seed=0, resamples=metric_scores.RESAMPLES,
                                  about={"step": step, "images": images})
         store.write(workdir / "scores", scores.stem(report), report.as_dict(), images)

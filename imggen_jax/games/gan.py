@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,22 @@ import jax.numpy as jnp
 from imggen_jax import augment as aug
 from imggen_jax import losses
 from imggen_jax import spec as specs
-from imggen_jax.game import EditSpace, Game, Generator, Spec
+from imggen_jax.game import (
+    Array,
+    Batch,
+    Clock,
+    Condition,
+    EditSpace,
+    Game,
+    Generator,
+    Key,
+    Mutable,
+    Options,
+    Params,
+    PyTree,
+    Spec,
+    Weights,
+)
 from imggen_jax.nets import mapping as nets_mapping
 
 # A generator may start as the decoder of a trained VAE: nets/vae.py, without a mapping network.
@@ -22,8 +38,8 @@ def make(
     spec: Spec,
     *,
     dtype: str,
-    generator: Mapping,
-    discriminator: Mapping,
+    generator: Mapping[str, Any],
+    discriminator: Mapping[str, Any],
     latent: int = 64,
     mapping: int = 0,
     loss: str = "relativistic",
@@ -76,7 +92,7 @@ def make(
     d = _network("Discriminator", size, channels, classes, dtype, **discriminator)
     adversarial = getattr(losses, loss)
 
-    def init(key, spec):
+    def init(key: Key, spec: Spec):
         key_g, key_d = jax.random.split(key)
         label = jnp.zeros(1, jnp.int32) if classes else None
         variables = g.init(key_g, jnp.zeros((1, latent)), label, train=True)
@@ -87,33 +103,33 @@ def make(
         params = {"generator": mine, "discriminator": d.init(key_d, images, label)["params"]}
         return params, {"statistics": variables.get("statistics", {})}
 
-    def to_w(params, z):
+    def to_w(params: Params, z: Array):
         return m.apply({"params": params["generator"]["mapping"]}, z) if m is not None else z
 
-    def generate(params, mutable, z, label):
+    def generate(params: Params, mutable: Mutable, z: Array, label: Array | None):
         variables = {"params": params["generator"]["synthesis"], "statistics": mutable["statistics"]}
         fake, changed = g.apply(variables, to_w(params, z), label, train=True, mutable=["statistics"])
         return fake, {"statistics": changed.get("statistics", {})}
 
-    def deal(params, mutable, batch, key):
+    def deal(params: Params, mutable: Mutable, batch: Batch, key: Key):
         """What both players see: real and fake images, new statistics, and a judge for each kind."""
         key_z, key_real, key_fake, key_rest = jax.random.split(key, 4)
         real, label = aug.to_float(batch["image"]), batch.get("label")
         fake, mutable = generate(params, mutable, prior(key_z, real.shape[0], label), label)
 
-        def judge(key):
+        def judge(key: Key):
             return lambda x: d.apply({"params": params["discriminator"]}, aug.diff_augment(x, key, augment), label)
 
         return real, fake, mutable, judge(key_real), judge(key_fake), key_rest
 
-    def penalty(clock):
+    def penalty(clock: Clock):
         """The factor on both gammas, from 1 to penalty_final."""
         if not burn_in:
             return 1.0
         share = jnp.minimum(1.0, clock.images_seen / burn_in)
         return penalty_final + (1 - penalty_final) * 0.5 * (1 + jnp.cos(jnp.pi * share))
 
-    def discriminator_loss(params, mutable, batch, clock, key):
+    def discriminator_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         real, fake, _, judge_real, judge_fake, key = deal(params, mutable, batch, key)
         factor = penalty(clock)
         real_logits, r1_terms = _penalized(judge_real, real, r1, factor)
@@ -129,24 +145,24 @@ def make(
         value = jnp.mean(terms)
         return value, (mutable, {"loss": value, **scalars})
 
-    def generator_loss(params, mutable, batch, clock, key):
+    def generator_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         real, fake, mutable, judge_real, judge_fake, _ = deal(params, mutable, batch, key)
         value = jnp.mean(adversarial.generator(judge_real(real), judge_fake(fake)))
         return value, (mutable, {"loss": value})
 
-    def prior(key, n, condition):
+    def prior(key: Key, n: int, condition: Condition):
         del condition
         return jax.random.normal(key, (n, latent))  # float32 [n,latent]
 
-    def synthesize(weights, w, condition, options):
+    def synthesize(weights: Weights, w: PyTree, condition: Condition, options: Options):
         del options
         variables = {"params": weights["generator"]["synthesis"], "statistics": weights["statistics"]}
         return jnp.clip(g.apply(variables, w, condition, train=False), -1, 1)
 
-    def decode(weights, z, condition, options):
+    def decode(weights: Weights, z: Array, condition: Condition, options: Options):
         return synthesize(weights, to_w(weights, z), condition, options)
 
-    def weights(params, mutable):
+    def weights(params: Params, mutable: Mutable):
         return {"generator": params["generator"], "statistics": mutable["statistics"]}
 
     moves = (("discriminator", discriminator_loss),) * critic_moves + (("generator", generator_loss),)
@@ -156,11 +172,11 @@ def make(
     return Game(init, moves, weights, {"main": model})
 
 
-def _network(role: str, size: int, channels: int, classes: int, dtype: str, *, name: str, **keys):
+def _network(role: str, size: int, channels: int, classes: int, dtype: str, *, name: str, **keys: Any):
     module = importlib.import_module(f"imggen_jax.nets.{name}")
     return getattr(module, role)(size=size, channels=channels, classes=classes, dtype=jnp.dtype(dtype), **keys)
 
 
-def _penalized(judge, images, gamma, factor):
+def _penalized(judge: Callable[[Array], Array], images: Array, gamma: float, factor: Array | float):
     """(logits, factor gamma/2 ||gradient||^2), without the cost of the gradient where gamma is 0."""
     return losses.zero_centered_penalty(judge, images, gamma * factor) if gamma else (judge(images), 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,21 @@ import jax.numpy as jnp
 from imggen_jax import losses
 from imggen_jax import spec as specs
 from imggen_jax.augment import to_float
-from imggen_jax.game import Game, Generator, Spec
+from imggen_jax.game import (
+    Array,
+    Batch,
+    Clock,
+    Condition,
+    Game,
+    Generator,
+    Key,
+    Mutable,
+    Options,
+    Params,
+    PyTree,
+    Spec,
+    Weights,
+)
 
 LIKELIHOODS = ("bernoulli", "gaussian", "logistic_mixture")
 STEP = 1 / 127.5  # distance between two neighbors of the 256 values in [-1, 1]
@@ -21,7 +36,7 @@ def make(
     spec: Spec,
     *,
     dtype: str,
-    network: Mapping,
+    network: Mapping[str, Any],
     latent: int = 64,
     likelihood: str = "gaussian",
     mixtures: int = 5,
@@ -69,7 +84,7 @@ def make(
     encoder, decoder = _networks(size, channels, classes, jnp.dtype(dtype), latent, outputs, **network)
     pixels = size**2 * channels
 
-    def init(key, spec):
+    def init(key: Key, spec: Spec):
         key_e, key_d = jax.random.split(key)
         label = jnp.zeros(1, jnp.int32) if classes else None
         images = jnp.zeros((1, *specs.image_shape(spec)))
@@ -83,13 +98,13 @@ def make(
             mine["log_sigma"] = jnp.full((), -2.0)
         return {"vae": mine}, {}
 
-    def posterior(mine, images, label):
+    def posterior(mine: Mapping[str, PyTree], images: Array, label: Array | None):
         return encoder.apply({"params": mine["encoder"]}, images, label)
 
-    def output(mine, z, label):
+    def output(mine: Mapping[str, PyTree], z: Array, label: Array | None):
         return decoder.apply({"params": mine["decoder"]}, z, label)
 
-    def observe(images, key):
+    def observe(images: Array, key: Key):
         """What the model explains: binary pixels in {-1, 1}, dequantised or 8-bit ones, from float [-1,1]."""
         if likelihood == "bernoulli":
             return jnp.where(jax.random.uniform(key, images.shape) < (images + 1) / 2, 1.0, -1.0)
@@ -97,14 +112,14 @@ def make(
             return images + STEP * jax.random.uniform(key, images.shape, minval=-0.5, maxval=0.5)
         return images
 
-    def log_likelihood(mine, out, x):
+    def log_likelihood(mine: Mapping[str, PyTree], out: Array, x: Array):
         if likelihood == "bernoulli":
             return losses.bernoulli(out, (x + 1) / 2)
         if likelihood == "gaussian":
             return losses.gaussian(out, mine["log_sigma"], x) + pixels * math.log(STEP)
         return losses.logistic_mixture(out, x)
 
-    def terms(mine, batch, key):
+    def terms(mine: Mapping[str, PyTree], batch: Batch, key: Key):
         """(log p(x|z) [B], KL [B,latent]) with one z from the posterior of each image."""
         key_x, key_z = jax.random.split(key)
         x, label = observe(to_float(batch["image"]), key_x), batch.get("label")
@@ -112,21 +127,21 @@ def make(
         z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key_z, mean.shape)
         return log_likelihood(mine, output(mine, z, label), x), losses.gaussian_kl(mean, log_variance)
 
-    def figures(reconstruction, kl):
+    def figures(reconstruction: Array, kl: Array):
         elbo = reconstruction - kl
         return {"elbo": elbo, "reconstruction": reconstruction, "kl": kl,
                 "bits_per_dim": -elbo / (pixels * math.log(2))}
 
-    def kl_weight(clock):
+    def kl_weight(clock: Clock):
         return beta * jnp.minimum(1.0, clock.images_seen / warmup) if warmup else beta
 
-    def loss(params, mutable, batch, clock, key):
+    def loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         reconstruction, kl = terms(params["vae"], batch, key)
         value = jnp.mean(kl_weight(clock) * losses.free_bits(kl, free_bits) - reconstruction)
         scalars = {"loss": value, **figures(reconstruction, jnp.sum(kl, axis=-1))}
         return value, (mutable, jax.tree.map(jnp.mean, scalars))
 
-    def importance_loss(params, mutable, batch, clock, key):
+    def importance_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         key, key_z = jax.random.split(key)
         draw = drawer(params["vae"], batch, key)
         reconstruction, ratio = jax.vmap(draw)(jax.random.split(key_z, importance_samples))  # [k,B] each
@@ -136,12 +151,12 @@ def make(
         scalars = {"loss": value, "bound": bound, **figures(jnp.mean(reconstruction, 0), -jnp.mean(ratio, 0))}
         return value, (mutable, jax.tree.map(jnp.mean, scalars))
 
-    def drawer(mine, batch, key):
+    def drawer(mine: Mapping[str, PyTree], batch: Batch, key: Key):
         """Of fixed pictures, a function key -> (log p(x|z), log p(z) - log q(z|x)), float32 [B] each."""
         x, label = observe(to_float(batch["image"]), key), batch.get("label")
         mean, log_variance = posterior(mine, x, label)
 
-        def draw(key):
+        def draw(key: Key):
             noise = jax.random.normal(key, mean.shape)
             z = mean + jnp.exp(0.5 * log_variance) * noise
             ratio = 0.5 * jnp.sum(noise**2 + log_variance - z**2, axis=-1)
@@ -149,33 +164,33 @@ def make(
 
         return draw
 
-    def metrics(weights, batch, key):
+    def metrics(weights: Weights, batch: Batch, key: Key):
         reconstruction, kl = terms(weights["vae"], batch, key)
         return figures(reconstruction, jnp.sum(kl, axis=-1))
 
-    def importance(weights, batch, key):
+    def importance(weights: Weights, batch: Batch, key: Key):
         draw = drawer(weights["vae"], batch, key)
-        def one(key):
+        def one(key: Key):
             likelihood, ratio = draw(key)
             return likelihood + ratio
 
         return one
 
-    def prior(key, n, condition):
+    def prior(key: Key, n: int, condition: Condition):
         del condition
         return jax.random.normal(key, (n, latent))  # float32 [n,latent]
 
-    def decode(weights, z, condition, options):
+    def decode(weights: Weights, z: Array, condition: Condition, options: Options):
         del options
         out = output(weights["vae"], z, condition)
         if likelihood == "bernoulli":
             return 2 * jax.nn.sigmoid(out) - 1
         return jnp.clip(out, -1, 1) if likelihood == "gaussian" else losses.logistic_mixture_mean(out, channels)
 
-    def encode(weights, images, condition):
+    def encode(weights: Weights, images: Array, condition: Condition):
         return posterior(weights["vae"], images, condition)[0]
 
-    def weights(params, mutable):
+    def weights(params: Params, mutable: Mutable):
         return {"vae": params["vae"]}
 
     moves = (("vae", loss if importance_samples == 1 else importance_loss),)
@@ -185,7 +200,8 @@ def make(
     return Game(init, moves, weights, {"main": model}, metrics=metrics, importance=importance)
 
 
-def _networks(size: int, channels: int, classes: int, dtype, latent: int, outputs: int, *, name: str, **keys):
+def _networks(size: int, channels: int, classes: int, dtype: jnp.dtype, latent: int, outputs: int, *, name: str,
+              **keys: Any):
     module = importlib.import_module(f"imggen_jax.nets.{name}")
     encoder = module.Encoder(size=size, channels=channels, classes=classes, latent=latent, dtype=dtype, **keys)
     return encoder, module.Decoder(size=size, channels=outputs, classes=classes, dtype=dtype, **keys)

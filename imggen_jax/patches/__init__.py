@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:                    # what __getattr__ finds, for editors and type checkers
     from imggen_jax.patches.errors import PatchError
     from imggen_jax.patches.measures import diversity, patch_distance, seam
+    from imggen_jax.patches.pyramid import resize
     from imggen_jax.patches.retouching import edit, mix, outpaint, panorama, remove
     from imggen_jax.patches.scenes import retarget, variations
     from imggen_jax.patches.styles import recolor, stylize
@@ -21,13 +22,14 @@ _HOME = {
     "diversity": "measures", "patch_distance": "measures", "seam": "measures",
     "edit": "retouching", "mix": "retouching", "outpaint": "retouching", "panorama": "retouching",
     "remove": "retouching",
+    "resize": "pyramid",
     "recolor": "styles", "stylize": "styles",
     "retarget": "scenes", "variations": "scenes",
     "texture": "textures", "tile": "textures",
     "refine": "wasserstein",
 }
 __all__ = ["PatchError", "diversity", "edit", "mix", "outpaint", "panorama", "patch_distance", "recolor", "refine",
-           "remove", "retarget", "seam", "stylize", "texture", "tile", "variations"]
+           "remove", "resize", "retarget", "seam", "stylize", "texture", "tile", "variations"]
 
 
 def __getattr__(name: str):

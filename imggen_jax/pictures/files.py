@@ -2,18 +2,19 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
-import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
-from imggen_jax.errors import ImggenError
-from imggen_jax.storage.files import write_atomic
+from imggen_jax.errors import ImggenError, SaveError
+from imggen_jax.pictures import encoding
+from imggen_jax.storage.files import disk_is_full, write_atomic
 
 READ = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".apng")
 WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF",
@@ -33,6 +34,7 @@ class Picture(NamedTuple):
     icc: bytes | None = None         # the color profile that the pixels are in; None: sRGB
     exif: bytes | None = None        # with the orientation taken out, as the pixels are upright
     notes: tuple[str, ...] = ()      # what was changed in reading
+    xmp: bytes | None = None         # with the orientation set to upright
 
 
 def read(path: str | Path) -> Picture:
@@ -89,7 +91,7 @@ def _picture(picture: ImageFile.ImageFile, data: bytes) -> Picture:
             shown, icc = _srgb(picture, icc), None
             notes.append("its colors are converted to sRGB")
         pixels = _eight_bit(shown, notes)
-    return Picture(np.ascontiguousarray(_upright(pixels, orientation)), icc, exif, tuple(notes))
+    return Picture(np.ascontiguousarray(_upright(pixels, orientation)), icc, exif, tuple(notes), _xmp(picture))
 
 
 def _exif(picture: Image.Image) -> tuple[int, bytes | None]:
@@ -102,6 +104,15 @@ def _exif(picture: Image.Image) -> tuple[int, bytes | None]:
         return orientation if orientation in range(1, 9) else 1, exif.tobytes() if len(exif) else None
     except Exception:  # noqa: BLE001 - a damaged block raises errors of many types; viewers pass over it
         return 1, None
+
+
+def _xmp(picture: Image.Image) -> bytes | None:
+    """The XMP packet (ISO 16684-1), which may repeat the orientation."""
+    found = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp")
+    if not found:
+        return None
+    packet = found.encode() if isinstance(found, str) else bytes(found)
+    return re.sub(rb"(tiff:Orientation(?:=.|>))[2-8]", rb"\g<1>1", packet)
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -201,34 +212,87 @@ def write(path: str | Path, picture: Picture) -> tuple[str, ...]:
       notes on what could not be kept.
 
     Raises:
-      PictureError: a format that is not written, or that has no transparency; or the disk refuses.
+      PictureError: a format that is not written, or that has no transparency; or the file cannot be written.
+      SaveError: the disk is full.
     """
-    path = Path(path)
-    data, _, notes = prepared(path, picture)
-    put(path, data)
+    kept, notes = fitted(path, picture)
+    write_bands(path, kept, kept.pixels.shape, [kept.pixels])
     return notes
 
 
-def prepared(path: Path, picture: Picture) -> tuple[bytes, np.ndarray, tuple[str, ...]]:
-    """The bytes that `write` writes, the pixels in them, and notes. Raises PictureError as `write`."""
-    kind, notes = check_output(path), []
-    pixels = picture.pixels
-    if pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
-        pixels = np.rint(pixels / 257).astype(np.uint8)
-        notes.append(f"{kind} takes 8 bits a channel; PNG and TIFF keep 16")
+def fitted(path: str | Path, picture: Picture, scale: int = 1) -> tuple[Picture, tuple[str, ...]]:
+    """The picture as a format can keep it, `scale` times as large, and notes on what could not be kept.
+
+    Raises:
+      PictureError: the format is not written, has no transparency, or holds no picture of this size.
+    """
+    path, notes = Path(path), []
+    kind, pixels = check_output(path), picture.pixels
+    longest = scale * max(pixels.shape[:2])
+    if longest > (most := encoding.LONGEST.get(kind, longest)):
+        raise PictureError(f"{path.name} would have a side of {longest:,} pixels, and {kind} holds at most {most:,}; "
+                           "name a .png or .tif file")
+    if kind == "TIFF" and (size := scale**2 * pixels.nbytes) > encoding.TIFF_BYTES:
+        raise PictureError(f"{path.name} would have {size / 1e9:.1f} GB, and TIFF holds at most 4; name a .png file")
     if pixels.shape[-1] in (2, 4) and kind == "JPEG":
         if (pixels[..., -1] < np.iinfo(pixels.dtype).max).any():
             raise PictureError(f"{path.name} cannot keep the transparency; name a .png, .webp or .tif file")
         pixels = pixels[..., :-1]
-    return encoded(kind, picture._replace(pixels=pixels)), pixels, tuple(notes)
+    if pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
+        pixels = np.rint(pixels / 257).astype(np.uint8)
+        notes.append(f"{kind} takes 8 bits a channel; PNG and TIFF keep 16")
+    return picture._replace(pixels=pixels), tuple(notes)
 
 
-def put(path: Path, data: bytes) -> None:
-    """Writes a file, whole or not at all; its folder is made if needed. Raises PictureError."""
+def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], bands: Iterable[np.ndarray]) -> None:
+    """Writes a picture that comes in bands from the top, whole or not at all; the folder is made if needed.
+
+    Args:
+      path: as for `write`.
+      like: its profile, metadata and dtype are written; the format can keep them, as `fitted` sees to.
+      shape: (H,W,C) of the whole.
+      bands: [rows,W,C].
+
+    Raises:
+      PictureError: the file cannot be written.
+      SaveError: the disk is full. What was there is unchanged.
+    """
+    path = Path(path)
+    kind = check_output(path)
+    put(path, lambda file: encode_bands(file, kind, like, shape, bands))
+
+
+def encode_bands(file: BinaryIO, kind: str, like: Picture, shape: tuple[int, int, int], bands: Iterable[np.ndarray]
+                 ) -> None:
+    """What `write_bands` writes, in an open file. kind: Pillow's name of the format."""
+    encoding.encode(file, kind, shape, like.pixels.dtype, bands, icc=like.icc, exif=like.exif, xmp=like.xmp)
+
+
+def encoded(kind: str, picture: Picture) -> bytes:
+    """The bytes of a file of a format, by Pillow's name, that can keep the picture as it is."""
+    file = io.BytesIO()
+    encode_bands(file, kind, picture, picture.pixels.shape, [picture.pixels])
+    return file.getvalue()
+
+
+def put(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Writes a file, whole or not at all; its folder is made if needed.
+
+    Args:
+      path: of the file.
+      content: its bytes, or what writes them to an open file.
+
+    Raises:
+      PictureError: the file cannot be written.
+      SaveError: the disk is full. What was there is unchanged.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, data, sync=True)
+        write_atomic(path, content, sync=True)
     except OSError as error:
+        if disk_is_full(error):
+            raise SaveError(f"{path} cannot be written ({error.strerror}); what was finished before is kept. Make "
+                            "room, then run the same command again") from error
         raise PictureError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
@@ -241,69 +305,6 @@ def check_output(path: Path) -> str:
     return kind
 
 
-def encoded(kind: str, picture: Picture) -> bytes:
-    """The bytes of a file of a format, by Pillow's name, that takes the picture's depth and channels."""
-    pixels = picture.pixels
-    if pixels.dtype == np.uint16 and pixels.shape[-1] > 1:
-        return _png16(pixels, picture) if kind == "PNG" else _tiff16(pixels, picture)
-    flat = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-    options = {"PNG": dict(compress_level=6), "JPEG": dict(quality=95, subsampling=0), "AVIF": dict(quality=90),
-               "WEBP": dict(lossless=True, exact=True, method=2), "TIFF": dict(compression="tiff_deflate")}[kind]
-    if picture.icc:
-        options["icc_profile"] = picture.icc
-    if picture.exif and kind != "TIFF":
-        options["exif"] = picture.exif
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(flat)).save(out, kind, **options)
-    return out.getvalue()
-
-
-def _png16(pixels: np.ndarray, picture: Picture) -> bytes:
-    """Pillow writes no color with 16 bits a channel (PNG specification, third edition)."""
-    height, width, channels = pixels.shape
-    rows = pixels.astype(">u2").view(np.uint8).reshape(height, -1)
-    filtered = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))        # filter 2: less the row above
-    body = np.concatenate([np.full((height, 1), 2, np.uint8), filtered], 1).tobytes()
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    parts = [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16,
-                                                            {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0))]
-    if picture.icc:
-        parts.append(chunk(b"iCCP", b"icc\0\0" + zlib.compress(picture.icc)))
-    if picture.exif:
-        parts.append(chunk(b"eXIf", picture.exif.removeprefix(b"Exif\0\0")))
-    return b"".join([*parts, chunk(b"IDAT", zlib.compress(body, 6)), chunk(b"IEND", b"")])
-
-
-def _tiff16(pixels: np.ndarray, picture: Picture) -> bytes:
-    """One strip, not compressed, little-endian (TIFF 6.0)."""
-    height, width, channels = pixels.shape
-    body = pixels.astype("<u2").tobytes()
-    color = 3 if channels >= 3 else 1
-    extra = b"" if channels == color else struct.pack("<H", 2)               # 2: alpha, not multiplied in
-    bits = struct.pack(f"<{channels}H", *[16] * channels)
-    tags = [(256, 4, struct.pack("<I", width)), (257, 4, struct.pack("<I", height)), (258, 3, bits),
-            (259, 3, struct.pack("<H", 1)), (262, 3, struct.pack("<H", 2 if color == 3 else 1)),
-            (273, 4, struct.pack("<I", 8)), (277, 3, struct.pack("<H", channels)),
-            (278, 4, struct.pack("<I", height)), (279, 4, struct.pack("<I", len(body)))]
-    tags += [(338, 3, extra)] if extra else []
-    tags += [(34675, 7, picture.icc)] if picture.icc else []
-    start = 8 + len(body) + len(body) % 2
-    after = start + 2 + 12 * len(tags) + 4
-    entries, values = b"", b""
-    for tag, kind, value in tags:
-        count = len(value) // {3: 2, 4: 4, 7: 1}[kind]
-        inline = value.ljust(4, b"\0")
-        if len(value) > 4:
-            inline = struct.pack("<I", after + len(values))
-            values += value + b"\0" * (len(value) % 2)
-        entries += struct.pack("<HHI", tag, kind, count) + inline
-    return (struct.pack("<2sHI", b"II", 42, start) + body + b"\0" * (len(body) % 2)
-            + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0" + values)
-
-
 class Job(NamedTuple):
     """One picture to be made."""
 
@@ -312,7 +313,8 @@ class Job(NamedTuple):
     done: bool                       # it is there already
 
 
-def jobs(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = False, suffix: str = "") -> list[Job]:
+def jobs(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = False, suffix: str = "",
+         ending: str | None = None) -> list[Job]:
     """Which files are made of which.
 
     Args:
@@ -321,11 +323,12 @@ def jobs(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = Fal
         an input folder, their places.
       overwrite: make again what is there, even an input itself.
       suffix: added to the names in a folder.
+      ending: of the names in a folder, as ".png"; None: that of the input, where it is written.
 
     Raises:
       PictureError: an input is not there; two make one file; or one would be written over.
     """
-    found = [pair for name in inputs for pair in _inputs(Path(name))]
+    found = [pair for name in inputs for pair in _inputs(Path(name), Path(out))]
     if not found:
         raise PictureError(f"no picture is in {', '.join(map(str, inputs))}; files end with {', '.join(READ)}")
     out = Path(out)
@@ -336,8 +339,8 @@ def jobs(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = Fal
         check_output(out)
     planned, sources = [], {path.resolve() for path, _ in found}
     for path, below in found:
-        ending = path.suffix if path.suffix.lower() in WRITTEN else ".png"
-        planned.append((path, out if single else out / below / f"{path.stem}{suffix}{ending}"))
+        end = ending or (path.suffix if path.suffix.lower() in WRITTEN else ".png")
+        planned.append((path, out if single else out / below / f"{path.stem}{suffix}{end}"))
     by_name = {}
     for path, to in planned:
         # Some file systems take upper and lower case for the same.
@@ -349,11 +352,12 @@ def jobs(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = Fal
     return [Job(path, to, to.exists() and not overwrite) for path, to in planned]
 
 
-def _inputs(path: Path) -> list[tuple[Path, Path]]:
-    """(file, folder below the input folder)."""
+def _inputs(path: Path, out: Path) -> list[tuple[Path, Path]]:
+    """(file, folder below the input folder). Results of an earlier call are no inputs: `out` may lie inside."""
     if path.is_dir():
+        inside = out.resolve() if out.resolve() != path.resolve() else None
         files = sorted(f for f in path.rglob("*") if f.suffix.lower() in READ and f.is_file()
-                       and not f.name.startswith("."))
+                       and not f.name.startswith(".") and inside not in f.resolve().parents)
         return [(f, f.parent.relative_to(path)) for f in files]
     if not path.is_file():
         raise PictureError(f"there is no file or folder {path}")

@@ -11,7 +11,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import c2pa
 import numpy as np
@@ -66,10 +66,18 @@ def check(identity: Identity) -> None:
 
 
 def sign(data: bytes, kind: str, statement: Statement, identity: Identity) -> bytes:
-    """The bytes of a picture's file with a signed manifest in it; the pixels are the same.
+    """`sign_file` of the bytes of a file, as bytes."""
+    out = io.BytesIO()
+    sign_file(io.BytesIO(data), out, kind, statement, identity)
+    return out.getvalue()
+
+
+def sign_file(file: BinaryIO, out: BinaryIO, kind: str, statement: Statement, identity: Identity) -> None:
+    """Writes a picture's file with a signed manifest in it; the pixels are the same.
 
     Args:
-      data: of the file.
+      file: read from its beginning.
+      out: written to, and read.
       kind: Pillow's name of its format, one of TYPES.
       statement: what is signed. Credentials that its parent and other pictures have are kept inside.
       identity: who signs.
@@ -97,9 +105,7 @@ def sign(data: bytes, kind: str, statement: Statement, identity: Identity) -> by
             _add(builder, path, "inputTo")
         for action in actions:
             builder.add_action(action)
-        out = io.BytesIO()
-        builder.sign(TYPES[kind], io.BytesIO(data), out)
-        return out.getvalue()
+        builder.sign(TYPES[kind], file, out)
 
 
 def _add(builder: c2pa.Builder, path: Path, relation: str) -> None:
@@ -125,5 +131,22 @@ def _context(identity: Identity | None) -> c2pa.Context:
 def pixel_hash(pixels: np.ndarray) -> str:
     """SHA-256 of uint8 or uint16 [H,W,C], hex: what is signed, so that a change of pixels is told from one of metadata.
     """
-    plain = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("<")))
-    return hashlib.sha256(f"{plain.dtype.str} {plain.shape}".encode() + plain.tobytes()).hexdigest()
+    hashed = PixelHash(pixels.shape, pixels.dtype)
+    hashed.add(pixels)
+    return hashed.hex()
+
+
+class PixelHash:
+    """`pixel_hash` of a picture that comes in bands."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
+        self._dtype = dtype.newbyteorder("<")
+        self._hash = hashlib.sha256(f"{self._dtype.str} {tuple(shape)}".encode())
+
+    def add(self, band: np.ndarray) -> None:
+        """The next rows."""
+        self._hash.update(np.ascontiguousarray(band.astype(self._dtype, copy=False)).data)
+
+    def hex(self) -> str:
+        """Of all rows."""
+        return self._hash.hexdigest()

@@ -136,12 +136,12 @@ def _parsed(content: bytes) -> Identity | None:
     """The identity in an own file; None where it is damaged or about to expire."""
     try:
         private = serialization.load_pem_private_key(content, None)
-        chain = x509.load_pem_x509_certificates(content)
-    except (ValueError, TypeError):
+        chain, algorithm = x509.load_pem_x509_certificates(content), _algorithm(private, OWN)
+    except (ValueError, TypeError, RunError):
         return None
     if chain[0].not_valid_after_utc < datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=_RENEWED):
         return None
-    return Identity(_algorithm(private, OWN), b"".join(each.public_bytes(_PEM) for each in chain),
+    return Identity(algorithm, b"".join(each.public_bytes(_PEM) for each in chain),
                     private.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
                     None, True)
 

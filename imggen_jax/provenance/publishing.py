@@ -14,10 +14,12 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import c2pa
 import numpy as np
@@ -34,6 +36,9 @@ from imggen_jax.storage.files import write_atomic
 CERTIFICATE, KEY, AUTHORITY = "IMGGEN_JAX_SIGN_CERT", "IMGGEN_JAX_SIGN_KEY", "IMGGEN_JAX_SIGN_TSA"
 LEAST_PART = 0.1     # share of a picture below which the part that was made is too small to carry a mark
 _LOSSY = ("JPEG", "AVIF")
+_MEMORY = 2**25      # bytes of a picture from which it is put aside on the disk while it is marked and signed
+_ROWS = 256          # that are marked at once
+_SIGNED = 2**28      # most bytes of a file that is signed: signing takes about twice as many of memory
 
 
 class Settings(NamedTuple):
@@ -112,22 +117,29 @@ def _given(certificate: str, key: str, authority: str | None) -> keys.Identity:
 def payload(origin: Origin) -> int:
     """The 32 bits of a picture's watermark: 16 of a hash of the model's weights, 16 of its record's name.
 
+    Without a record, the latter are of a hash of the facts; without a model, the former are 0.
+
     They follow from the record, so that the same picture made again is the same file of pixels.
     """
-    if origin.family is None:
-        said = json.dumps([origin.verb, dict(origin.facts)], sort_keys=True, default=str)
-        return int(hashlib.sha256(said.encode()).hexdigest()[:4], 16)      # no model
-    record = origin.family.record
-    model = int(hashlib.sha256(record.weights.encode()).hexdigest()[:4], 16)
-    return model << 16 | int(record.name[:4], 16)
+    if origin.family is not None:
+        record = origin.family.record
+        return _short(record.weights) << 16 | int(record.name[:4], 16)
+    said = _short(json.dumps([origin.verb, dict(origin.facts)], sort_keys=True, default=str))
+    return _short(model) << 16 | said if isinstance(model := origin.facts.get("model"), str) else said
+
+
+def _short(said: str) -> int:
+    return int(hashlib.sha256(said.encode()).hexdigest()[:4], 16)
 
 
 def marked(pixels: np.ndarray, origin: Origin) -> np.ndarray | None:
     """The pixels with their watermark, uint8 or uint16 [H,W,C]; None where they are too small to carry one."""
-    if min(pixels.shape[:2]) < watermark.SMALLEST or (
-            origin.part is not None and origin.part.mean() < LEAST_PART):
-        return None
-    return watermark.mark(pixels, payload(origin), part=origin.part)
+    return watermark.mark(pixels, payload(origin), part=origin.part) if _carries(pixels.shape, origin) else None
+
+
+def _carries(shape: Sequence[int], origin: Origin) -> bool:
+    """Whether a picture, or what was made of it, is large enough for a mark."""
+    return min(shape[:2]) >= watermark.SMALLEST and (origin.part is None or origin.part.mean() >= LEAST_PART)
 
 
 def looks(image: np.ndarray, family: Family) -> list[np.ndarray]:
@@ -154,14 +166,62 @@ def write(path: str | Path, picture: Picture, origin: Origin) -> tuple[str, ...]
     """`files.write` of a picture that is marked and signed; returns notes on what could not be kept.
 
     Raises:
-      PictureError: as `files.write`.
+      PictureError, SaveError: as `files.write`.
     """
-    path = Path(path)
-    kind = files.check_output(path)
-    pixels, has_mark = _marked(picture.pixels, origin, path)
-    data, stored, notes = files.prepared(path, picture._replace(pixels=pixels))
-    files.put(path, _signed(data, kind, stored, origin, path, has_mark))
+    kept, notes = files.fitted(path, picture)
+    write_bands(path, kept, kept.pixels.shape, [kept.pixels], origin)
     return notes
+
+
+def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], bands: Iterable[np.ndarray],
+                origin: Origin) -> None:
+    """`files.write_bands` of a picture that is marked and signed.
+
+    The mark depends on the whole picture. One of more than 32 MB is put aside beside `path`, in a file without a name,
+    as is what is signed: memory does not grow with the picture more than `files.write_bands` lets it.
+
+    Raises:
+      PictureError, SaveError: as `files.write_bands`.
+    """
+    path, dtype = Path(path), like.pixels.dtype
+    kind, has_mark = files.check_output(path), settings().watermark and _carries(shape, origin)
+    hashed = credentials.PixelHash(shape, dtype)
+
+    def encode(file) -> None:
+        with tempfile.SpooledTemporaryFile(_MEMORY, dir=path.parent) as aside:
+            rows = _marked_bands(bands, shape, dtype, origin, aside) if has_mark else bands
+            files.encode_bands(file, kind, like, shape, _through(hashed, rows))
+
+    def content(file) -> None:
+        if not settings().credentials:
+            return encode(file)
+        with tempfile.SpooledTemporaryFile(_MEMORY, dir=path.parent) as plain:
+            encode(plain)
+            _sign(plain, file, kind, None if kind in _LOSSY else hashed.hex(), origin, path, has_mark)
+
+    files.put(path, content)
+
+
+def _marked_bands(bands: Iterable[np.ndarray], shape: tuple[int, int, int], dtype: np.dtype, origin: Origin, aside: IO
+                  ) -> Iterator[np.ndarray]:
+    height, width, channels = shape
+    seen = watermark.Overview(height, width)
+    for band in bands:
+        seen.add(band)
+        aside.write(np.ascontiguousarray(band).data)
+    layer = watermark.Layer(seen, payload(origin))
+    aside.seek(0)
+    for top in range(0, height, _ROWS):
+        rows = min(_ROWS, height - top)
+        read = aside.read(rows * width * channels * dtype.itemsize)
+        part = None if origin.part is None else origin.part[top : top + rows]
+        yield layer.on(np.frombuffer(read, dtype).reshape(rows, width, channels), top, part)
+
+
+def _through(hashed: credentials.PixelHash, bands: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for band in bands:
+        hashed.add(band)
+        yield band
 
 
 def write_film(path: Path, frames: np.ndarray, origin: Origin, **options: Any) -> None:
@@ -200,25 +260,40 @@ def _marked(pixels: np.ndarray, origin: Origin, path: Path) -> tuple[np.ndarray,
 
 
 def _signed(data: bytes, kind: str, pixels: np.ndarray | None, origin: Origin, path: Path, has_mark: bool) -> bytes:
-    """The file's bytes with credentials; without, and with a note, where they cannot be made: no picture is lost."""
-    wanted = settings()
-    if not wanted.credentials:
+    """The file's bytes with credentials, where they are wanted."""
+    if not settings().credentials:
         return data
+    out, said = io.BytesIO(), None if pixels is None or kind in _LOSSY else credentials.pixel_hash(pixels)
+    _sign(io.BytesIO(data), out, kind, said, origin, path, has_mark)
+    return out.getvalue()
+
+
+def _sign(file: IO, out: IO, kind: str, pixels: str | None, origin: Origin, path: Path, has_mark: bool) -> None:
+    """The file with credentials; without, and with a note, where they cannot be made: no picture is lost."""
+    wanted, size = settings(), file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size > _SIGNED:
+        note(f"{path.name} is written without credentials: it has {size / 1e6:,.0f} MB, and signing takes twice as "
+             "much memory")
+        return shutil.copyfileobj(file, out)
     try:
         who = identity(wanted)
         if who.note:
             note(who.note)
-        facts = _facts(origin, wanted, pixels if kind not in _LOSSY else None, has_mark)
+        facts = _facts(origin, wanted, pixels, has_mark)
         composite = origin.composite or origin.part is not None or origin.parent is not None
         how = credentials.COMPOSITE if composite else credentials.CREATED
         statement = Statement(path.name, origin.verb, how, facts, origin.parent, origin.others, has_mark)
-        return credentials.sign(data, kind, statement, who)
+        credentials.sign_file(file, out, kind, statement, who)
     except (c2pa.C2paError, RunError, files.PictureError, OSError) as error:
         note(f"pictures are written without credentials ({brief(error)})")
-        return data
+        file.seek(0)
+        out.seek(0)
+        out.truncate()
+        shutil.copyfileobj(file, out)
 
 
-def _facts(origin: Origin, wanted: Settings, pixels: np.ndarray | None, has_mark: bool) -> dict[str, Any]:
+def _facts(origin: Origin, wanted: Settings, pixels: str | None, has_mark: bool) -> dict[str, Any]:
     facts: dict[str, Any] = dict(origin.facts)
     if origin.family is not None:
         record = origin.family.record
@@ -230,7 +305,7 @@ def _facts(origin: Origin, wanted: Settings, pixels: np.ndarray | None, has_mark
     if has_mark:
         facts["watermark"] = f"{payload(origin):08x}"
     if pixels is not None:
-        facts["pixels"] = credentials.pixel_hash(pixels)
+        facts["pixels"] = pixels
     return facts
 
 

@@ -2,11 +2,10 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import c2pa
 
@@ -15,7 +14,7 @@ from imggen_jax.pictures import files
 from imggen_jax.pictures.files import Picture, PictureError
 from imggen_jax.provenance import credentials, watermark
 
-MOST_BYTES = 500_000_000         # of a file that is read
+MOST_BYTES = 500_000_000         # of a file whose pixels are looked at
 
 
 class Verdict(NamedTuple):
@@ -79,21 +78,23 @@ def verify(path: str | Path, *, anchors: str | Path | None = None) -> Verdict:
     """
     path = Path(path)
     context = _context(_anchors(anchors))
+    report, problem, picture = None, "", None
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise RunError(f"{path} has more than {MOST_BYTES:,} bytes; give a picture")
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            try:
+                report = _report(file, context)
+            except c2pa.C2paError as error:
+                problem = _brief(error)
+        holds = report is not None and _holds(report)
+        large = path.stat().st_size > MOST_BYTES
+        if not holds and not large:
+            picture = _picture(path.read_bytes())
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror or error}); name a picture's file") from error
-    picture = _picture(data)
-    try:
-        report = _report(data, context)
-    except c2pa.C2paError as error:
-        report, problem = None, _brief(error)
-    else:
-        problem = ""
     empty = Verdict(str(path), False, False, "none", "unknown", {}, "", "", (), (), {}, None, ())
-    if picture is None:
+    if large and report is None:
+        raise RunError(f"{path} has no credentials and more than {MOST_BYTES:,} bytes; give a picture")
+    if picture is None and not holds and not large:
         return empty._replace(signature="unreadable", problems=(problem,) if problem else ())
     if report is None:
         return empty._replace(signature="broken" if problem else "none", watermark=_mark(picture),
@@ -132,12 +133,13 @@ def _picture(data: bytes) -> Picture | None:
         return None
 
 
-def _report(data: bytes, context: c2pa.Context) -> dict | None:
+def _report(file: BinaryIO, context: c2pa.Context) -> dict | None:
     """The reader's JSON; None where there is no manifest."""
-    kind = _kind(data)
+    kind = _kind(file.read(12))
+    file.seek(0)
     if kind is None:
         return None
-    reader = c2pa.Reader.try_create(kind, io.BytesIO(data), context=context)
+    reader = c2pa.Reader.try_create(kind, file, context=context)
     if reader is None:
         return None
     with reader:
@@ -153,11 +155,17 @@ def _kind(data: bytes) -> str | None:
     return next((kind for start, kind in starts.items() if data.startswith(start)), None)
 
 
-def _verdict(empty: Verdict, report: Mapping, picture: Picture) -> Verdict:
-    """From what c2pa's reader reports; its fields are those of a file that anybody may have made."""
+def _holds(report: Mapping) -> bool:
+    return report.get("validation_state") in ("Valid", "Trusted")
+
+
+def _verdict(empty: Verdict, report: Mapping, picture: Picture | None) -> Verdict:
+    """From what c2pa's reader reports; its fields are those of a file that anybody may have made.
+
+    picture: None where the signature holds, as that says more than the pixels, or where the file is too large.
+    """
     manifest = _dict(_dict(report.get("manifests")).get(str(report.get("active_manifest"))))
-    state = report.get("validation_state")
-    holds = state in ("Valid", "Trusted")
+    holds = _holds(report)
     results = _dict(_dict(report.get("validation_results")).get("activeManifest"))
     failures = tuple(dict.fromkeys(str(_dict(each).get("code"))[:80] for each in _list(results.get("failure"))))
     signer = _dict(manifest.get("signature_info"))
@@ -171,15 +179,15 @@ def _verdict(empty: Verdict, report: Mapping, picture: Picture) -> Verdict:
              if action.get("digitalSourceType")]
     generator = [_dict(each) for each in _list(manifest.get("claim_generator_info"))][:1]
     verdict = empty._replace(
-        holds=holds, trusted=state == "Trusted", signature="holds" if holds else "broken",
-        pixels="unchanged" if holds else _pixels(made, picture),
+        holds=holds, trusted=report.get("validation_state") == "Trusted", signature="holds" if holds else "broken",
+        pixels="unchanged" if holds else "unknown" if picture is None else _pixels(made, picture),
         signer={key: str(value)[:120] for key, value in named.items() if value},
         generator=" ".join(str(each.get(key, ""))[:60] for each in generator for key in ("name", "version")).strip(),
         source_type=kinds[-1] if kinds else "",
         actions=tuple(str(action.get("action")).removeprefix("c2pa.")[:60] for action in actions[:50]),
         ingredients=tuple(str(_dict(each).get("title"))[:120] for each in _list(manifest.get("ingredients"))[:50]),
         made=made, problems=() if holds else tuple(code for code in failures if code != "signingCredential.untrusted"))
-    return verdict if holds else verdict._replace(watermark=_mark(picture))
+    return verdict if picture is None else verdict._replace(watermark=_mark(picture))
 
 
 def _pixels(made: Mapping, picture: Picture) -> str:

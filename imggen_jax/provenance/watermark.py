@@ -122,16 +122,60 @@ def mark(pixels: np.ndarray, payload: int, *, part: np.ndarray | None = None) ->
     Raises:
       ValueError: the picture is too small.
     """
-    height, width, channels = pixels.shape
+    height, width, _ = pixels.shape
     if min(height, width) < SMALLEST:
         raise ValueError(f"a picture of {width}x{height} cannot carry a watermark; it takes {SMALLEST}x{SMALLEST}")
-    work = _resized(_luma(pixels, 2 * WORK), WORK, WORK)
-    added = _resized(_fitted(work, payload, pattern().ends[_reach(min(height, width))]), height, width)
-    if part is not None:
-        added = added * part
-    if channels in (2, 4):
-        added = added * (pixels[..., -1] > 0)
-    return _added(pixels, added)
+    seen = Overview(height, width)
+    seen.add(pixels)
+    return Layer(seen, payload).on(pixels, 0, part)
+
+
+class Overview:
+    """What `Layer` has to know of a picture, from its bands."""
+
+    def __init__(self, height: int, width: int):
+        self.height, self.width = height, width
+        self._factors = _factors(height, width, 2 * WORK)
+        self._reduced: list[np.ndarray] = []
+        self._rest = np.zeros((0, width), np.uint8)
+
+    def add(self, band: np.ndarray) -> None:
+        """The next rows: uint8 or uint16 [rows,W,C]."""
+        rows = np.concatenate([self._rest, np.asarray(_gray(band))])
+        whole = len(rows) - len(rows) % self._factors[0]
+        self._reduce(rows[:whole])
+        self._rest = rows[whole:]
+
+    def luma(self) -> np.ndarray:
+        """float32 [h,w], of the whole picture."""
+        self._reduce(self._rest)
+        self._rest = self._rest[:0]
+        return np.concatenate(self._reduced).astype(np.float32)
+
+    def _reduce(self, rows: np.ndarray) -> None:
+        if len(rows):
+            self._reduced.append(np.asarray(_reduced(Image.fromarray(rows), self._factors)))
+
+
+class Layer:
+    """The mark of one picture, laid over it in bands."""
+
+    def __init__(self, seen: Overview, payload: int):
+        self._height, self._width = seen.height, seen.width
+        work = _resized(seen.luma(), WORK, WORK)
+        fitted = _fitted(work, payload, pattern().ends[_reach(min(seen.height, seen.width))])
+        self._added = Image.fromarray(fitted)
+
+    def on(self, band: np.ndarray, top: int, part: np.ndarray | None = None) -> np.ndarray:
+        """The marked rows from `top` on. band: [rows,W,C]; part: bool [rows,W], as for `mark`."""
+        rows, channels = len(band), band.shape[-1]
+        box = 0, top * WORK / self._height, WORK, (top + rows) * WORK / self._height
+        added = np.asarray(self._added.resize((self._width, rows), Image.Resampling.BICUBIC, box))
+        if part is not None:
+            added = added * part
+        if channels in (2, 4):
+            added = added * (band[..., -1] > 0)
+        return _added(band, added)
 
 
 def _added(pixels: np.ndarray, added: np.ndarray) -> np.ndarray:
@@ -341,6 +385,19 @@ def _luma(pixels: np.ndarray, most: int) -> np.ndarray:
 
     Large pictures are reduced by whole factors, to no less than `most` pixels a side.
     """
+    return np.asarray(_reduced(_gray(pixels), _factors(*pixels.shape[:2], most))).astype(np.float32)
+
+
+def _factors(height: int, width: int, most: int) -> tuple[int, int]:
+    return max(1, height // most), max(1, width // most)
+
+
+def _reduced(picture: Image.Image, factors: tuple[int, int]) -> Image.Image:
+    return picture.reduce(factors[::-1]) if max(factors) > 1 else picture
+
+
+def _gray(pixels: np.ndarray) -> Image.Image:
+    """The luma in 8 bits, over mid gray where the picture is transparent."""
     eight = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
     channels = eight.shape[-1]
     picture = (Image.fromarray(np.ascontiguousarray(eight[..., :3])).convert("L") if channels >= 3
@@ -348,10 +405,7 @@ def _luma(pixels: np.ndarray, most: int) -> np.ndarray:
     if channels in (2, 4) and eight[..., -1].min() < 255:
         alpha = Image.fromarray(np.ascontiguousarray(eight[..., -1]))
         picture = Image.composite(picture, Image.new("L", picture.size, 128), alpha)
-    factors = [max(1, side // most) for side in picture.size]
-    if max(factors) > 1:
-        picture = picture.reduce((factors[0], factors[1]))
-    return np.asarray(picture).astype(np.float32)
+    return picture
 
 
 def _resized(values: np.ndarray, height: int, width: int) -> np.ndarray:

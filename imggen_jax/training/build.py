@@ -16,22 +16,25 @@ import jax
 import numpy as np
 import optax
 
-from imggen_jax import augment, devices, optim, step
+from imggen_jax import augment, devices, optim, step, transforms
 from imggen_jax.config import Settings, check_type
 from imggen_jax.errors import ConfigError
-from imggen_jax.game import Batch, Game, Params, Pretrained, PyTree, Spec
+from imggen_jax.game import Batch, Game, Key, Params, Pretrained, PyTree, Spec
 from imggen_jax.storage.checkpoint import flatten
 
 
 class Built(NamedTuple):
     """A run's parts, before any of them costs compute."""
 
+    spec: Spec              # of the examples that the game sees: the dataset's, transformed
     game: Game
     optimizers: step.Optimizers
     init: Callable          # () -> TrainState, on one device
     shape: step.TrainState  # the state's shapes and dtypes
     play: Callable          # (axis or None) -> function (state, batches, key, pretrained) -> (state, logs)
     pretrained: Mapping[str, PyTree]  # network's name -> its weights, which no step changes
+    # (batch of the dataset, key) -> batch of `spec`, without the flips and turns of training
+    transform: Callable[[Batch, Key], Batch]
 
 
 def build(settings: Settings, spec: Spec, pretrained: Mapping[str, Pretrained] | None = None) -> Built:
@@ -39,13 +42,15 @@ def build(settings: Settings, spec: Spec, pretrained: Mapping[str, Pretrained] |
 
     Args:
       settings: the checked config.
-      spec: the fields of an example.
+      spec: the fields of an example of the dataset.
       pretrained: networks that the game uses and does not train, by name.
 
     Raises:
       ConfigError: an unknown game, network, player or option, or a size that the network cannot make.
     """
     pretrained = pretrained or {}
+    transform = make_transform(settings, spec)
+    spec = transform.spec
     game = make_game(settings, spec, pretrained)
     optimizers = _freeze(settings, game, spec, _optimizers(settings, game))
 
@@ -55,13 +60,18 @@ def build(settings: Settings, spec: Spec, pretrained: Mapping[str, Pretrained] |
     train_step = functools.partial(
         step.train_step, game, optimizers,
         optim.average_rate(halflife=settings.ema.halflife, rampup=settings.ema.rampup),
-        augment.flip_examples if settings.data.flip else augment.unchanged,
+        _prepare(settings, transform.apply),
     )
 
     def play(axis):
         return functools.partial(step.play, functools.partial(train_step, axis=axis))
 
     shape = _shapes(init)
+    if settings.devices.engine == "pmap" and any(np.issubdtype(leaf.dtype, np.integer)
+                                                 for leaf in jax.tree.leaves(shape.mutable)):
+        # Under pmap each device has a copy of what changes, and what cannot be averaged would differ.
+        raise ConfigError("this game remembers pictures (config.game.pool), which pmap cannot share between devices; "
+                          "set config.devices.engine to jit")
     if both := set(shape.params) & set(pretrained):
         raise ConfigError(f"config.pretrained.{min(both)}: a player of this game has that name; choose another")
     for who, state in shape.opt.items():
@@ -69,7 +79,35 @@ def build(settings: Settings, spec: Spec, pretrained: Mapping[str, Pretrained] |
             jax.eval_shape(optimizers[who].update, shape.params[who], state, shape.params[who])
         except (TypeError, ValueError) as error:
             raise ConfigError(f"config.players.{who}: {_one_line(error)}") from error
-    return Built(game, optimizers, init, shape, play, {name: one.weights for name, one in pretrained.items()})
+    return Built(spec, game, optimizers, init, shape, play, {name: one.weights for name, one in pretrained.items()},
+                 transform.apply)
+
+
+def make_transform(settings: Settings, spec: Spec) -> transforms.Transform:
+    """The transforms of a config. Raises ConfigError where examples do not have what one needs."""
+    for name, options in settings.transforms.items():
+        _check_types(f"config.transforms.{name}", transforms.module(name).make, options)
+    try:
+        return transforms.chain(spec, settings.transforms)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"config.transforms: {_one_line(error)}") from error
+
+
+def _prepare(settings: Settings, transform: Callable[[Batch, Key], Batch]) -> Callable[[Batch, Key], Batch]:
+    """What is done to the examples of a step: flips, turns, transforms."""
+    steps: list[Callable[[Batch, Key], Batch]] = []
+    steps += [augment.flip_examples] * settings.data.flip + [augment.turn_examples] * settings.data.turn
+    if settings.transforms:
+        steps.append(transform)
+    if len(steps) < 2:
+        return steps[0] if steps else augment.unchanged
+
+    def prepare(batch: Batch, key: Key) -> Batch:
+        for place, each in enumerate(steps):
+            batch = each(batch, jax.random.fold_in(key, place))
+        return batch
+
+    return prepare
 
 
 _games: collections.OrderedDict[tuple, Game] = collections.OrderedDict()

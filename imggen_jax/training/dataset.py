@@ -5,23 +5,71 @@ import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 
 from imggen_jax import data
-from imggen_jax.config import Settings, check
+from imggen_jax.config import Settings, check, schema
 from imggen_jax.data import folders, sources
+from imggen_jax.data.dataset import sha256
 from imggen_jax.errors import ConfigError, DataError
 from imggen_jax.game import Field, Pretrained, make_spec
-from imggen_jax.training.build import build
+from imggen_jax.training.build import build, make_transform
+from imggen_jax.weights import foreign
 
 
 def open_split(settings: Settings, split: str) -> data.Dataset:
     """A split of a run's dataset; nothing is decoded yet. Raises DataError."""
-    wanted = settings.data
-    return data.open_dataset(
-        name=wanted.name, dir=wanted.dir, split=split, size=wanted.size, label=wanted.label, memory=wanted.memory,
-        text=wanted.text, crop=wanted.crop, fields=tuple(wanted.fields))
+    wanted, fields = settings.data, tuple(settings.data.fields)
+    common: dict[str, Any] = dict(dir=wanted.dir, split=split, size=wanted.size, memory=wanted.memory)
+    conditions: dict[str, Any] = dict(label=wanted.label, text=wanted.text)
+    if not wanted.source:
+        if wanted.pairs == "unaligned":
+            return _two_domains(wanted, common)
+        if wanted.pairs and not fields:
+            fields = ("source", "image")
+        return data.open_dataset(name=wanted.name, fields=fields, crop=wanted.crop, **common, **conditions)
+    apart = wanted.crop if wanted.pairs == "unaligned" else 0
+    images = data.open_dataset(name=wanted.name, fields=fields, crop=apart, **common, **conditions)
+    sources = data.open_dataset(name=wanted.source, fields=("image",), crop=apart, **common)
+    sources = data.select(sources, ["image"], {"image": "source"})
+    if wanted.pairs == "unaligned":
+        return data.unaligned(sources, images)
+    made = data.zipped(sources, images)
+    return data.cropped(made, wanted.crop) if wanted.crop else made
+
+
+def _two_domains(wanted: schema.Data, common: Mapping[str, Any]) -> data.Dataset:
+    """Unaligned pairs of a dataset whose pictures have a class label "domain": sources of A, images of B."""
+    domains = data.open_dataset(name=wanted.name, fields=("domain",), **common)
+    names, values = domains.spec["domain"].names, domains.read(np.arange(domains.length))["domain"]
+    if set(names) != {"A", "B"}:
+        raise DataError(f"the domains of {domains.title} are {', '.join(names)}, not A and B")
+    pictures = data.open_dataset(name=wanted.name, fields=("image",), crop=wanted.crop, **common)
+    a, b = (data.take(pictures, np.flatnonzero(values == names.index(name))) for name in ("A", "B"))
+    return data.unaligned(data.select(a, ["image"], {"image": "source"}), b)
+
+
+def transformed(settings: Settings, dataset: data.Dataset) -> data.Dataset:
+    """Examples as the model sees them: config.transforms applied, with random numbers from an example's index alone."""
+    if not settings.transforms:
+        return dataset
+    transform = make_transform(settings, dataset.spec)
+
+    def one(example, index):
+        batch = transform.apply(jax.tree.map(lambda leaf: leaf[None], example), jax.random.key(index))
+        return jax.tree.map(lambda leaf: leaf[0], batch)
+
+    apply = jax.jit(jax.vmap(one))
+
+    def read(indices: np.ndarray, *bits: np.ndarray) -> dict[str, np.ndarray]:
+        return jax.tree.map(np.asarray, apply(dataset.read(indices, *bits), np.asarray(indices, np.uint32)))
+
+    marks = {field: dataset.fingerprints.get(field) or sha256(field, settings.transforms, dataset.fingerprint)
+             for field in transform.spec}
+    return dataset._replace(spec=transform.spec, read=read, fingerprints=marks)
 
 
 def ingested(settings: Settings, networks: Mapping[str, Pretrained] | None = None) -> Settings:
@@ -32,7 +80,7 @@ def ingested(settings: Settings, networks: Mapping[str, Pretrained] | None = Non
             raise ConfigError("no data are named; set --config.data.folder=PATH to a folder, zip or tar of images, "
                               "or --config.data.name to a TFDS dataset")
         return settings
-    if wanted.size and not wanted.text and not wanted.fields:
+    if wanted.size and not wanted.text and not wanted.fields and not wanted.pairs:
         # What cannot work is refused before images are read.
         label = {"label": Field((), "int32", ("0", "1"))} if wanted.label else {}
         build(settings, make_spec(image=Field((wanted.size, wanted.size, 3), "uint8"), **label), networks)
@@ -76,8 +124,11 @@ def of_run(config: Mapping, recorded: Mapping, where: str = "") -> Settings:
         the one that was used, whose place and name are recorded.
 
     Raises:
-      DataError: it is not there any more.
+      DataError: it is not there any more, or the model was not trained here.
     """
+    if config["game"]["name"] == foreign.GAME:
+        raise DataError(f"{config['game']['file']} is a weight file of others, and what it was trained on is not known "
+                        "here; name a model that was trained here, or compare pictures that it made")
     settings = check(config)
     wanted = settings.data
     name, place = recorded.get("name", ""), recorded.get("dir", "")
@@ -88,6 +139,9 @@ def of_run(config: Mapping, recorded: Mapping, where: str = "") -> Settings:
     if wanted.folder and place and _is_there(name, place):
         # The images may have been moved, or the run be used from another folder; what was made of them is still there.
         return _at(settings, name, place, recorded)
+    if not wanted.folder and not wanted.name:
+        raise DataError("an exported model does not say where its own pictures are; name their folder, or the data_dir "
+                        "of what was made of them, with --data")
     return ingested(settings)
 
 

@@ -22,7 +22,7 @@ class Saved(NamedTuple):
     workdir: Path
     config: Mapping
     settings: Settings
-    spec: Spec
+    spec: Spec         # of the examples that the game sees
     built: Built
     step: int          # steps trained
     state: TrainState  # of NumPy arrays; of a run opened with `weights_only`, shapes but for the average
@@ -63,7 +63,7 @@ def open_run(workdir: Path, *, weights_only: bool = False) -> Saved:
         state = built.shape._replace(average=average)
     else:
         state = checkpoint.restore(workdir, step, built.shape)
-    return Saved(workdir, config, settings, spec, built, step, state, facts)
+    return Saved(workdir, config, settings, built.spec, built, step, state, facts)
 
 
 def read_json(path: Path) -> dict | None:

@@ -20,7 +20,7 @@ from imggen_jax.storage import checkpoint, lock
 from imggen_jax.storage.files import given_path
 from imggen_jax.training import finetune, folder, loop, pretrained, report, watchdog
 from imggen_jax.training.build import Built, build, check_devices, flops_per_step
-from imggen_jax.training.dataset import ingested, open_split
+from imggen_jax.training.dataset import ingested, open_split, transformed
 from imggen_jax.training.heldout import evaluator
 from imggen_jax.training.log import open_log, read_metrics
 from imggen_jax.training.saved import Saved
@@ -133,9 +133,9 @@ def _parts(workdir: Path, settings: Settings, chosen, latest: int | None, saved:
     train_set = open_split(settings, settings.data.split)
     built = build(settings, train_set.spec, networks)  # what cannot work is refused before images are decoded
     if source:
-        finetune.match(settings, source, built, train_set.spec)
+        finetune.match(settings, source, built, built.spec)
     test_set = open_split(settings, settings.data.test) if settings.data.test else None
-    start = finetune.begin(settings, source, built, train_set.spec) if source else None
+    start = finetune.begin(settings, source, built, built.spec) if source else None
     return Parts(settings, chosen, train_set, test_set, networks, built, start, latest, saved, [])
 
 
@@ -173,8 +173,9 @@ def _begin(workdir: Path, parts: Parts, steps: int, scorer: Scorer | None) -> tu
     if start and saver is not None:
         # From which it is resumed, whatever becomes of the other run. A copy, as for every save.
         saver.save(jax.tree.map(np.array, host), {"images": 0})
-    show = shower(settings, built, parts.train_set.spec, parts.test_set or parts.train_set, log)
-    evaluate = evaluator(built.game, parts.test_set, batch, settings.seed, built.pretrained)
+    show = shower(settings, built, transformed(settings, parts.test_set or parts.train_set), log)
+    test_set = parts.test_set and transformed(settings, parts.test_set)
+    evaluate = evaluator(built.game, test_set, batch, settings.seed, built.pretrained)
     peak = devices.peak_flops(parts.chosen)
     utilization = peak and flops_per_step(settings, parts.train_set.spec, built) / batch / peak
     return loop.Loop(settings, built, engine, engine.put_state(built.pretrained), parts.train_set, show, evaluate,

@@ -8,11 +8,17 @@ import sys
 import numpy as np
 import pytest
 
-from imggen_jax.data import avatars, faces
+from imggen_jax import data
+from imggen_jax.data import avatars, faces, sources
 
 # sha256 over the decoded pixels of the first eight faces of train and of test.
 PIXELS = {64: "c7bfb427d32d404d7444e03ea89b43eadc676a216e6d9a09df7d1a48ca4dacd4",
           32: "775b911344a5a004d6381c72d6d7b2c957913b31e1dbcb3de28dc0767de28de5"}
+
+
+# The same of the first four of each, in the other styles.
+STYLES = {"sketch": "57e14304120de51b16ea7f4b707aea1d426cb0c059b07e7d4e6c16af3b4cc278",
+          "night": "c4cecb915d753040571132fa7fa47ab94192c9618fa6f5dfafb33b5e3104fbde"}
 
 
 def some_faces(split, number):
@@ -67,6 +73,27 @@ def test_wrong_weights_are_refused(weights, words):
 
 
 # ---- pictures
+
+@pytest.mark.parametrize("style", STYLES)
+def test_other_styles_are_the_same_everywhere_and_have_the_same_outlines(style):
+    digest = hashlib.sha256()
+    for number, factors in some_faces("train", 4) + some_faces("test", 4):
+        image, plain = (faces.draw(factors, number, 64, each).astype(int) for each in (style, "plain"))
+        digest.update(image.astype(np.uint8).tobytes())
+        if style == "sketch":  # where nothing is drawn there is paper
+            assert (image[(plain == plain[0, 0]).all(-1)] == (250, 247, 239)).mean() > 0.99
+        else:  # where the plain face has an edge, so has this one, within a pixel
+            edges = [np.abs(np.diff(one.sum(-1), axis=1))[16:60, 8:56] > least
+                     for one, least in ((plain, 150), (image, 45))]
+            near = edges[1] | np.roll(edges[1], 1, axis=1) | np.roll(edges[1], -1, axis=1)
+            assert near[edges[0]].mean() > 0.9
+    assert digest.hexdigest() == STYLES[style]
+
+
+def test_a_style_that_there_is_not():
+    with pytest.raises(ValueError, match="unknown style 'oil' of avatars; choose from plain, sketch, night"):
+        faces.draw(faces.sample_factors(0), 0, 64, "oil")
+
 
 @pytest.mark.parametrize("size", [64, 32])
 def test_pixels_are_the_same_everywhere(size):
@@ -249,6 +276,38 @@ def test_the_two_configs(tmp_path):
         builder = avatars.builder(name, str(tmp_path))
         assert builder.info.features["image"].shape == (size, size, 3)
         assert (builder.builder_config.train, builder.builder_config.test) == (20_000, 2_000)
+    assert sorted(avatars.Avatars.builder_configs) == sorted(sources.DRAWN)
     assert avatars.Avatars(data_dir=tmp_path).builder_config.name == "64x64"
-    with pytest.raises(ValueError, match="it has 64x64 and 32x32"):
+    with pytest.raises(ValueError, match="it has 64x64, 32x32, 64x64_sketch, 32x32_sketch, 64x64_night, 32x32_night"):
         avatars.builder("48x48", str(tmp_path))
+
+
+# ---- avatars of one's own
+
+def test_avatars_with_a_skew_are_a_dataset_by_name(tmp_path, caplog):
+    def draw(folder, **changes):
+        return data.draw_avatars("skewed", dir=str(tmp_path / folder),
+                                 **{"size": 16, "train": 6, "test": 2, "weights": {"glasses": (0, 1, 0)}, **changes})
+
+    name = draw("a")
+    assert name == draw("a") == draw("a", weights={"glasses": {faces.FACTORS["glasses"][1]: 1}}) == "avatars/skewed"
+    dataset = data.open_dataset(name=name, split="train", label="glasses", dir=str(tmp_path / "a"), cache=None)
+    batch = dataset.read(np.arange(dataset.length))
+    assert batch["image"].shape == (6, 16, 16, 3) and (batch["label"] == 1).all() and not caplog.messages
+    draw("b", weights={"glasses": (0, 1, 1)})
+    other = data.open_dataset(name=name, split="train", label="glasses", dir=str(tmp_path / "b"), cache=None)
+    assert other.fingerprint != dataset.fingerprint  # what is cached of one is not taken for the other
+    with pytest.raises(data.DataError, match="already holds avatars/skewed of another kind; choose another name"):
+        draw("a", weights=None)
+
+
+@pytest.mark.parametrize("config, changes, words", [
+    ("32x32", {}, "'32x32' cannot name avatars of your own"), ("a:1.0.0", {}, "cannot name avatars"),
+    ("a b", {}, "is not of the form"), ("a", {"train": 0}, "train is 0"), ("a", {"size": 48}, "size is 48"),
+    ("a", {"weights": {"hat": {"top": 1}}}, "unknown factor 'hat'"),
+    ("a", {"weights": {"glasses": {"cubic": 1}}}, "'glasses' has no value 'cubic'; its values are none"),
+    ("a", {"weights": {"glasses": (1, float("nan"), 1)}}, "none negative")])
+def test_avatars_that_cannot_be_drawn_are_one_clear_line(config, changes, words, tmp_path):
+    with pytest.raises(data.DataError, match=words):
+        data.draw_avatars(config, dir=str(tmp_path), **changes)
+    assert not any(tmp_path.iterdir())

@@ -177,3 +177,19 @@ class TestText:
                 ("", "bytes:30", "bytes:31", "words:30")}
         assert len({each.fingerprint for each in made.values()}) == 4
         assert len({each.fingerprints["image"] for each in made.values()}) == 1
+
+
+def test_a_dataset_is_opened_by_its_own_folder(tiny, make, png, tmp_path):
+    dataset = data.open_folder(tiny / "tiny" / "1.0.0", split="test[:3]", label="label", cache=None)
+    same = opened(tiny, split="test[:3]", label="label")
+    assert dataset.fingerprint == same.fingerprint and dataset.spec == same.spec
+    with_config = make(tmp_path, {"train": [(png(np.zeros((8, 8, 3), np.uint8)), 0)]}, config="small")
+    assert data.open_folder(str(with_config), split="train", cache=None).length == 1
+    with_config.rename(tmp_path / "moved")
+    with pytest.raises(data.DataError, match="was moved: it holds tiny/small/1.0.0"):
+        data.open_folder(tmp_path / "moved", split="train")
+    with pytest.raises(data.DataError, match="no dataset_info.json; give DATA_DIR/NAME/VERSION"):
+        data.open_folder(tiny / "tiny", split="train")
+    (tmp_path / "moved" / "dataset_info.json").write_text("[]")
+    with pytest.raises(data.DataError, match=r"dataset_info\.json cannot be read"):
+        data.open_folder(tmp_path / "moved", split="train")

@@ -189,3 +189,22 @@ def test_truncation_draws_w_to_its_mean(mapped):
     spread = [editing.seeds(mapped, range(50), truncation=t).w.std(0).mean() for t in (0.0, 0.5, 1.0)]
     assert spread[0] < 1e-5 and abs(spread[1] / spread[2] - 0.5) < 1e-3
     np.testing.assert_allclose(editing.seeds(mapped, [1], truncation=0).w[0], 1, atol=0.2)
+
+
+def test_join_is_the_inverse_of_take(model):
+    points = editing.seeds(model, [3, 1, 300, 1])
+    again = editing.join([take(points, [0]), take(points, [1, 2]), take(points, [3])])
+    np.testing.assert_array_equal(again.w, points.w)
+    np.testing.assert_array_equal(again.places, points.places)
+    np.testing.assert_array_equal(editing.show(model, again), editing.show(model, points))
+    rows = editing.join([take(points, [1]), take(points, [3])], keep_places=False)
+    assert rows.places.tolist() == [0, 1] and again.places[1] == again.places[3] == 1
+
+
+def test_latents_that_do_not_fit_are_not_joined():
+    one = at_rows(np.zeros((1, 4), np.float32), {})
+    for other in (at_rows(np.zeros((1, 5), np.float32), {}), at_rows(one.w, {"label": np.zeros(1, np.int32)})):
+        with pytest.raises(RunError, match="latents that differ in size, or in the fields"):
+            editing.join([one, other])
+    with pytest.raises(RunError, match="no latents are given"):
+        editing.join([])

@@ -12,7 +12,9 @@ import tiny
 from PIL import Image, PngImagePlugin
 
 import imggen_jax
-from imggen_jax.editing import firstlayer, sources, verbs
+from imggen_jax import editing
+from imggen_jax.editing import firstlayer, verbs
+from imggen_jax.errors import RunError
 from imggen_jax.provenance import records
 
 # A game's first variant; and the GAN with a mapping network, whose space is another.
@@ -20,16 +22,18 @@ KINDS = ["vae", "gan", "mapped"]
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory):
-    """{kind: folder of a run}, each trained for two steps when it is first asked for."""
+def runs(tmp_path_factory, short_run):
+    """kind -> the folder of a run of two steps, where genes may be learned."""
     root, made = tmp_path_factory.mktemp("editing"), {}
 
     def run(kind):
         if kind not in made:
-            config = shell.config("gan" if kind == "mapped" else kind, train={"images": 16})
             if kind == "mapped":
+                config = shell.config("gan", train={"images": 16})
                 config["game"] = {"name": "gan", **tiny.GAMES["gan"].variants(tiny.LABELED)["hinge"]}
-            imggen_jax.train(config, root / kind)
+                imggen_jax.train(config, root / kind)
+            else:
+                shutil.copytree(short_run(kind), root / kind)
             made[kind] = root / kind
         return made[kind]
 
@@ -134,7 +138,7 @@ def test_a_picture_enters_as_those_of_the_dataset_did(runs, tmp_path):
     (split,) = tfds.builder_from_directory(made.folder).as_data_source().values()
     model = imggen_jax.load(runs("vae"))._replace(data={"card": made.card})
     for example in split:
-        image, _ = sources.read_picture(tmp_path / "in" / example["name"].decode(), model)
+        image, _ = editing.open_picture(model, tmp_path / "in" / example["name"].decode())
         assert np.array_equal(image, example["image"]), example["name"]
     assert len(split) == 4
 
@@ -244,3 +248,16 @@ def test_genes_are_parsed_as_they_are_written():
     assert verbs.parse_genes(["a=b:+1.5", "c=d", "sefa1:-2"]) == {"a=b": 1.5, "c=d": None, "sefa1": -2.0}
     with pytest.raises(ValueError, match="given twice"):
         verbs.parse_genes(["a=b:1", "a=b"])
+
+
+def test_held_out_images_come_with_their_labels(runs):
+    model = imggen_jax.load(runs("gan"))
+    images, labels = editing.held_out(model, 3, ["label"])
+    assert images.shape == (3, 16, 16, 3) and images.dtype == np.uint8
+    assert labels.shape == (3, 1) and labels.dtype == np.int32
+    assert editing.held_out(model, 2, [])[1].shape == (2, 0)
+    with pytest.raises(RunError, match="number is 0"):
+        editing.held_out(model, 0, [])
+    data = {**model.config["data"], "test": ""}
+    with pytest.raises(RunError, match="this run holds no images out"):
+        editing.held_out(model._replace(config={**model.config, "data": data}, data={**model.data, "test": ""}), 3, [])

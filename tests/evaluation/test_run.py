@@ -127,11 +127,11 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_long(options, messa
         evaluate(run, **options)
 
 
-def test_what_is_no_generator_is_refused(tmp_path):
+def test_what_is_no_generator_is_refused(short_run, tmp_path):
     with pytest.raises(RunError, match="not the folder of a run"):
         evaluate(tmp_path)
     with pytest.raises(RunError, match="is a classifier and cannot generate images"):
-        evaluate(parts.run(tmp_path / "classifier", "classifier"))
+        evaluate(short_run("classifier"))
 
 
 def test_a_split_that_is_not_there_is_refused_first(run, nothing_long):

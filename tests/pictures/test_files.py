@@ -8,6 +8,7 @@ import pytest
 from icc import ADOBE_RGB, DISPLAY_P3, cmyk, rgb
 from PIL import Image
 
+from imggen_jax.errors import SaveError
 from imggen_jax.pictures import files
 from imggen_jax.pictures.files import Picture, PictureError
 
@@ -145,7 +146,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(PictureError, match="No space left"):
+    with pytest.raises(SaveError, match="No space left.*Make room"):
         files.write(tmp_path / "a.png", Picture(noise(6, 9, 1)))
     assert (tmp_path / "a.png").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1

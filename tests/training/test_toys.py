@@ -122,9 +122,8 @@ def test_generate_takes_fields_and_options_from_the_command_line(runs, tmp_path)
     assert '"same": true' in recalled.out, recalled.err
 
 
-def test_a_pretrained_network_stands_beside_the_state_and_is_checked_on_resume(runs, folder, tmp_path):
-    features = tmp_path / "features"
-    imggen_jax.train(shell.config("classifier", train={"images": 16}), features)
+def test_a_pretrained_network_stands_beside_the_state_and_is_checked_on_resume(runs, short_run, folder, tmp_path):
+    features = shutil.copytree(short_run("classifier"), tmp_path / "features")
     made = config("toys.translator", folder, **KINDS["toys.translator"])
     made["pretrained"] = {"features": {"workdir": str(features)}}
     file, workdir = shell.write_config(tmp_path / "with.py", made), tmp_path / "run"

@@ -15,6 +15,7 @@ from imggen_jax.weights import torch_file
 
 STATE = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.count": np.array(7, np.int64),
          "b": np.arange(8, dtype=np.float16)}
+SCRIPT = "__torch__.nets.___torch_mangle_0"  # where TorchScript puts a class of the file's own
 KINDS = {"float32": "FloatStorage", "int64": "LongStorage", "float16": "HalfStorage"}
 
 
@@ -53,6 +54,9 @@ def stand_in(monkeypatch):
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
     for kind in KINDS.values():
         setattr(torch, kind, type(kind, (), {"__module__": "torch"}))
+    for name in ("__torch__", "__torch__.nets", SCRIPT):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules[SCRIPT].Net = type("Net", (), {"__module__": SCRIPT})
     utils._rebuild_tensor_v2 = lambda *args: None
     utils._rebuild_tensor_v2.__module__ = "torch._utils"
     utils._rebuild_tensor_v2.__qualname__ = utils._rebuild_tensor_v2.__name__ = "_rebuild_tensor_v2"
@@ -109,6 +113,46 @@ def test_a_view_is_read_by_its_strides(tmp_path):
     turned.array, turned.strides = base.reshape(3, 2), (1, 3)
     write_zip(tmp_path / "w.pth", {"t": turned}, [base])
     assert np.array_equal(torch_file.read(tmp_path / "w.pth")["t"], base.reshape(2, 3).T)
+
+
+def module(**attributes):
+    """As TorchScript writes one: an object of a class that only its own code defines."""
+    made = sys.modules[SCRIPT].Net()
+    made.__dict__.update(attributes)
+    return made
+
+
+def test_the_tensors_of_a_torchscript_module_are_named_as_in_its_state_dict(tmp_path):
+    weight, bias = (Stored(str(i), STATE[name]) for i, name in enumerate(("a.weight", "b")))
+    inner = module(weight=weight, training=False, stride=[1, 2])
+    write_zip(tmp_path / "w.pt", module(first=inner, bias=bias, kind="net", none=None), [STATE["a.weight"], STATE["b"]])
+    found = torch_file.read(tmp_path / "w.pt")
+    assert list(found) == ["first.weight", "bias"] and np.array_equal(found["first.weight"], STATE["a.weight"])
+    itself = module(bias=bias)
+    itself.me = itself
+    write_zip(tmp_path / "w.pt", itself, [STATE["b"]])
+    with pytest.raises(WeightsError, match="no file of tensors .RecursionError"):
+        torch_file.read(tmp_path / "w.pt")
+    write_zip(tmp_path / "w.pt", module(first=Evil()), [])
+    with pytest.raises(WeightsError, match="and only tensors are read"):
+        torch_file.read(tmp_path / "w.pt")
+
+
+@writers
+def test_a_state_dict_is_found_in_the_dictionaries_around_it(write, tmp_path):
+    path, arrays, inside = tmp_path / "w.pth", list(STATE.values()), tensors(STATE)
+    for content in (inside, {"params": inside}, {"step": 3, "params": inside}, {"only": inside},
+                    {"net": {"params": inside}}):
+        write(path, content, arrays)
+        assert list(torch_file.read(path, wrappers=("params", "net"))) == list(STATE)
+    write(path, {"params": inside}, arrays)
+    with pytest.raises(WeightsError, match="'params' in it is no tensor"):
+        torch_file.read(path)
+    endless = {}
+    endless["params"] = endless
+    write(path, endless, [])
+    with pytest.raises(WeightsError, match="'params' in it is no tensor"):
+        torch_file.read(path, wrappers=("params",))
 
 
 class Evil:

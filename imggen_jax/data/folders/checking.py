@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from imggen_jax.data.folders import identity
 from imggen_jax.errors import DataError, brief
@@ -49,7 +50,7 @@ def verify_sizes(folder: Path) -> None:
     _sizes(folder)
 
 
-def _sizes(folder: Path) -> tuple[dict[str, list], Stamp]:
+def _sizes(folder: Path) -> tuple[dict[str, list[Any]], Stamp]:
     """What checksums.json says and what the disk does; raises Damaged where files are missing or of another size."""
     try:
         sums = _read(folder / FILE)
@@ -66,7 +67,7 @@ def _sizes(folder: Path) -> tuple[dict[str, list], Stamp]:
     return sums, stamp
 
 
-def _read(file: Path) -> dict:
+def _read(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 

@@ -5,7 +5,8 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -61,7 +62,7 @@ def label_name(form: Form) -> str:
     return "domain" if form.domain else "label"
 
 
-def _features(plan: Plan, form: Form, tfds) -> dict:
+def _features(plan: Plan, form: Form, tfds: ModuleType) -> dict[str, Any]:
     def feature(kind: Kind):
         if kind.kind == "class":
             return tfds.features.ClassLabel(names=kind.names)

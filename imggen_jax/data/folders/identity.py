@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imggen_jax.data import text
 from imggen_jax.data.folders import dataset
@@ -31,7 +31,7 @@ class Identity(NamedTuple):
     fields: dict[str, str]  # by feature
     words: tuple[str, ...]  # of the captions in the split train, the most frequent first
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         return {"pixels": self.pixels, "fields": self.fields}
 
 
@@ -59,6 +59,6 @@ def compute(store: Store, plan: Plan, form: Form) -> Identity:
     return Identity(fields.pop("image"), fields, words)
 
 
-def _joined(plan: Plan, sums: dict, names: tuple[str, ...]) -> str:
+def _joined(plan: Plan, sums: dict[str, HASH], names: tuple[str, ...]) -> str:
     told = [(split, plan.splits[split], each.hexdigest()) for split, each in sums.items()]
     return hashlib.sha256(repr((told, names)).encode()).hexdigest()

@@ -13,7 +13,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import NamedTuple
+from queue import SimpleQueue
+from typing import Any, NamedTuple
 
 import tqdm
 
@@ -52,10 +53,10 @@ class Ingested(NamedTuple):
     name: str     # for config.data.name, with `dir`: folder_KEY:VERSION
     dir: str      # TFDS data_dir
     folder: Path  # of the dataset: the shards, README.md, card.json, ingest.json, ingest.html, ledger.csv
-    card: dict    # what was found, as in card.json
+    card: dict[str, Any]  # what was found, as in card.json
 
 
-def ingest(folder: str | os.PathLike, *, size: int = 64, out: str | os.PathLike = "", fit: str = "crop",
+def ingest(folder: str | os.PathLike[str], *, size: int = 64, out: str | os.PathLike[str] = "", fit: str = "crop",
            background: str = "white", license: str = "", min_side: int | None = None, max_pixels: int = MAX_PIXELS,
            pairs: str = "", workers: int | None = None, verify: bool = False) -> Ingested:
     """Makes a TFDS dataset (array_record) of the pictures in a folder tree, a zip or a tar; a second call finds it.
@@ -121,19 +122,19 @@ class Job(NamedTuple):
     license: str
     pairs: str
 
-    def options(self) -> dict:
+    def options(self) -> dict[str, Any]:
         """All that shapes the dataset besides the files."""
         return {"recipe": pixels.RECIPE, **self.wanted._asdict(), "license": self.license, "pairs": self.pairs}
 
 
-def home(out: str | os.PathLike = "") -> Path:
+def home(out: str | os.PathLike[str] = "") -> Path:
     """The TFDS data_dir of ingested folders."""
     if os.fspath(out):
         return given_path(out, "the datasets").absolute()
     return cache_folder("folders")
 
 
-def card(*, name: str, dir: str) -> dict | None:
+def card(*, name: str, dir: str) -> dict[str, Any] | None:
     """What card.json of a prepared dataset says, as `Ingested.card`; None for one that was not ingested."""
     folder = sources.find_prepared(sources.parse_name(name), sources.data_dir(dir))
     if folder is None:
@@ -198,7 +199,7 @@ def _known(root: Path, mark: str, full: bool) -> Ingested | None:
     return _opened(root, told["name"], told["version"])
 
 
-def _point(root: Path, mark: str, told: dict) -> None:
+def _point(root: Path, mark: str, told: dict[str, Any]) -> None:
     write_atomic(root / ".ingest" / f"{mark}.json", json.dumps(told) + "\n")
 
 
@@ -254,7 +255,8 @@ def _read(job: Job, store: Store, workers: int | None) -> layout.Plan:
     return plan
 
 
-def _write(job: Job, work: Path, store: Store, plan: layout.Plan, card: dict) -> tuple[str, str, checking.Stamp]:
+def _write(job: Job, work: Path, store: Store, plan: layout.Plan,
+           card: dict[str, Any]) -> tuple[str, str, checking.Stamp]:
     """Writes the dataset, unless it is there but for what its reports say; its name, version and files."""
     form = dataset.Form(job.wanted.size, job.license, card["paired"], card["masks"] > 0, job.pairs == "unaligned")
     made = identity.compute(store, plan, form)
@@ -394,7 +396,8 @@ def _keep(store: Store, result: _Done) -> None:
         store.add_picture(result.name, result.sha, result.decoded)
 
 
-def _tasks(place: Place, store: Store, idle, pool: ThreadPoolExecutor) -> Iterator[Future]:
+def _tasks(place: Place, store: Store, idle: SimpleQueue[worker.Worker],
+           pool: ThreadPoolExecutor) -> Iterator[Future[_Done]]:
     """One future for each pending file. A folder's files are read by the threads, an archive's here, in its order."""
     taken: set[str] | None = set() if store.fact("repeated") else None
     for member in members(place):
@@ -409,9 +412,9 @@ def _tasks(place: Place, store: Store, idle, pool: ThreadPoolExecutor) -> Iterat
                 yield pool.submit(_through, member.name, *_bytes(member), idle)
 
 
-def _stream(tasks: Iterator[Future], most: int) -> Iterator[_Done]:
+def _stream(tasks: Iterator[Future[_Done]], most: int) -> Iterator[_Done]:
     """Results as they come, with at most so many on their way."""
-    running: set[Future] = set()
+    running: set[Future[_Done]] = set()
     for task in tasks:
         running.add(task)
         if len(running) >= most:
@@ -433,7 +436,7 @@ def _bytes(member: Member) -> tuple[bytes, tuple[str, str] | None]:
         return b"", ("broken", brief(error))
 
 
-def _through(name: str, data: bytes, refused: tuple[str, str] | None, idle) -> _Done:
+def _through(name: str, data: bytes, refused: tuple[str, str] | None, idle: SimpleQueue[worker.Worker]) -> _Done:
     if refused is not None:
         return _Done(name, None, refused, None)
     decoder = idle.get()

@@ -61,7 +61,7 @@ def tree(store: Store) -> Tree:
     Folders are splits where a train lies beside a test or validation, and at least half of the examples are in them.
     Part of the transaction that is open.
     """
-    inside: dict[str, Counter] = {}
+    inside: dict[str, Counter[str]] = {}
     for path, in store.all("select path from examples"):
         parts = path.split("/")[:-1]
         for depth, part in enumerate(parts):
@@ -118,7 +118,7 @@ def plan(store: Store, tree: Tree, *, domain: bool = False) -> Plan:
     return made
 
 
-def _label(column: Column | None, folders: Counter, total: int, tree: Tree,
+def _label(column: Column | None, folders: Counter[str], total: int, tree: Tree,
            domain: bool) -> tuple[Kind | None, str, dict[str, int]]:
     """A table's labels, else the sub-folders where there are several of two pictures on average.
 

@@ -63,7 +63,7 @@ class Place(NamedTuple):
     kind: str  # "folder", "zip" or "tar"
 
 
-def find(path: str | os.PathLike) -> Place:
+def find(path: str | os.PathLike[str]) -> Place:
     """Tells what PATH is; raises DataError where nothing can be read from it."""
     if not os.fspath(path).strip():
         raise DataError("the path of the pictures is empty; give a folder of pictures, a zip or a tar, or . for the "

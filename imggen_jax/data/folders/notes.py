@@ -12,7 +12,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from imggen_jax.data.folders.members import marked, printable, text_of
 from imggen_jax.errors import DataError, brief
@@ -56,7 +56,7 @@ def rows(name: str, file: IO[bytes]) -> Iterator[tuple[str, dict[str, Value]]]:
         raise DataError(f"{name} is not text ({brief(error)}); save it as UTF-8") from error
 
 
-def _csv(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict]]:
+def _csv(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line on which the row begins, row). An unclosed quote runs on to the end of the table, so the line on which the
     reader stumbles is not the one to mend."""
     reader, begin = csv.reader(lines, strict=True), 1
@@ -78,7 +78,7 @@ def _csv(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict]]:
         raise DataError(f"{name}, line {begin}: not CSV ({error}{more}); look at the quotes in that line") from error
 
 
-def _jsonl(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict]]:
+def _jsonl(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
@@ -90,7 +90,7 @@ def _jsonl(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict]]:
             yield number, row
 
 
-def _columns(name: str, number: int, row: dict) -> dict[str, Value]:
+def _columns(name: str, number: int, row: dict[str, Any]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for key, value in row.items():
         value = _value(value)

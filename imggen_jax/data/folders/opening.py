@@ -22,7 +22,7 @@ class Opened(NamedTuple):
     facts: Facts       # of the file: format, mode, width, height, notes
 
 
-def open_picture(file: str | os.PathLike | bytes, *, size: int, channels: int = 3, fit: str = "crop",
+def open_picture(file: str | os.PathLike[str] | bytes, *, size: int, channels: int = 3, fit: str = "crop",
                  background: str = "white", max_pixels: int = MAX_PIXELS) -> Opened:
     """Decodes one picture exactly as `ingest` does.
 

@@ -41,7 +41,7 @@ def picture_options(card: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"fit": card["fit"], "background": card["background"]} if card else {"fit": "crop", "background": "white"}
 
 
-def splits(card: Mapping) -> tuple[str, str]:
+def splits(card: Mapping[str, Any]) -> tuple[str, str]:
     """What to train on and what to hold out of an ingested dataset: its own test or validation, else a tenth."""
     own = next((split for split in ("test", "validation") if split in card["splits"]), None)
     return ("train", own) if own and "train" in card["splits"] else ("train[:90%]", "train[90%:]")

@@ -191,7 +191,7 @@ def _join(store: Store, mode: str) -> None:
     _insert(store, rows)
 
 
-def _insert(store: Store, rows: list[tuple]) -> None:
+def _insert(store: Store, rows: list[tuple[object, ...]]) -> None:
     store.base.executemany("insert into examples values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
     rows.clear()
 

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -46,7 +47,7 @@ _SHOWN = "coalesce(nullif(pictures.thumb, x''), pictures.png)"  # the small one 
 _PICTURES = "chosen join pictures on pictures.id = chosen.image"
 
 
-def survey(place: Place, store: Store, plan: Plan, options: Mapping) -> dict:
+def survey(place: Place, store: Store, plan: Plan, options: Mapping[str, Any]) -> dict[str, Any]:
     """The card: everything worth telling as plain numbers and words, whatever the number of files."""
     copies = store.ask(f"select count(*) from ({_COPIES})")
     pictures = sum(plan.splits.values())
@@ -92,7 +93,7 @@ def _counted(store: Store, column: str) -> dict[str, int]:
                           f"order by count(*) desc, {column}"))
 
 
-def _described(kind: Kind) -> dict:
+def _described(kind: Kind) -> dict[str, Any]:
     return {"kind": kind.kind, **({"classes": len(kind.names), "names": list(kind.names[:_VALUES])}
                                   if kind.kind == "class" else {})}
 
@@ -105,7 +106,7 @@ def _notes(store: Store) -> dict[str, int]:
     return dict(found)
 
 
-def _ledger(store: Store, license: str) -> dict[str, dict]:
+def _ledger(store: Store, license: str) -> dict[str, dict[str, Any]]:
     """{column: {"stated": pictures, "missing": pictures, "values": {the most frequent: pictures}, "different": n}}"""
     counted = {key: Counter() for key in LEDGER}
     stated, many = Counter(), Counter()
@@ -165,7 +166,7 @@ def _small(store: Store, number: int) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------- files
 
 
-def write(folder: Path, name: str, store: Store, card: Mapping) -> None:
+def write(folder: Path, name: str, store: Store, card: Mapping[str, Any]) -> None:
     """Writes all five into a folder; ledger.csv and ingest.json grow with the files, the others do not.
 
     Those of an earlier call are replaced, each at once.
@@ -183,7 +184,7 @@ def _put(file: Path, text: Iterable[str]) -> None:
     write_atomic(file, lambda out: out.writelines(line.encode() for line in text))
 
 
-def _whole(store: Store, card: Mapping, groups: list[list[str]]) -> Iterator[str]:
+def _whole(store: Store, card: Mapping[str, Any], groups: list[list[str]]) -> Iterator[str]:
     """ingest.json: the card and the full lists, one entry a line, none of them held in memory."""
     lists = {
         "left_out": ({"name": name, "reason": reason, "detail": detail} for name, reason, detail, _ in
@@ -205,7 +206,7 @@ def _whole(store: Store, card: Mapping, groups: list[list[str]]) -> Iterator[str
     yield "}\n"
 
 
-def _ledger_rows(store: Store, card: Mapping) -> Iterator[str]:
+def _ledger_rows(store: Store, card: Mapping[str, Any]) -> Iterator[str]:
     """ledger.csv, line by line."""
     line = io.StringIO()
     table = csv.writer(line)
@@ -218,7 +219,7 @@ def _ledger_rows(store: Store, card: Mapping) -> Iterator[str]:
         yield line.getvalue()
 
 
-def _html(store: Store, card: Mapping, groups: list[list[str]]) -> str:
+def _html(store: Store, card: Mapping[str, Any], groups: list[list[str]]) -> str:
     """ingest.html: one page that needs nothing but itself."""
     left_out = [(name, reason, detail, _uri(thumb) if thumb else "") for name, reason, detail, thumb in
                 store.all(f"{_LEFT_OUT} order by reason, name limit {SHOWN}")]
@@ -245,7 +246,7 @@ def _uri(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
-def _page(template: str, **values) -> str:
+def _page(template: str, **values: Any) -> str:
     import jinja2
 
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -264,7 +265,7 @@ def counts(table: Mapping[str, int] | Iterable[tuple[str, int]], most: int = 12)
     return ", ".join(f"{name} {count:,}" for name, count in items[:most]) + more or "none"
 
 
-def _labels(card: Mapping) -> str:
+def _labels(card: Mapping[str, Any]) -> str:
     if card["labels"]:
         hint = "; --pairs aligned or unaligned makes pairs of them" if card["looks_paired"] else ""
         return f"{len(card['labels'])} from {card['label_from']}: {counts(card['labels'])}{hint}"
@@ -273,7 +274,7 @@ def _labels(card: Mapping) -> str:
     return f"none (all pictures lie in one sub-folder, {card['one_folder']})" if card["one_folder"] else "none"
 
 
-def lines(card: Mapping) -> list[tuple[str, str]]:
+def lines(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The card in words: (what, value), for the screen, the page and README.md."""
     near, said = card["near_duplicates"], []
     say = said.append
@@ -307,7 +308,7 @@ def lines(card: Mapping) -> list[tuple[str, str]]:
     return said
 
 
-def _notes_in_words(card: Mapping) -> Iterator[str]:
+def _notes_in_words(card: Mapping[str, Any]) -> Iterator[str]:
     for note, count in card["notes"].items():
         yield f"{note}: {count:,} pictures"
     if card["rows_without_picture"]:

@@ -68,7 +68,7 @@ class Picture(NamedTuple):
     mask_pixels: bytes
     bytes: int      # length of `png`
     caption: str    # "" for none
-    row: dict       # of a metadata table
+    row: dict[str, Any]  # of a metadata table
 
 
 class Store:
@@ -144,7 +144,7 @@ class Store:
     def add_caption(self, stem: str, text: str) -> None:
         self.base.execute("insert or replace into captions values (?, ?)", (stem, text))
 
-    def add_rows(self, rows: Iterable[tuple[str, dict]]) -> int:
+    def add_rows(self, rows: Iterable[tuple[str, dict[str, Any]]]) -> int:
         """Returns how many of the names were there already; the first row of a name stays."""
         repeated = 0
         for name, row in rows:
@@ -179,7 +179,7 @@ class Store:
     def caption(self, name: str) -> str:
         return self.ask("select text from captions where name = ?", stem(name)) or ""
 
-    def row(self, name: str) -> dict:
+    def row(self, name: str) -> dict[str, Any]:
         return json.loads(self.ask("select row from rows where name = ?", name) or "{}")
 
     def chosen(self, *, pixels: bool) -> Iterator[Picture]:
@@ -195,7 +195,7 @@ class Store:
             yield Picture(place, name, path, png or b"", source or b"", mask or b"", shown_pixels or b"",
                           source_pixels or b"", mask_pixels or b"", length, caption, row)
 
-    def _said(self, name: str) -> tuple[str, dict]:
+    def _said(self, name: str) -> tuple[str, dict[str, Any]]:
         """The caption of a file, a table's before that of NAME.txt, and the other columns of its row."""
         row = self.row(name)
         return as_text(row.pop(CAPTION, "")) or self.caption(name), row

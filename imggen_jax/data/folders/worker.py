@@ -70,7 +70,7 @@ class Worker:
         """Starts the process; raises RuntimeError where it does not come up."""
         package = Path(__file__).resolve().parents[3]
         path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.pipe, end = socket.socketpair()
         if sys.platform == "darwin":
             self.pipe.setsockopt(socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
@@ -169,7 +169,7 @@ def _read(pipe: socket.socket, length: int) -> bytes:
 
 
 @contextmanager
-def crew(number: int, wanted: Wanted) -> Iterator[queue.SimpleQueue]:
+def crew(number: int, wanted: Wanted) -> Iterator[queue.SimpleQueue[Worker]]:
     """A queue of `number` workers, or of those that could be started: get one, use it, put it back.
 
     Raises DataError where not one could.

@@ -1,0 +1,225 @@
+"""Measures super-resolution and restoration; each part adds to results.json, and pages to look at go beside it.
+
+    python experiments/restore/measure.py PART --data FOLDER [--models FOLDER] [--scales 2 3 4]
+
+PART: kernel, sr, jpeg, noise, speed, page. FOLDER holds sr_tests.zip, jpeg_tests.zip and kodak24.zip. `--models` holds
+runs or exported models of the names of the shipped ones, upscale_x2 to upscale_x4, photo_x2 and restore, which are
+measured without it. `speed` compares with PyTorch, if that is installed.
+"""
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import statistics
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import imggen_jax
+from imggen_jax import bicubic
+from imggen_jax.metrics.similarity import psnr, ssim
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results.json"
+SETS = ("Set5", "Set14", "BSD100")
+
+
+class Zip:
+    """Pictures in a zip, read by name."""
+
+    def __init__(self, path: Path):
+        self.file = zipfile.ZipFile(path)
+        self.names = [name for name in self.file.namelist() if name.endswith((".webp", ".png", ".jpg"))]
+
+    def read(self, name: str) -> np.ndarray:
+        """uint8 [H,W,3]"""
+        return np.asarray(Image.open(io.BytesIO(self.file.read(name))).convert("RGB"))
+
+
+def luma(picture: np.ndarray) -> np.ndarray:
+    """Y of MATLAB's rgb2ycbcr, rounded as there: uint8 [H,W,3] -> uint8 [1,H,W,1]."""
+    y = 16 + picture.astype(np.float64) @ [65.481, 128.553, 24.966] / 255
+    return np.round(y).astype(np.uint8)[None, ..., None]
+
+
+def scored(made: np.ndarray, true: np.ndarray, border: int) -> tuple[float, float]:
+    """PSNR in dB and SSIM of Y without a border of pixels."""
+    pair = [luma(each)[:, border:each.shape[0] - border, border:each.shape[1] - border] for each in (true, made)]
+    return float(psnr(*pair)[0]), float(ssim(*pair)[0])
+
+
+def pairs(zip_: Zip, name: str, scale: int):
+    """(low resolution, high resolution) of a test set; for x3, which it lacks, made by the tested kernel."""
+    for path in sorted(each for each in zip_.names if each.startswith(f"{name}/HR/")):
+        high = zip_.read(path)
+        if scale == 3:
+            high = high[:high.shape[0] // 3 * 3, :high.shape[1] // 3 * 3]
+            yield bicubic.resize_uint8(high, high.shape[0] // 3, high.shape[1] // 3), high
+            continue
+        other = path.replace("/HR/", f"/HRx{scale}/")
+        high = zip_.read(other) if other in zip_.names else high
+        yield zip_.read(path.replace("/HR/", f"/LRx{scale}/")), high
+
+
+def restored(model, picture: np.ndarray) -> np.ndarray:
+    return imggen_jax.restore(picture, model)
+
+
+def kernel(args) -> dict:
+    """The given low-resolution files against our kernel: they have to be equal."""
+    zip_, differing = Zip(args.data / "sr_tests.zip"), 0
+    cases = [(low, high) for name in SETS for scale in (2, 4) for low, high in pairs(zip_, name, scale)]
+    for low, high in cases:
+        differing += int((bicubic.resize_uint8(high, *low.shape[:2]) != low).sum())
+    return {"files": len(cases), "differing_values": differing}
+
+
+def sr(args) -> dict:
+    """PSNR and SSIM of bicubic enlargement and of the models on the test sets."""
+    zip_, found = Zip(args.data / "sr_tests.zip"), {}
+    for scale in args.scales:
+        model = args.model(f"upscale_x{scale}")
+        for name in SETS:
+            rows = []
+            for low, high in pairs(zip_, name, scale):
+                plain = bicubic.resize_uint8(low, *high.shape[:2])
+                made = imggen_jax.upscale(low, model, scale=scale)
+                rows.append((*scored(plain, high, scale), *scored(made, high, scale)))
+            means = [round(float(each), 4) for each in np.mean(rows, 0)]
+            found[f"x{scale} {name}"] = dict(zip(("bicubic", "bicubic_ssim", "ours", "ours_ssim"), means))
+            print(f"x{scale} {name}", found[f"x{scale} {name}"], flush=True)
+    return found
+
+
+def jpeg(args) -> dict:
+    """LIVE1's luma after JPEG, as ARCNN's table: files and what `restore` makes of them."""
+    zip_, found = Zip(args.data / "jpeg_tests.zip"), {}
+    for quality in (10, 20, 40):
+        rows = []
+        for name in zip_.names:
+            gray = luma(zip_.read(name))[0, ..., 0]
+            file = io.BytesIO()
+            Image.fromarray(gray).save(file, "JPEG", quality=quality)
+            damaged = np.asarray(Image.open(file))
+            made = restored(args.model("restore"), damaged)
+            rows.append([float(score(gray[None, ..., None], each[None, ..., None])[0])
+                         for each in (damaged, made.reshape(gray.shape)) for score in (psnr, ssim)])
+        found[f"quality {quality}"] = dict(zip(("file", "file_ssim", "ours", "ours_ssim"),
+                                               np.mean(rows, 0).round(4).tolist()))
+        print(found, flush=True)
+    return found
+
+
+def noise(args) -> dict:
+    """Gaussian noise on Kodak's pictures, clipped and rounded as files are; PSNR over all channels."""
+    zip_, found = Zip(args.data / "kodak24.zip"), {}
+    for sigma in (15, 25, 50):
+        rows = []
+        for number, name in enumerate(zip_.names):
+            true = zip_.read(name)
+            noisy = true + np.random.default_rng(number).normal(0, sigma, true.shape)
+            noisy = np.clip(np.round(noisy), 0, 255).astype(np.uint8)
+            made = restored(args.model("restore"), noisy)
+            rows.append([float(psnr(true[None], each[None])[0]) for each in (noisy, made)])
+        found[f"sigma {sigma}"] = dict(zip(("noisy", "ours"), np.mean(rows, 0).round(3).tolist()))
+        print(found, flush=True)
+    return found
+
+
+def speed(args) -> dict:
+    """Seconds of `upscale` from half a megapixel to two, and of the same network in PyTorch eager, alternating."""
+    picture = np.random.default_rng(0).integers(0, 256, (576, 896, 3), np.uint8)
+    model = imggen_jax.load(args.model("upscale_x2"))
+    torch_net = _in_torch(model)
+    times: dict[str, list[float]] = {"ours": [], "torch": []}
+    imggen_jax.upscale(picture, model)  # compiles
+    for _ in range(args.repeats):
+        for name, run in (("ours", lambda: imggen_jax.upscale(picture, model)), ("torch", torch_net(picture))):
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(each) for name, each in times.items() if each}
+    return {"seconds": {name: round(value, 3) for name, value in medians.items()},
+            "ours_over_torch": round(medians["ours"] / medians["torch"], 3),
+            "megapixels_a_second": round(4 * picture.shape[0] * picture.shape[1] / 1e6 / medians["ours"], 3)}
+
+
+def _in_torch(model):
+    """The same network in PyTorch, channels last: picture -> a function that enlarges it, whole."""
+    import torch
+    from torch.nn import functional as F
+
+    weights = model.weights["restorer"]
+    kernels = {name: (torch.tensor(np.asarray(each["kernel"])).permute(3, 2, 0, 1).contiguous(
+        memory_format=torch.channels_last), torch.tensor(np.asarray(each["bias"])))
+        for name, each in _convolutions(weights)}
+    blocks = sum(name.startswith("Block_") for name in weights)
+
+    def conv(x, name):
+        return F.conv2d(x, *kernels[name], padding=1)
+
+    def run(picture):
+        x = torch.tensor(picture)[None].permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            first = h = conv(x, "Conv_0")
+            for block in range(blocks):
+                h = h + conv(F.silu(conv(h, f"Block_{block}/Conv_0")), f"Block_{block}/Conv_1")
+            out = F.pixel_shuffle(conv(conv(h, "Conv_1") + first, "Conv_2"), 2)
+            base = F.interpolate(x, scale_factor=2, mode="bicubic")
+            return (out + base).clamp(-1, 1).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+    return lambda picture: lambda: run(picture)
+
+
+def _convolutions(tree, prefix=""):
+    for name, each in tree.items():
+        if "kernel" in each:
+            yield prefix + name, each
+        else:
+            yield from _convolutions(each, f"{prefix}{name}/")
+
+
+def page(args) -> dict:
+    """Details of test pictures: bicubic, ours, true. upscale.png beside this file."""
+    zip_, rows = Zip(args.data / "sr_tests.zip"), []
+    for name, (top, left) in (("Set5/LRx4/003", (20, 10)), ("Set14/LRx4/010", (60, 60)), ("BSD100/LRx4/078", (20, 40)),
+                              ("Set14/LRx4/014", (40, 60))):
+        path = next(each for each in zip_.names if each.startswith(name))
+        low = zip_.read(path)[top:top + 64, left:left + 64]
+        other = path.replace("/LRx4/", "/HRx4/")
+        high = zip_.read(other if other in zip_.names else path.replace("/LRx4/", "/HR/"))
+        side = low.shape[0] * 4
+        rows.append(np.hstack([bicubic.resize_uint8(low, side, low.shape[1] * 4),
+                               imggen_jax.upscale(low, args.model("upscale_x4"), scale=4),
+                               high[4 * top:4 * top + side, 4 * left:4 * left + 4 * low.shape[1]]]))
+    Image.fromarray(np.vstack(rows)).save(HERE / "upscale.jpg", quality=88)
+    return {}
+
+
+PARTS = {part.__name__: part for part in (kernel, sr, jpeg, noise, speed, page)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--models", type=Path)
+    parser.add_argument("--scales", type=int, nargs="+", default=(2, 3, 4))
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    args.model = lambda name: str(args.models / name) if args.models else name
+    found = PARTS[args.part](args)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if found:
+        results[args.part] = {**results.get(args.part, {}), **found}
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

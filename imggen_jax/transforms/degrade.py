@@ -1,0 +1,74 @@
+"""Degraded copies of images, for models that restore them: the field `source`."""
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from imggen_jax import bicubic
+from imggen_jax.augment import to_float
+from imggen_jax.degradations import real
+from imggen_jax.degradations.jpeg import compress
+from imggen_jax.game import Array, Batch, Field, Key, Spec
+from imggen_jax.spec import image_shape
+from imggen_jax.transforms import Transform
+
+KINDS = ("bicubic", "noise", "jpeg", "mixed", "real")
+
+
+def make(
+    spec: Spec, *, kind: str = "bicubic", scale: int = 2, noise: float = 50.0, quality_low: float = 5.0,
+    quality_high: float = 95.0,
+) -> Transform:
+    """Adds `source`, uint8 [H/scale,W/scale,C], to examples with an `image`, uint8 [H,W,C].
+
+    Args:
+      spec: of examples with images of one size, which `scale` divides.
+      kind: "bicubic" makes images smaller as MATLAB does; so do "noise", which then adds Gaussian noise, "jpeg", which
+        then loses what a JPEG file loses, and "mixed", which does one of them or both; "real" is the pipeline of
+        Real-ESRGAN, degradations/real.py.
+      scale: side of the image over side of the source; 1 keeps the size.
+      noise: largest standard deviation of the noise, in levels of 255; each image's is drawn evenly from 0 to it.
+      quality_low, quality_high: the range that each image's JPEG quality is drawn from, as libjpeg counts it.
+
+    Raises:
+      ValueError: an unknown kind, a range that is none, or sides that the scale does not divide.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"degrade.kind is {kind!r}; choose one of {', '.join(KINDS)}")
+    if noise < 0 or not 1 <= quality_low <= quality_high <= 100:
+        raise ValueError(f"degrade.noise is {noise} and degrade.quality_low to quality_high are {quality_low} to "
+                         f"{quality_high}; noise is at least 0, qualities rise within 1 to 100")
+    height, width, channels = image_shape(spec)
+    if scale < 1 or height % scale or width % scale:
+        raise ValueError(f"degrade.scale is {scale}, which does not divide images of {width}x{height}; set "
+                         "config.data.crop to a multiple of it")
+
+    def apply(batch: Batch, key: Key) -> Batch:
+        image = to_float(batch["image"]) / 2 + 0.5
+        if kind == "real":
+            return {**batch, "source": _rounded(real.degrade(image, key, scale))}
+        small = bicubic.resize(image, height // scale, width // scale) if scale > 1 else image
+        small = jnp.clip(small, 0, 1)
+        key_kind, key_noise, key_quality = jax.random.split(key, 3)
+        n = small.shape[0]
+        # Of three mixed images one has noise, one JPEG's losses, one both, in the order of a camera.
+        which = jax.random.randint(key_kind, (n, 1, 1, 1), 0, 3) if kind == "mixed" else jnp.zeros((n, 1, 1, 1))
+        if kind in ("noise", "mixed"):
+            small = jnp.where(which != 1, _noisy(small, key_noise, noise / 255), small)
+        if kind in ("jpeg", "mixed"):
+            quality = jax.random.uniform(key_quality, (n,), minval=quality_low, maxval=quality_high)
+            small = jnp.where((which != 0) | (kind == "jpeg"), compress(small, quality), small)
+        return {**batch, "source": _rounded(small)}
+
+    return Transform(Spec({**spec, "source": Field((height // scale, width // scale, channels), "uint8")}), apply)
+
+
+def _noisy(images: Array, key: Key, most: float) -> Array:
+    key_sigma, key_noise = jax.random.split(key)
+    sigma = jax.random.uniform(key_sigma, (images.shape[0], 1, 1, 1), maxval=most)
+    return jnp.clip(images + sigma * jax.random.normal(key_noise, images.shape), 0, 1)
+
+
+def _rounded(images: Array) -> Array:
+    """[0,1] -> uint8: sources come from files."""
+    return jnp.clip(jnp.round(images * 255), 0, 255).astype(jnp.uint8)

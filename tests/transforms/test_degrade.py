@@ -1,0 +1,49 @@
+"""The field `source`: of the size and the kind that is asked for, and what cannot be is refused."""
+import jax
+import numpy as np
+import pytest
+
+from imggen_jax import bicubic, transforms
+from imggen_jax.game import Field, make_spec
+from imggen_jax.transforms import degrade
+
+SPEC = make_spec(image=Field((24, 24, 3), "uint8"))
+
+
+def images(number=4):
+    return np.random.default_rng(0).integers(60, 200, (number, 24, 24, 3), np.uint8)
+
+
+def test_bicubic_sources_are_matlabs():
+    made = degrade.make(SPEC, kind="bicubic", scale=3)
+    assert made.spec["source"] == Field((8, 8, 3), "uint8") and made.spec["image"] == SPEC["image"]
+    batch = made.apply({"image": images()}, jax.random.key(0))
+    wanted = bicubic.resize(images().astype(np.float64), 8, 8)
+    assert np.abs(np.asarray(batch["source"], np.float64) - wanted).max() <= 0.51
+    np.testing.assert_array_equal(batch["image"], images())
+
+
+@pytest.mark.parametrize("kind", ["noise", "jpeg", "mixed"])
+def test_damage_differs_from_image_to_image(kind):
+    apply = degrade.make(SPEC, kind=kind, scale=1).apply
+    same = np.repeat(images(1), 12, axis=0)
+    made = np.asarray(apply({"image": same}, jax.random.key(0))["source"])
+    damage = np.abs(made.astype(int) - same).mean((1, 2, 3))
+    assert made.dtype == np.uint8 and len(set(damage.round(3))) >= 10 and damage.min() > 0
+    if kind == "noise":
+        assert damage.max() < 45  # the mean of |N(0, 50)| is 40
+
+
+def test_a_chain_goes_by_names_and_keeps_its_own_spec():
+    wanted = {"degrade": {"kind": "bicubic", "scale": 2}}
+    chain = transforms.chain(SPEC, wanted)
+    assert transforms.chain(chain.spec, wanted).spec == chain.spec
+    assert transforms.chain(SPEC, {}).spec == SPEC
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    ({"kind": "blurred"}, "choose one of bicubic"), ({"scale": 5}, "does not divide images of 24x24"),
+    ({"noise": -1.0}, "at least 0"), ({"quality_low": 90.0, "quality_high": 10.0}, "rise within 1 to 100")])
+def test_what_cannot_be_is_refused(options, says):
+    with pytest.raises(ValueError, match=says):
+        degrade.make(SPEC, **options)
