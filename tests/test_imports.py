@@ -39,7 +39,7 @@ EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config", "translat
 # all documented; any part of the rooms that are usable alone, whose speed and parity are measured; the command line.
 EXPORTING = {"config", "data", "editing", "patches"}
 DOCUMENTED = {"augment", "devices", "errors", "game", "sampling", "spec"}
-ALONE = {"bicubic", "metrics", "nets", "weights"}
+ALONE = {"bicubic", "metrics", "nets", "provenance", "weights"}
 EXPERIMENTS = sorted((ROOT.parent / "experiments").rglob("*.py"))
 
 

@@ -319,7 +319,7 @@ def test_what_is_left_out_is_said(tmp_path):
 def test_pictures_leave_through_one_place():
     """No verb writes a picture by itself."""
     root = Path(imggen_jax.__file__).parent
-    direct = re.compile(r"\bgrids\.write_png\(|\bfiles\.write\(|\.save\([^)]*\.(png|webp|gif|jpe?g)")
+    direct = re.compile(r"\bgrids\.write_png\(|\bfiles\.write(_bands)?\(|\.save\([^)]*\.(png|webp|gif|jpe?g)")
     for path in root.rglob("*.py"):
         if path.parent.name not in ("pictures", "provenance"):
             assert not direct.search(path.read_text()), f"{path.name} writes a picture that is not signed"
@@ -332,3 +332,29 @@ def test_training_data_are_summed_up():
     assert publishing.training_facts({}) == {"trained on": {}}
 
 
+
+
+@pytest.mark.parametrize("kept", [10**9, 1], ids=["in memory", "on the disk"])
+def test_a_picture_in_bands_is_marked_and_signed_as_a_whole_one(kept, picture, tmp_path, monkeypatch):
+    monkeypatch.setattr(publishing, "_MEMORY", kept)
+    pixels = noise(530, 300).astype(np.uint16) * 257
+    part = np.zeros((530, 300), bool)
+    part[:, 100:] = True
+    origin = Origin("complete", facts={"model": "abc"}, parent=picture, part=part)
+    like, bands = Picture(pixels[:1]), (pixels[top : top + 100] for top in range(0, 530, 100))
+    publishing.write_bands(tmp_path / "a.png", like, pixels.shape, bands, origin)
+    made, whole = files.read(tmp_path / "a.png").pixels, publishing.marked(pixels, origin)
+    assert np.array_equal(made[:, :100], pixels[:, :100]) and (made != pixels).mean() > 0.5
+    assert np.abs(made.astype(int) - whole).max() <= 1       # a band's waves are rounded otherwise
+    found = verify(tmp_path / "a.png")
+    assert found.holds and found.ingredients == ("a.png",) and found.made["pixels"] == credentials.pixel_hash(made)
+    assert watermark.detect(made, search=False).payload == publishing.payload(origin)
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_a_file_too_large_to_be_signed_is_marked(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(publishing, "_SIGNED", 1000)
+    publishing.write(tmp_path / "large.tif", Picture(noise(128, 128)), Origin("upscale"))
+    assert "large.tif is written without credentials" in capsys.readouterr().err
+    assert verify(tmp_path / "large.tif").signature == "none"
+    assert watermark.detect(files.read(tmp_path / "large.tif").pixels, search=False).marked
