@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import functools
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import c2pa
+from PIL import Image
 
 from imggen_jax.errors import RunError
 from imggen_jax.pictures import files
@@ -85,16 +87,16 @@ def verify(path: str | Path, *, anchors: str | Path | None = None) -> Verdict:
                 report = _report(file, context)
             except c2pa.C2paError as error:
                 problem = _brief(error)
-        holds = report is not None and _holds(report)
-        large = path.stat().st_size > MOST_BYTES
-        if not holds and not large:
+        large = path.stat().st_size > MOST_BYTES or _has_many_pixels(path)
+        if not large:
             picture = _picture(path.read_bytes())
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror or error}); name a picture's file") from error
     empty = Verdict(str(path), False, False, "none", "unknown", {}, "", "", (), (), {}, None, ())
     if large and report is None:
-        raise RunError(f"{path} has no credentials and more than {MOST_BYTES:,} bytes; give a picture")
-    if picture is None and not holds and not large:
+        raise RunError(f"{path} has no credentials, and more than {MOST_BYTES:,} bytes or {files.MAX_PIXELS:,} pixels; "
+                       "give a smaller picture")
+    if picture is None and not large:
         return empty._replace(signature="unreadable", problems=(problem,) if problem else ())
     if report is None:
         return empty._replace(signature="broken" if problem else "none", watermark=_mark(picture),
@@ -126,6 +128,19 @@ def _context(anchors: str | None) -> c2pa.Context:
         raise RunError(f"the anchors are no certificates ({_brief(error)}); give a PEM file") from error
 
 
+def _has_many_pixels(path: Path) -> bool:
+    """More than are looked at, as far as the file's first bytes tell."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                return picture.width * picture.height > files.MAX_PIXELS
+    except Image.DecompressionBombError:
+        return True
+    except Exception:                # of a damaged file, anything
+        return False
+
+
 def _picture(data: bytes) -> Picture | None:
     try:
         return files.decoded(data)
@@ -155,17 +170,14 @@ def _kind(data: bytes) -> str | None:
     return next((kind for start, kind in starts.items() if data.startswith(start)), None)
 
 
-def _holds(report: Mapping) -> bool:
-    return report.get("validation_state") in ("Valid", "Trusted")
-
-
 def _verdict(empty: Verdict, report: Mapping, picture: Picture | None) -> Verdict:
     """From what c2pa's reader reports; its fields are those of a file that anybody may have made.
 
-    picture: None where the signature holds, as that says more than the pixels, or where the file is too large.
+    picture: None where it is too large to be looked at.
     """
     manifest = _dict(_dict(report.get("manifests")).get(str(report.get("active_manifest"))))
-    holds = _holds(report)
+    state = report.get("validation_state")
+    holds = state in ("Valid", "Trusted")
     results = _dict(_dict(report.get("validation_results")).get("activeManifest"))
     failures = tuple(dict.fromkeys(str(_dict(each).get("code"))[:80] for each in _list(results.get("failure"))))
     signer = _dict(manifest.get("signature_info"))
@@ -179,7 +191,7 @@ def _verdict(empty: Verdict, report: Mapping, picture: Picture | None) -> Verdic
              if action.get("digitalSourceType")]
     generator = [_dict(each) for each in _list(manifest.get("claim_generator_info"))][:1]
     verdict = empty._replace(
-        holds=holds, trusted=report.get("validation_state") == "Trusted", signature="holds" if holds else "broken",
+        holds=holds, trusted=state == "Trusted", signature="holds" if holds else "broken",
         pixels="unchanged" if holds else "unknown" if picture is None else _pixels(made, picture),
         signer={key: str(value)[:120] for key, value in named.items() if value},
         generator=" ".join(str(each.get(key, ""))[:60] for each in generator for key in ("name", "version")).strip(),
@@ -187,7 +199,7 @@ def _verdict(empty: Verdict, report: Mapping, picture: Picture | None) -> Verdic
         actions=tuple(str(action.get("action")).removeprefix("c2pa.")[:60] for action in actions[:50]),
         ingredients=tuple(str(_dict(each).get("title"))[:120] for each in _list(manifest.get("ingredients"))[:50]),
         made=made, problems=() if holds else tuple(code for code in failures if code != "signingCredential.untrusted"))
-    return verdict if picture is None else verdict._replace(watermark=_mark(picture))
+    return verdict if holds or picture is None else verdict._replace(watermark=_mark(picture))
 
 
 def _pixels(made: Mapping, picture: Picture) -> str:
