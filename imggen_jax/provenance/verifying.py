@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 import json
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -137,7 +138,7 @@ def _has_many_pixels(path: Path) -> bool:
                 return picture.width * picture.height > files.MAX_PIXELS
     except Image.DecompressionBombError:
         return True
-    except Exception:                # of a damaged file, anything
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError, struct.error, MemoryError):
         return False
 
 
