@@ -104,7 +104,7 @@ def _inpaint(spec: Spec) -> dict:
 
 def _unpaired(spec: Spec) -> dict:
     del spec
-    networks = {"generator": {"name": "resnet", "width": 4, "halvings": 1, "blocks": 2}, "discriminator": PATCHGAN}
+    networks = {"generator": {"name": "resnet", "width": 4, "halvings": 1, "blocks": 1}, "discriminator": PATCHGAN}
     return {"cut": {**networks, "patches": 16, "heads": 4},
             "cyclegan": {**networks, "method": "cyclegan", "pool": 10}}
 
