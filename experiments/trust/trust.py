@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -19,8 +20,8 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 from scipy.ndimage import gaussian_filter
 
+from imggen_jax import data as datasets
 from imggen_jax import provenance
-from imggen_jax.data import faces
 from imggen_jax.provenance import coding
 
 HERE = Path(__file__).parent
@@ -131,7 +132,10 @@ def pictures(data: Path, name: str, num: int) -> Iterator[Pixels]:
     """uint8 [S,S,3], the same ones each time."""
     file, size = SETS[name]
     if file is None:
-        yield from (faces.draw(faces.sample_factors(face), face, size) for face in range(num))
+        with tempfile.TemporaryDirectory() as folder:
+            name = datasets.draw_avatars("measured", size=size, train=num, test=1, dir=folder)
+            faces = datasets.open_dataset(name=name, split="train", dir=folder)
+            yield from (faces.read(np.array([face]))["image"][0] for face in range(num))
         return
     with zipfile.ZipFile(data / file) as archive:
         names = sorted(one for one in archive.namelist() if one.lower().endswith(PICTURES))
