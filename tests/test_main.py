@@ -126,7 +126,7 @@ def test_export_hands_over_what_it_is_given(monkeypatch, tmp_path):
     monkeypatch.setattr(api, "export", lambda *args, **options: calls.append((args, options)), raising=False)
     result = shell.call("export", "--model", "m", "--out", tmp_path, "--stablehlo")
     assert (result.code, result.out) == (0, f"Exported to {tmp_path}\n")
-    assert calls == [(("m", str(tmp_path)), {"dtype": "float32", "stablehlo": True, "orbax": False})]
+    assert calls == [(("m", str(tmp_path)), {"dtype": "float32", "stablehlo": True, "orbax": False, "about": ""})]
 
 
 def test_the_resolved_config_is_printed_and_nothing_is_done(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 import c2pa
 import numpy as np
@@ -188,14 +188,14 @@ def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], ba
     hashed = credentials.PixelHash(shape, dtype)
 
     def encode(file) -> None:
-        with tempfile.SpooledTemporaryFile(_MEMORY, dir=path.parent) as aside:
+        with tempfile.SpooledTemporaryFile(_MEMORY, dir=str(path.parent)) as aside:
             rows = _marked_bands(bands, shape, dtype, origin, aside) if has_mark else bands
             files.encode_bands(file, kind, like, shape, _through(hashed, rows))
 
     def content(file) -> None:
         if not settings().credentials:
             return encode(file)
-        with tempfile.SpooledTemporaryFile(_MEMORY, dir=path.parent) as plain:
+        with tempfile.SpooledTemporaryFile(_MEMORY, dir=str(path.parent)) as plain:
             encode(plain)
             _sign(plain, file, kind, None if kind in _LOSSY else hashed.hex(), origin, path, has_mark)
 
@@ -268,7 +268,8 @@ def _signed(data: bytes, kind: str, pixels: np.ndarray | None, origin: Origin, p
     return out.getvalue()
 
 
-def _sign(file: IO, out: IO, kind: str, pixels: str | None, origin: Origin, path: Path, has_mark: bool) -> None:
+def _sign(file: IO[bytes], out: IO[bytes], kind: str, pixels: str | None, origin: Origin, path: Path, has_mark: bool
+          ) -> None:
     """The file with credentials; without, and with a note, where they cannot be made: no picture is lost."""
     wanted, size = settings(), file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -284,7 +285,7 @@ def _sign(file: IO, out: IO, kind: str, pixels: str | None, origin: Origin, path
         composite = origin.composite or origin.part is not None or origin.parent is not None
         how = credentials.COMPOSITE if composite else credentials.CREATED
         statement = Statement(path.name, origin.verb, how, facts, origin.parent, origin.others, has_mark)
-        credentials.sign_file(file, out, kind, statement, who)
+        credentials.sign_file(cast(BinaryIO, file), cast(BinaryIO, out), kind, statement, who)
     except (c2pa.C2paError, RunError, files.PictureError, OSError) as error:
         note(f"pictures are written without credentials ({brief(error)})")
         file.seek(0)

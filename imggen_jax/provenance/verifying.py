@@ -100,6 +100,7 @@ def verify(path: str | Path, *, anchors: str | Path | None = None) -> Verdict:
     if picture is None and not large:
         return empty._replace(signature="unreadable", problems=(problem,) if problem else ())
     if report is None:
+        assert picture is not None, "refused above"
         return empty._replace(signature="broken" if problem else "none", watermark=_mark(picture),
                               problems=(problem,) if problem else ())
     return _verdict(empty, report, picture)

@@ -12,21 +12,27 @@ it, and correlates it with the pattern at every position at once. The phases are
 the statistic of an unmarked one is a sum of independent terms of mean 0 and known variance: its false-positive rate
 follows, and has to be measured only as a check.
 """
+# pyright: reportAttributeAccessIssue=false
+# NumPy's types do not know that arrays of any dtype have a real and an imaginary part.
 from __future__ import annotations
 
 import functools
 import hashlib
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
 import scipy.special
 from PIL import Image, ImageChops
-from scipy.ndimage import uniform_filter
+from scipy import ndimage
 
 from imggen_jax.provenance import coding
+
+_fft: Any = scipy.fft            # whose types say nothing of what they return
+_special: Any = scipy.special
+_ndimage: Any = ndimage
 
 SMALLEST = 64            # pixels of the shorter side that carry a mark
 RATE = 1e-3              # of unmarked pictures that are taken for marked ones, at most
@@ -225,7 +231,7 @@ def _waves(plan: Pattern, values: np.ndarray) -> np.ndarray:
     half[plan.rows, plan.columns] = values
     edge = plan.columns == 0
     half[-plan.rows[edge], 0] = values[edge].conj()
-    added = scipy.fft.irfft2(half, s=(WORK, WORK))
+    added = _fft.irfft2(half, s=(WORK, WORK))
     return added / np.sqrt(np.mean(added**2))
 
 
@@ -284,7 +290,7 @@ def _moved(along: np.ndarray, place: Place) -> _Fit:
     waves, columns = along[sync], plan.columns[sync]
     half = np.zeros((WORK, WORK // 2 + 1), np.complex64)
     half[plan.rows[sync], columns] = waves * np.where(columns > 0, np.float32(0.5), np.float32(1))
-    statistics = scipy.fft.irfft2(half, s=(WORK, WORK), norm="forward")    # at every position
+    statistics = _fft.irfft2(half, s=(WORK, WORK), norm="forward")    # at every position
     best = int(np.argmax(statistics))
     down, right = (float((side + WORK // 2) % WORK - WORK // 2) for side in divmod(best, WORK))
     value = float(statistics.flat[best]) / _deviation(waves)
@@ -332,7 +338,7 @@ def _judged(found: list[_Fit], rate: float) -> Detection:
     """The decision over all places that were tried."""
     first = len(_REACHES)
     tried = sum(one.tried for one in found[first:])
-    rates = [min(1.0, (first if k < first else tried) * float(scipy.special.ndtr(-one.statistic)))
+    rates = [min(1.0, (first if k < first else tried) * float(_special.ndtr(-one.statistic)))
              for k, one in enumerate(found)]
     order = np.argsort(rates, kind="stable")[:_DECODED]
     return min((_read(found[k], rates[k], rate) for k in order),
@@ -385,7 +391,7 @@ def _luma(pixels: np.ndarray, most: int) -> np.ndarray:
 
     Large pictures are reduced by whole factors, to no less than `most` pixels a side.
     """
-    return np.asarray(_reduced(_gray(pixels), _factors(*pixels.shape[:2], most))).astype(np.float32)
+    return np.asarray(_reduced(_gray(pixels), _factors(pixels.shape[0], pixels.shape[1], most))).astype(np.float32)
 
 
 def _factors(height: int, width: int, most: int) -> tuple[int, int]:
@@ -393,7 +399,7 @@ def _factors(height: int, width: int, most: int) -> tuple[int, int]:
 
 
 def _reduced(picture: Image.Image, factors: tuple[int, int]) -> Image.Image:
-    return picture.reduce(factors[::-1]) if max(factors) > 1 else picture
+    return picture.reduce((factors[1], factors[0])) if max(factors) > 1 else picture
 
 
 def _gray(pixels: np.ndarray) -> Image.Image:
@@ -417,16 +423,16 @@ def _resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _normalized(work: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A picture without its local mean, by its local variance; and the root of that in gray levels. float32 [H,W]."""
-    detail = work - uniform_filter(work, _WINDOW, mode="reflect")
-    contrast = np.sqrt(np.maximum(uniform_filter(detail * detail, _WINDOW, mode="reflect"), 0))
+    detail = work - _ndimage.uniform_filter(work, _WINDOW, mode="reflect")
+    contrast = np.sqrt(np.maximum(_ndimage.uniform_filter(detail * detail, _WINDOW, mode="reflect"), 0))
     return detail / (contrast + _FLOOR)**2, contrast
 
 
 def _spectrum(normal: np.ndarray) -> np.ndarray:
     """The waves of the pattern in a normalized picture, whitened and limited: complex64 [n]."""
     plan = pattern()
-    whole = scipy.fft.rfft2(normal)
-    power = uniform_filter(whole.real**2 + whole.imag**2, _SMOOTH, mode=("wrap", "nearest"))
+    whole = _fft.rfft2(normal)
+    power = _ndimage.uniform_filter(whole.real**2 + whole.imag**2, _SMOOTH, mode=("wrap", "nearest"))
     found = whole[plan.rows, plan.columns] / (np.sqrt(power[plan.rows, plan.columns]) + 1e-6)
     return found / np.maximum(1, np.abs(found) / _LIMIT)
 
@@ -449,5 +455,6 @@ def where(pixels: np.ndarray, found: Detection, blocks: int = 8) -> np.ndarray:
     both = np.stack([normal * wave, (normal * wave)**2])[:, top:top + height, left:left + width]
     rows, columns = (np.arange(side) * blocks // side for side in (height, width))
     sums = np.zeros((2, blocks, blocks), np.float32)
-    np.add.at(sums, (slice(None), rows[:, None], columns), both)
+    where: Any = (slice(None), rows[:, None], columns)
+    np.add.at(sums, where, both)
     return sums[0] / np.sqrt(np.maximum(sums[1], 1e-9))

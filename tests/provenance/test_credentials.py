@@ -296,7 +296,7 @@ def test_a_picture_that_cannot_be_signed_is_written_all_the_same(tmp_path, monke
     def fails(*_):
         raise c2pa.C2paError.Signature("no luck")
 
-    monkeypatch.setattr(credentials, "sign", fails)
+    monkeypatch.setattr(credentials, "sign_file", fails)
     publishing.write_png(tmp_path / "a.png", noise(70, 70), Origin("generate"))
     assert verify(tmp_path / "a.png").signature == "none"
     assert watermark.detect(files.read(tmp_path / "a.png").pixels).marked
