@@ -20,7 +20,8 @@ from imggen_jax.evaluation.run import compare, evaluate, score_table
 from imggen_jax.loading import find, load
 from imggen_jax.model import Model, check_truncation
 from imggen_jax.pictures import grids
-from imggen_jax.provenance import records
+from imggen_jax.provenance import publishing, records
+from imggen_jax.provenance.publishing import Origin
 from imggen_jax.sampling import Fields
 from imggen_jax.spec import Spec
 from imggen_jax.storage import checkpoint
@@ -96,6 +97,7 @@ def generate(
     asked = {"truncation": truncation, **loaded.check_options(options)}
     fields = loaded.check_given(given, len(numbers), drawn=True)
     weights, run = checkpoint.fingerprint(loaded.weights), Path(model).resolve().name
+    facts = publishing.training_facts(loaded.data)
     shown: list[tuple[np.ndarray, records.Family]] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -103,11 +105,12 @@ def generate(
             said = records.given_of(loaded.spec, conditions, _texts(given, row))
             arguments = {"seed": int(numbers[row]), **asked}
             family = records.Family(records.Record("generate", run, weights, b"", said, place, arguments, ()), {})
-            grids.write_png(out / f"{numbers[row]:06d}.png", image, records.png_info(family))
+            publishing.write_png(out / f"{numbers[row]:06d}.png", image, Origin("generate", family, facts))
             if len(shown) < ON_GRID:
                 shown.append((image, family))
         images, families = zip(*shown)
-        grids.write_png(out / "grid.png", grids.grid(np.stack(images)), records.png_info(records.sheet(families)))
+        sheet = Origin("generate", records.sheet(families), facts)
+        publishing.write_png(out / "grid.png", grids.grid(np.stack(images)), sheet)
     except OSError as error:
         if disk_is_full(error):
             raise SaveError(f"cannot write images to {out} ({error.strerror}); make room, then run the same command "

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import functools
 import json
@@ -17,7 +18,7 @@ from typing import Any, NoReturn, cast
 from imggen_jax import flags, picture_verbs, streams
 from imggen_jax.editing import flags as editing
 from imggen_jax.errors import Diverged, ImggenError, Interrupted, RunError, SaveError
-from imggen_jax.flags import datasets, scores
+from imggen_jax.flags import datasets, scores, trust
 
 TRAIN = """\
 Trains what a config describes, or resumes it: the same command continues a run that was stopped. The word `train` may
@@ -37,6 +38,8 @@ other verbs (each has --help):
   export       write a model's weights, config and card to a folder
   prepare      download and prepare a stock TFDS dataset, once
   data         look through a folder of pictures and make a dataset of it
+  verify       who signed a picture, and whether it was changed since
+  detect       find this project's watermark in a picture
 editing, with a model:
 EDITING
 of one picture, without a model:
@@ -74,7 +77,7 @@ def main(words: Sequence[str]) -> int:
     The process may also leave by itself, with 3 where another process of the run was lost, and 128 + signal.
     """
     verbs = {"train": _train, "generate": _generate, "evaluate": _evaluate, "describe": _describe, "export": _export,
-             "prepare": datasets.prepare, "data": datasets.ingest}
+             "prepare": datasets.prepare, "data": datasets.ingest, "verify": trust.verify, "detect": trust.detect}
     verbs |= {name: functools.partial(_editing, name) for name in editing.VERBS}
     verbs |= {name: functools.partial(_picture, name) for name in picture_verbs.VERBS if name not in verbs}
     if any(word.partition("=")[0] == "--paint" for word in words):  # a picture's own `edit`; the other needs a model
@@ -191,6 +194,7 @@ def _generate(words: list[str]) -> int:
                         help="option of the model's sampler, as steps=32; may be repeated")
     parser.add_argument("--truncation", type=float, default=1.0, metavar="T",
                         help="factor on the latents; below 1: fewer failures, less variety (default: 1)")
+    trust.add(parser)
     args = parser.parse_args(words)
     given: dict[str, Any] = {**flags.pairs(args.given, "--given")}
     options: dict[str, Any] = {**flags.numbers(args.option, "--option")}
@@ -202,7 +206,7 @@ def _generate(words: list[str]) -> int:
     if label is not None:
         given["label"] = label
     old = _pictures(args.out)
-    with flags.folder(args.out, f"{args.seed:06d}.png" if args.num == 1 else None) as folder:
+    with trust.using(args), flags.folder(args.out, f"{args.seed:06d}.png" if args.num == 1 else None) as folder:
         _start_jax()
         from imggen_jax import api
 
@@ -277,9 +281,15 @@ def _editing(name: str, words: list[str]) -> int:
     verb = editing.VERBS[name]
     parser = flags.Parser(name, verb.description)
     verb.flags(parser)
-    args = parser.parse_args(words)
-    _start_jax()
-    streams.say(verb.run(args))
+    if name == "genes":                       # writes no picture
+        args, said = parser.parse_args(words), contextlib.nullcontext()
+    else:
+        trust.add(parser)
+        args = parser.parse_args(words)
+        said = trust.using(args)
+    with said:
+        _start_jax()
+        streams.say(verb.run(args))
     return 0
 
 
@@ -287,10 +297,12 @@ def _picture(name: str, words: list[str]) -> int:
     verb = picture_verbs.VERBS[name]
     parser = flags.Parser(name, verb.description)
     verb.flags(parser)
+    trust.add(parser)
     args = parser.parse_args(words)
-    if verb.needs_jax:
-        _start_jax()
-    return picture_verbs.run(verb, args)
+    with trust.using(args):
+        if verb.needs_jax:
+            _start_jax()
+        return picture_verbs.run(verb, args)
 
 
 def _start_jax(args: argparse.Namespace | None = None) -> None:

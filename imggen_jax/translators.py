@@ -23,6 +23,8 @@ from imggen_jax.model import Model
 from imggen_jax.pictures import files, through, tiling
 from imggen_jax.pictures.files import Picture
 from imggen_jax.pictures.through import Tiled
+from imggen_jax.provenance import publishing
+from imggen_jax.storage import checkpoint
 
 KINDS = {"clean": "upscale", "photo": "photo"}  # what the picture is like -> the shipped models' names
 SCALES = (2, 3, 4)
@@ -279,7 +281,8 @@ def _opened(model: Model, needs: tuple[str, ...], name: str) -> Tiled:
     image = jax.ShapeDtypeStruct((1, sight.least, sight.least, channels), np.float32)
     made = jax.eval_shape(function, model.weights, image).shape[-1]
     program, weights = jax.jit(function), jax.device_put(model.weights, jax.local_devices()[0])
-    return Tiled(functools.partial(program, weights), channels, made, masked, sight, name)
+    facts = {"model": checkpoint.fingerprint(model.weights), **publishing.training_facts(model.data)}
+    return Tiled(functools.partial(program, weights), channels, made, masked, sight, name, facts)
 
 
 def _function(generator: Generator, field: str, source: int, weights: PyTree, images: jax.Array) -> jax.Array:

@@ -25,6 +25,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 _cache = tempfile.TemporaryDirectory(prefix="imggen_jax_tests_")
 os.environ["IMGGEN_JAX_CACHE"] = _cache.name
+os.environ["IMGGEN_JAX_CONFIG"] = str(Path(_cache.name) / "config")   # the key that pictures are signed with
 _kernels = HERE.parent / ".pytest_cache" / "native"  # compiled C++ is kept, as compiled programs are
 _kernels.mkdir(parents=True, exist_ok=True)
 (Path(_cache.name) / "native").symlink_to(_kernels)

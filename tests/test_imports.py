@@ -26,9 +26,9 @@ NARROW = {
     "games": {"game", "losses", "augment", "nets", "spec"}, "storage": {"errors", "game"},
     "weights": {"nets", "game", "augment", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
     "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors", "bicubic"},
-    "provenance": {"errors", "spec"},
-    "flags": {"errors", "streams", "data", "evaluation"}, "zoo": set(), "configs": {"errors"},
-    "picture_verbs": {"patches", "pictures", "errors", "data", "translators"},
+    "provenance": {"errors", "spec", "storage", "pictures"},
+    "flags": {"errors", "streams", "data", "evaluation", "pictures", "provenance"}, "zoo": set(),
+    "configs": {"errors"}, "picture_verbs": {"patches", "pictures", "provenance", "errors", "data", "translators"},
 }
 # Against the order: game names the type of its fields; flags of the lists that they print; games and transforms are
 # found by name.
@@ -39,7 +39,7 @@ EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config", "translat
 # all documented; any part of the rooms that are usable alone, whose speed and parity are measured; the command line.
 EXPORTING = {"config", "data", "editing", "patches"}
 DOCUMENTED = {"augment", "devices", "errors", "game", "sampling", "spec"}
-ALONE = {"bicubic", "metrics", "nets", "weights"}
+ALONE = {"bicubic", "metrics", "nets", "provenance", "weights"}
 EXPERIMENTS = sorted((ROOT.parent / "experiments").rglob("*.py"))
 
 
@@ -166,7 +166,8 @@ def test_only_what_is_declared_is_imported():
 
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[\[<>=]", name)[0].replace("-", "_") for name in project["dependencies"]}
-    modules = {{"absl_py": "absl", "orbax_checkpoint": "orbax", "pillow": "PIL"}.get(name, name) for name in declared}
+    modules = {{"absl_py": "absl", "orbax_checkpoint": "orbax", "pillow": "PIL", "c2pa_python": "c2pa"}.get(name, name)
+               for name in declared}
     modules |= {"jaxlib"}  # jax requires the one of its own version
     for path in MODULES:
         found = {name.split(".")[0] for name in imported(parse(path))} - set(sys.stdlib_module_names) - {"imggen_jax"}

@@ -1,6 +1,5 @@
 """The command line: pictures and facts from a trained run, and one clear line for whatever is wrong with the input."""
 import ast
-import io
 import json
 import os
 import re
@@ -43,7 +42,13 @@ def gan(short_run):
 def generate(workdir, out, *words):
     result = shell.call("generate", "--workdir", workdir, "--out", out, *words)
     assert result.code == 0, result.err
-    return {path.name: path.read_bytes() for path in out.iterdir()}
+    return {path.name: pixels(path) for path in out.iterdir()}
+
+
+def pixels(path):
+    """Of a picture's file, which differs in its signature each time it is made."""
+    with Image.open(path) as picture:
+        return picture.mode, picture.size, picture.tobytes()
 
 
 def test_generate_names_pictures_by_their_seeds_and_lays_them_on_a_grid(vae, tmp_path):
@@ -80,7 +85,7 @@ def test_a_label_is_given_by_name_or_number(gan, tmp_path):
 
 def test_truncation_0_gives_one_picture_and_1_is_the_default(vae, tmp_path):
     mean = generate(vae, tmp_path / "mean", "--num", 3, "--truncation", 0)
-    assert len({np.asarray(Image.open(io.BytesIO(mean[f"{seed:06d}.png"]))).tobytes() for seed in range(3)}) == 1
+    assert len({mean[f"{seed:06d}.png"] for seed in range(3)}) == 1
     plain = generate(vae, tmp_path / "plain", "--num", 3)
     assert generate(vae, tmp_path / "whole", "--num", 3, "--truncation", 1) == plain != mean
 
@@ -90,14 +95,14 @@ def test_one_picture_can_go_to_a_file_and_the_model_may_be_called_a_workdir(vae,
     file = tmp_path / "deep" / "face.png"
     result = shell.call("generate", "--model", vae, "--out", file, "--num", 1, "--seed", 15)
     assert (result.code, result.out) == (0, f"{file}\n")
-    assert file.read_bytes() == many["000015.png"] and os.listdir(file.parent) == ["face.png"]
+    assert pixels(file) == many["000015.png"] and os.listdir(file.parent) == ["face.png"]
     result = shell.call("vary", "--model", vae, "--seed", 3, "--num", 1, "--out", tmp_path / "varied.png")
     assert (result.code, result.out) == (0, f"{tmp_path / 'varied.png'}\n")
     for words in (["generate", "--num", 2], ["vary", "--seed", 3], ["interpolate", "--seeds", "1,2"]):
         refused(shell.call(*words, "--model", vae, "--out", tmp_path / "new.png"), "several pictures are made")
     refused(shell.call("generate", "--num", 1, "--model", vae, "--out", tmp_path / "new.jpg"), "ends in .png")
     refused(shell.call("recall", file, "--model", vae, "--out", file), "is the picture itself")
-    assert file.read_bytes() == many["000015.png"]
+    assert pixels(file) == many["000015.png"]
     assert sorted(os.listdir(tmp_path)) == ["deep", "out", "varied.png"]
 
 
@@ -121,7 +126,7 @@ def test_export_hands_over_what_it_is_given(monkeypatch, tmp_path):
     monkeypatch.setattr(api, "export", lambda *args, **options: calls.append((args, options)), raising=False)
     result = shell.call("export", "--model", "m", "--out", tmp_path, "--stablehlo")
     assert (result.code, result.out) == (0, f"Exported to {tmp_path}\n")
-    assert calls == [(("m", str(tmp_path)), {"dtype": "float32", "stablehlo": True, "orbax": False})]
+    assert calls == [(("m", str(tmp_path)), {"dtype": "float32", "stablehlo": True, "orbax": False, "about": ""})]
 
 
 def test_the_resolved_config_is_printed_and_nothing_is_done(tmp_path, monkeypatch):

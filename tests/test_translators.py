@@ -18,6 +18,8 @@ from imggen_jax.main import main
 from imggen_jax.model import Model
 from imggen_jax.pictures import files, resize
 from imggen_jax.pictures.files import Picture
+from imggen_jax.provenance import publishing
+from imggen_jax.provenance.verifying import verify
 
 COLOR = Field((16, 16, 3), "uint8")
 
@@ -203,6 +205,11 @@ def test_the_other_verbs(here):
     assert run("sketch in/deep.png --workdir lines -o d.png") == 0
     assert [files.read(f"{name}.png").pixels.shape for name in "abcd"] == [(9, 7, 3)] * 3 + [(9, 7, 1)]
     assert files.read("d.png").icc is None
+    for verb, name in zip(("restore", "complete", "translate", "sketch"), "abcd"):
+        found = verify(f"{name}.png")
+        assert found.holds and found.source_type == "compositeWithTrainedAlgorithmicMedia"
+        assert found.ingredients == ("deep.png",) and found.made["verb"] == verb and len(found.made["model"]) > 8
+    assert found.made["arguments"] == {} and verify("b.png").made["arguments"]["mask"] == ["mask.png"]
 
 
 @pytest.mark.parametrize("words, says", [
@@ -239,13 +246,13 @@ def test_keep_going(here, capsys):
 
 
 def test_a_full_disk_ends_it_and_keeps_what_is_done(here, monkeypatch, capsys):
-    written = files.write_bands
+    written = publishing.write_bands
 
     def full(path, *rest):
         if path.name == "deep.png":
             raise SaveError(f"{path} cannot be written (No space left on device)")
         written(path, *rest)
 
-    monkeypatch.setattr(files, "write_bands", full)
+    monkeypatch.setattr(publishing, "write_bands", full)
     assert run("upscale in -o out --keep-going") == 1
     assert "No space left" in capsys.readouterr().err and (here / "out" / "clear.webp").exists()

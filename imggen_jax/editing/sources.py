@@ -15,7 +15,7 @@ from imggen_jax.editing.projection import Projection, project
 from imggen_jax.editing.space import check, join, rows_of, seeds, show
 from imggen_jax.errors import DataError, RunError
 from imggen_jax.model import Model
-from imggen_jax.provenance import records
+from imggen_jax.provenance import publishing, records
 from imggen_jax.provenance.records import Family, Record
 from imggen_jax.sampling import Latents
 
@@ -39,6 +39,7 @@ class Found(NamedTuple):
     said: tuple[str, ...]      # what was done to it, for the user to know
     projection: Projection | None = None
     image: np.ndarray | None = None  # uint8 [S,S,C], what was projected
+    file: Path | None = None         # that it was read from
 
 
 def open_run(workdir: str | Path, model: Model) -> Open:
@@ -66,8 +67,9 @@ def find(run: Open, name: str, *, given: Mapping | None, truncation: float) -> F
     latents = latents_of(run, family, name)
     pixels = stored(path)
     made = show(run.model, latents, **options_of(run.model, family.record))[0]
-    if pixels.shape[:2] == made.shape[:2] and np.mean(np.abs(color(pixels) - color(made))) <= CLOSE:
-        return Found(latents, family, ())
+    looks = publishing.looks(made, family) if pixels.shape[:2] == made.shape[:2] else []
+    if any(np.mean(np.abs(color(pixels) - color(look))) <= CLOSE for look in looks):
+        return Found(latents, family, (), file=path)
     found = by_pixels(run, path, given=given or given_of(run.model, family.record, name))
     return found._replace(said=(f"{name} was changed since this run made it: its pixels are projected", *found.said))
 
@@ -93,7 +95,7 @@ def by_pixels(run: Open, path: Path, *, given: Mapping | None, steps: int | None
     record = Record("project", run.run, run.weights, records.encode_latent(projection.latents.w[0]),
                     records.given_of(run.model.spec, rows_of(projection.latents.given, 0)), 0,
                     {"file": path.name[:records.TEXT], **figures}, ())
-    return Found(projection.latents, Family(record, {}), said, projection, image)
+    return Found(projection.latents, Family(record, {}), said, projection, image, path)
 
 
 def given_of(model: Model, record: Record, title: str) -> dict:

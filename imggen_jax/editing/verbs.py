@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from imggen_jax import api
 from imggen_jax.editing import genes as genetics
@@ -18,7 +17,8 @@ from imggen_jax.editing.space import join, moved, rows_of, show
 from imggen_jax.errors import RunError
 from imggen_jax.loading import find
 from imggen_jax.pictures import grids
-from imggen_jax.provenance import records
+from imggen_jax.provenance import publishing, records
+from imggen_jax.provenance.publishing import Origin
 from imggen_jax.provenance.records import Family, Record
 from imggen_jax.sampling import Latents
 from imggen_jax.storage.files import write_atomic
@@ -48,9 +48,9 @@ def interpolate(
     step = operations.steps(images)
     figures = {"path_length": round(operations.path_length(run.model, latents), 4),
                "largest_over_mean_step": round(float(step.max() / max(step.mean(), 1e-9)), 3)}
-    files = _write(out, images, families)
+    files = _write(run, out, images, families, found)
     with _explained(out):
-        files += animate(Path(out), images)
+        files += animate(Path(out), images, _origin(run, families[0], found))
     return Done(files, _said(found), figures)
 
 
@@ -64,7 +64,7 @@ def vary(
     varied = operations.vary(run.model, latents, num, strength=strength, seed=draw, truncation=truncation)
     asked = {"strength": operations.strength_of(strength), "draw": draw, "truncation": truncation}
     images, families = _make(run, "vary", varied, asked, found)
-    return Done(_write(out, images, families), _said(found), {})
+    return Done(_write(run, out, images, families, found), _said(found), {})
 
 
 def breed(
@@ -81,7 +81,7 @@ def breed(
     asked = {"weights": None if weights is None else list(weights), "mutate": operations.strength_of(mutate),
              "crossover": crossover, "inherit": list(inherit), "draw": draw, "truncation": truncation}
     images, families = _make(run, "breed", children, asked, found)
-    return Done(_write(out, images, families), _said(found), {})
+    return Done(_write(run, out, images, families, found), _said(found), {})
 
 
 def project(workdir, out, name: str, *, given=None, steps: int | None = None) -> Done:
@@ -90,7 +90,7 @@ def project(workdir, out, name: str, *, given=None, steps: int | None = None) ->
     found = sources.by_pixels(run, Path(name), given=given, steps=steps)
     projection, image = found.projection, found.image
     assert projection is not None and image is not None, "sources.by_pixels keeps both"
-    files = _write(out, projection.images, [found.family], names=["projection"], before=(image, None))
+    files = _write(run, out, projection.images, [found.family], [found], names=["projection"], before=(image, None))
     record = found.family.record.arguments
     return Done(files, list(found.said), {"psnr": record["psnr"], "distance": record["distance"]})
 
@@ -106,7 +106,7 @@ def edit(
     after = genetics.edit(run.model, latents, amounts, learned)
     images, families = _make(run, "edit", after, {"genes": list(wanted)}, found)
     before = found[0].family
-    files = _write(out, images, families, names=["edited"], before=(_again(run, before, name), before))
+    files = _write(run, out, images, families, found, names=["edited"], before=(_again(run, before, name), before))
     for gene in amounts:
         strip = [genetics.edit(run.model, latents, {gene: float(amount)}, learned) for amount in SLIDER]
         strip = moved(np.concatenate([one.w for one in strip]),
@@ -114,8 +114,8 @@ def edit(
         images, families = _make(run, "edit", strip, {"slider": gene}, found)
         with _explained(out):
             path = Path(out) / f"strip_{''.join(c if c.isalnum() else '_' for c in gene)}.png"
-            grids.write_png(path, grids.grid(images, columns=len(SLIDER)),
-                            records.png_info(records.sheet(families, len(SLIDER))))
+            publishing.write_png(path, grids.grid(images, columns=len(SLIDER)),
+                                 _origin(run, records.sheet(families, len(SLIDER)), found))
         files.append(path)
     return Done(files, _said(found), {})
 
@@ -138,16 +138,19 @@ def recall(workdir, out, name: str) -> Done:
     if family is None:
         raise RunError(f"{name} has no metadata of this project; nothing is known of how it was made")
     image = _again(run, family, name)
-    out = Path(out)
+    stored, out = sources.stored(Path(name)), Path(out)
+    looks = publishing.looks(image, family) if stored.shape[:2] == image.shape[:2] else []
+    same = [np.array_equal(sources.color(stored), sources.color(look)) for look in looks]
+    plain = publishing.settings()._replace(watermark=False)
     with _explained(out):
         path = out / f"{Path(name).stem}.png"
         if path.exists() and path.samefile(name):
             raise RunError(f"{path} is the picture itself; choose another folder")
-        grids.write_png(path, image, records.png_info(family))
-    stored = sources.stored(Path(name))
-    same = stored.shape[:2] == image.shape[:2] and np.array_equal(sources.color(stored), sources.color(image))
-    said = "is the same in every bit" if same else "differs: another machine made it, or it was changed since"
-    return Done([path], [f"{name} {said}"], {"same": same})
+        # What was written without a watermark is written so again.
+        with publishing.using(plain) if same and same[0] else contextlib.nullcontext():
+            publishing.write_png(path, image, _origin(run, family, ()))
+    said = "is the same in every bit" if any(same) else "differs: another machine made it, or it was changed since"
+    return Done([path], [f"{name} {said}"], {"same": any(same)})
 
 
 def lineage(workdir, out, name: str) -> Done:
@@ -198,16 +201,14 @@ def names_of(found: Sequence[Found]) -> Iterator[str]:
         yield str(arguments.get("seed", arguments.get("file", one.family.record.name)))
 
 
-def animate(out: Path, images: np.ndarray) -> list[Path]:
+def animate(out: Path, images: np.ndarray, origin: Origin) -> list[Path]:
     """animation.webp and animation.gif: there and back, for ever."""
     factor = max(1, -(-SHOWN // images.shape[1]))
-    frames = [Image.fromarray(grids.upscale(np.broadcast_to(image, (*image.shape[:2], 3)), factor))
-              for image in images]
+    frames = [grids.upscale(np.broadcast_to(image, (*image.shape[:2], 3)), factor) for image in images]
     frames += frames[-2:0:-1]
-    options = {"save_all": True, "append_images": frames[1:], "duration": FRAME_MS, "loop": 0}
     paths = [out / "animation.webp", out / "animation.gif"]
-    frames[0].save(paths[0], lossless=True, **options)
-    frames[0].save(paths[1], **options)
+    publishing.write_film(paths[0], np.stack(frames), origin, lossless=True, duration=FRAME_MS, loop=0)
+    publishing.write_film(paths[1], np.stack(frames), origin, duration=FRAME_MS, loop=0)
     return paths
 
 
@@ -265,8 +266,14 @@ def _make(
     return show(run.model, latents), families
 
 
-def _write(out, images: np.ndarray, families: Sequence[Family], names: Sequence[str] | None = None,
-           before: tuple[np.ndarray, Family | None] | None = None) -> list[Path]:
+def _origin(run: Open, family: Family | None, found: Sequence[Found], verb: str = "") -> Origin:
+    """What a picture's credentials say of it: the files that were named are what it was made from."""
+    return Origin(verb if family is None else family.record.verb, family, publishing.training_facts(run.model.data),
+                  others=[one.file for one in found if one.file is not None], composite=family is None)
+
+
+def _write(run: Open, out, images: np.ndarray, families: Sequence[Family], found: Sequence[Found],
+           names: Sequence[str] | None = None, before: tuple[np.ndarray, Family | None] | None = None) -> list[Path]:
     """Writes the sheet and the pictures; `before` stands first on the sheet.
 
     A sheet with a user's own picture, which has no family, says nothing of itself: no latent makes that picture.
@@ -278,10 +285,10 @@ def _write(out, images: np.ndarray, families: Sequence[Family], names: Sequence[
     with _explained(out):
         out.mkdir(parents=True, exist_ok=True)
         files = [out / "sheet.png", *(out / f"{name}.png" for name in names)]
-        grids.write_png(files[0], grids.grid(on_sheet),
-                        None if None in members else records.png_info(records.sheet(members)))
+        sheet = None if None in members else records.sheet(members)
+        publishing.write_png(files[0], grids.grid(on_sheet), _origin(run, sheet, found, families[0].record.verb))
         for path, image, family in zip(files[1:], images, families, strict=True):
-            grids.write_png(path, image, records.png_info(family))
+            publishing.write_png(path, image, _origin(run, family, found))
     return files
 
 

@@ -17,6 +17,7 @@ from imggen_jax.evaluation.context import (
 )
 from imggen_jax.metrics import copying, features
 from imggen_jax.pictures import grids
+from imggen_jax.provenance import publishing
 
 PAIRS, COLUMNS, SIDE = 24, 8, 64  # on the page of closest pairs; SIDE: pixels that a small image is scaled up to
 
@@ -38,7 +39,7 @@ def evaluate(context: Context) -> dict:
     space = scores.load_space(terms.space, context.settings)
     real, held_out = (features.extract(space, batches(each)).vectors
                       for each in (train_set, require_held_out(context, "copying")))
-    page = None
+    page, origin = None, publishing.Origin("evaluate", composite=True)
 
     def one(seed):
         nonlocal page
@@ -50,7 +51,7 @@ def evaluate(context: Context) -> dict:
                 images[closest], train_set.read(tested.nearest[closest])["image"], columns=COLUMNS)
             scale = max(1, SIDE // max(image_shape(model.spec)[:2]))
             page = store.write_page(terms.out, f"closest_{model.images_seen:09d}.png",
-                                    lambda path: grids.write_png(path, grids.upscale(pairs, scale)))
+                                    lambda path: publishing.write_png(path, grids.upscale(pairs, scale), origin))
         return {"statistic": tested.statistic, "z": tested.z, "nearer_than_held_out": tested.nearer,
                 "cells": tested.cells}
 

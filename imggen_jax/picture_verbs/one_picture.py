@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from imggen_jax.pictures.files import Job, Picture
+    from imggen_jax.provenance.publishing import Origin
+
+_FILES = ("mask", "use", "paint", "style", "like")         # flags that name some
+_ASKED = {"seed", "quality", "size", "tileable", "piece", "band", "strength", "width", "wrap", "left", "right", "top",
+          "bottom", "box", "mask_means", "grow", "soften", "weights", "keep_colors", "scale", "num", *_FILES}
 
 
 class Cost(NamedTuple):
@@ -56,25 +61,53 @@ def _done(verb: Making, args: argparse.Namespace, out: Path) -> bool:
     return not args.overwrite and all(path.exists() for path in _names(verb, args, out))
 
 
-def _one(verb: Making, args: argparse.Namespace, job: Job, title: str) -> None:
+def _one(name: str, args: argparse.Namespace, job: Job, title: str) -> None:
     from imggen_jax.pictures import files
 
+    verb = _VERBS[name]
     picture = files.read(job.source)
     for note in picture.notes:
         print(f"note: {job.source.name}: {note}")
     print(f"{title}: {_expected(verb, args, picture)}")
     with progress(title, args.quiet) as report:
         made = list(verb.make(args, picture, job.source, report))
-    for (ending, pixels), path in zip(made, _names(verb, args, job.out), strict=False):
-        _write(path, picture, pixels)
-    for ending, pixels in made[verb.number(args) :]:         # besides the results, as a preview
-        _write(job.out.with_name(f"{job.out.stem}{ending}{job.out.suffix}"), picture, pixels)
+    paths = _names(verb, args, job.out)
+    for number, (ending, pixels) in enumerate(made):         # after the results, a preview
+        path = paths[number] if number < len(paths) else job.out.with_name(f"{job.out.stem}{ending}{job.out.suffix}")
+        _write(path, picture, pixels, _origin(name, args, job.source, number, picture.pixels, pixels))
 
 
-def _write(path: Path, like: Picture, pixels: np.ndarray) -> None:
-    from imggen_jax.pictures import files
+def _origin(name: str, args: argparse.Namespace, source: Path, number: int, before: np.ndarray, made: np.ndarray
+            ) -> Origin:
+    from imggen_jax.provenance.publishing import Origin
 
-    for note in files.write(path, like._replace(pixels=pixels)):
+    others = [*args.inputs[1:2]] if name == "mix" else []
+    for flag in ("paint", "style", "like"):
+        value = getattr(args, flag, None) or []
+        others += [value] if isinstance(value, str) else value
+    facts = {"arguments": shared.asked(args, _ASKED, _FILES), "number": number}
+    return Origin(name, facts=facts, parent=source, others=[Path(one) for one in others],
+                  part=_part(args, before, made))
+
+
+def _part(args: argparse.Namespace, before: np.ndarray, made: np.ndarray) -> np.ndarray | None:
+    """bool [H,W], true where the picture is not the one before, to the bit; None where it is so everywhere."""
+    import numpy as np
+
+    height, width = before.shape[:2]
+    top, left = getattr(args, "top", 0), getattr(args, "left", (made.shape[1] - width) // 2)
+    window = made[top : top + height, max(left, 0) : max(left, 0) + width]
+    if window.shape != before.shape:
+        return None
+    part = np.ones(made.shape[:2], bool)
+    part[top : top + height, left : left + width] = (window != before).any(-1)
+    return None if part.all() else part
+
+
+def _write(path: Path, like: Picture, pixels: np.ndarray, origin: Origin) -> None:
+    from imggen_jax.provenance import publishing
+
+    for note in publishing.write(path, like._replace(pixels=pixels), origin):
         print(f"note: {path.name}: {note}")
     print(path)
 
@@ -396,4 +429,4 @@ _VERBS = {
         _recolor_flags, _nothing, _recolor, Cost(0, 1.5)),
 }
 VERBS = {name: Verb(verb.summary, verb.description, verb.flags, functools.partial(_plan, verb),
-                    lambda args, verb=verb: functools.partial(_one, verb, args)) for name, verb in _VERBS.items()}
+                    lambda args, name=name: functools.partial(_one, name, args)) for name, verb in _VERBS.items()}

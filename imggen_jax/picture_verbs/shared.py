@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,3 +125,15 @@ def filled(picture: Picture, opaque: Picture, change: np.ndarray) -> Picture:
     pixels = picture.pixels.copy()
     pixels[change, -1] = np.iinfo(pixels.dtype).max
     return picture._replace(pixels=pixels)
+
+
+def asked(args: argparse.Namespace, flags: Collection[str], of_files: Collection[str]) -> dict[str, Any]:
+    """What is signed of the flags that are given: their values, and of files the names alone."""
+    said = {}
+    for flag in sorted(flags & vars(args).keys()):
+        value = getattr(args, flag)
+        if flag in of_files and value:
+            value = [Path(one).name for one in ([value] if isinstance(value, str) else value)]
+        if value not in (None, [], ""):
+            said[flag] = value
+    return said

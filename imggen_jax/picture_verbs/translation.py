@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from imggen_jax.pictures.files import Job, Picture
     from imggen_jax.pictures.through import Made, Tiled
+    from imggen_jax.provenance.publishing import Origin
 
+_ASKED = {"scale", "kind", "strength", "denoise", "dejpeg", "direction", "mask", "box", "mask_means"}
 HOTTEST = 24                         # levels of 255 by which the brightest pixel of a heat map differs
 
 
@@ -74,11 +76,12 @@ def _plan(out: Callable[[argparse.Namespace], str], args: argparse.Namespace) ->
 # ------------------------------------------------------------------------------------------------------------ one file
 
 
-def _make(args: argparse.Namespace, steps: Sequence[tuple[Tiled, dict[str, Any]]], job: Job, title: str, *,
+def _make(name: str, args: argparse.Namespace, steps: Sequence[tuple[Tiled, dict[str, Any]]], job: Job, title: str, *,
           prepare: Callable[[Picture, Path], tuple[Picture, np.ndarray | None]] = lambda picture, path: (picture, None)
           ) -> None:
     """Takes a file through one model, or through several, of which all but the last have scale 1."""
     from imggen_jax.pictures import files, through
+    from imggen_jax.provenance import publishing
 
     source = files.read(job.source)
     for note in source.notes:
@@ -99,10 +102,21 @@ def _make(args: argparse.Namespace, steps: Sequence[tuple[Tiled, dict[str, Any]]
         if getattr(args, "report", False):
             made, check = _checked(made, source, steps[-1][0].sight.scale)
         same = (made.shape[2] >= 3) == (source.pixels.shape[2] >= 3)
-        files.write_bands(job.out, source if same else source._replace(icc=None), made.shape, made.bands)
+        like, origin = source if same else source._replace(icc=None), _origin(name, args, steps, job.source, mask)
+        publishing.write_bands(job.out, like, made.shape, made.bands, origin)
     print(job.out)
     if check is not None:
-        _report(check(), job.out, steps[-1][0].sight.scale)
+        _report(check(), job.out, steps[-1][0].sight.scale, origin)
+
+
+def _origin(name: str, args: argparse.Namespace, steps: Sequence[tuple[Tiled, dict]], source: Path,
+            mask: np.ndarray | None) -> Origin:
+    from imggen_jax.provenance.publishing import Origin
+
+    facts = {"arguments": shared.asked(args, _ASKED, ("mask",)), **steps[-1][0].facts}
+    if len(steps) > 1:
+        facts["models before"] = [dict(tiled.facts) for tiled, _ in steps[:-1]]
+    return Origin(name, facts=facts, parent=source, part=mask)
 
 
 def _expected(args: argparse.Namespace, steps: Sequence[tuple[Tiled, dict]], job: Job, picture: Picture) -> str:
@@ -151,16 +165,19 @@ def _checked(made: Made, source: Picture, scale: int) -> tuple[Made, Callable[[]
     return made._replace(bands=bands()), difference
 
 
-def _report(difference: np.ndarray, out: Path, scale: int) -> None:
+def _report(difference: np.ndarray, out: Path, scale: int, origin: Origin) -> None:
     import numpy as np
 
     from imggen_jax.pictures import files
+    from imggen_jax.provenance import publishing
 
     error = float(np.mean(np.square(difference)))
     quality = f"{10 * np.log10(255**2 / error):.2f} dB" if error else "equal"
     heat = 3 * np.clip(difference.mean(-1, keepdims=True) / HOTTEST, 0, 1) - np.arange(3)
     file = out.with_name(f"{out.stem}_report.png")           # black, red, yellow, white
-    files.write(file, files.Picture((255 * np.clip(heat, 0, 1)).astype(np.uint8)))
+    with publishing.using(publishing.settings()._replace(watermark=False)):  # it is a measurement
+        publishing.write(file, files.Picture((255 * np.clip(heat, 0, 1)).astype(np.uint8)),
+                         origin._replace(facts={**origin.facts, "report": True}, part=None))
     what = f"reduced by {scale}, against the input" if scale > 1 else "against the input"
     print(f"{file}: the result, {what}: {quality}, at most {difference.max():.0f} of 255")
 
@@ -181,7 +198,7 @@ def _upscale(args):
     from imggen_jax import translators
 
     tiled = translators.upscaler(args.model, args.scale, args.kind)
-    return functools.partial(_make, args, [(tiled, {"strength": _strength(args)})])
+    return functools.partial(_make, "upscale", args, [(tiled, {"strength": _strength(args)})])
 
 
 def _strength(args):
@@ -203,7 +220,7 @@ def _restore(args):
     from imggen_jax import translators
 
     steps = translators.restorers(args.model, denoise=args.denoise, dejpeg=args.dejpeg, strength=_strength(args))
-    return functools.partial(_make, args, [(tiled, {"strength": share}) for tiled, share in steps])
+    return functools.partial(_make, "restore", args, [(tiled, {"strength": share}) for tiled, share in steps])
 
 
 def _complete_flags(parser):
@@ -221,7 +238,7 @@ def _complete(args):
             raise RunError(f"the mask of {path.name} marks nothing; white is what is made anew")
         return shared.filled(picture, opaque, change), change
 
-    return functools.partial(_make, args, [(translators.completer(args.model), {})], prepare=prepare)
+    return functools.partial(_make, "complete", args, [(translators.completer(args.model), {})], prepare=prepare)
 
 
 def _translate_flags(parser):
@@ -233,7 +250,7 @@ def _translate_flags(parser):
 def _translate(args):
     from imggen_jax import translators
 
-    return functools.partial(_make, args, [(translators.translator(args.model, args.direction), {})])
+    return functools.partial(_make, "translate", args, [(translators.translator(args.model, args.direction), {})])
 
 
 def _sketch_flags(parser):
@@ -244,7 +261,7 @@ def _sketch_flags(parser):
 def _sketch(args):
     from imggen_jax import translators
 
-    return functools.partial(_make, args, [(translators.translator(args.model, None), {})],
+    return functools.partial(_make, "sketch", args, [(translators.translator(args.model, None), {})],
                              prepare=lambda picture, path: (translators.drawn(picture), None))
 
 

@@ -5,9 +5,9 @@ import io
 import re
 import struct
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
@@ -272,10 +272,33 @@ def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], ba
     """
     path = Path(path)
     kind = check_output(path)
+    put(path, lambda file: encode_bands(file, kind, like, shape, bands))
 
-    def content(file):
-        encoding.encode(file, kind, shape, like.pixels.dtype, bands, icc=like.icc, exif=like.exif, xmp=like.xmp)
 
+def encode_bands(file: BinaryIO, kind: str, like: Picture, shape: tuple[int, int, int], bands: Iterable[np.ndarray]
+                 ) -> None:
+    """What `write_bands` writes, in an open file. kind: Pillow's name of the format."""
+    encoding.encode(file, kind, shape, like.pixels.dtype, bands, icc=like.icc, exif=like.exif, xmp=like.xmp)
+
+
+def encoded(kind: str, picture: Picture) -> bytes:
+    """The bytes of a file of a format, by Pillow's name, that can keep the picture as it is."""
+    file = io.BytesIO()
+    encode_bands(file, kind, picture, picture.pixels.shape, [picture.pixels])
+    return file.getvalue()
+
+
+def put(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Writes a file, whole or not at all; its folder is made if needed.
+
+    Args:
+      path: of the file.
+      content: its bytes, or what writes them to an open file.
+
+    Raises:
+      PictureError: the file cannot be written.
+      SaveError: the disk is full. What was there is unchanged.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content, sync=True)

@@ -1,6 +1,7 @@
 """Pictures on the host: grids of images, and PNG files. NumPy uint8 throughout; nothing here touches a device."""
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,12 +114,22 @@ def write_png(path: str | Path, image: np.ndarray, info: PngImagePlugin.PngInfo 
     A color image without color is stored with one channel, which takes about a third of the space. `info` holds text
     chunks, as `provenance.png_info` makes them.
     """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, png(image, info))
+
+
+def png(image: np.ndarray, info: PngImagePlugin.PngInfo | None = None) -> bytes:
+    """The bytes of the file that `write_png` writes."""
     from PIL import Image
 
-    path = Path(path)
-    image = np.asarray(image)
-    if (image == image[..., :1]).all():
-        image = image[..., 0]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(image)
-    write_atomic(path, lambda file: picture.save(file, format="PNG", optimize=True, pnginfo=info))
+    image = without_color(np.asarray(image))
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, format="PNG", optimize=True,
+                                                                           pnginfo=info)
+    return file.getvalue()
+
+
+def without_color(image: np.ndarray) -> np.ndarray:
+    """uint8 [H,W,C] with one channel where all are equal."""
+    return image[..., :1] if (image == image[..., :1]).all() else image

@@ -5,8 +5,8 @@ seen. The result comes in bands from the top, so that no more of it than a band 
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -31,6 +31,7 @@ class Tiled(NamedTuple):
     masked: bool
     sight: Sight
     name: str        # for messages
+    facts: Mapping[str, Any] = {}  # JSON: which weights it has, and what they were trained on
 
 
 class Made(NamedTuple):

@@ -21,7 +21,8 @@ def write_atomic(path: str | os.PathLike, content: str | bytes | Callable[[Binar
 
     Args:
       path: of the file, which is replaced if it exists.
-      content: text, written as UTF-8; bytes; or a function that writes to the open binary file it is called with.
+      content: text, written as UTF-8; bytes; or a function that writes to the open binary file it is called with,
+        which can be read, too.
       sync: return only when file and name are on the disk and survive a power failure. Takes milliseconds.
 
     Raises:
@@ -30,7 +31,7 @@ def write_atomic(path: str | os.PathLike, content: str | bytes | Callable[[Binar
     path = Path(path)
     part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
     try:
-        with open(part, "wb") as file:
+        with open(part, "w+b") as file:
             if callable(content):
                 content(file)
             else:

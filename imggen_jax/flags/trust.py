@@ -1,0 +1,130 @@
+"""The flags that say how pictures are signed and marked, and the verbs `verify` and `detect`."""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from imggen_jax import flags, streams
+
+VERIFY = """\
+Tells of each picture who signed it, what happened to it, and whether it was changed since; credentials (C2PA) of
+others are read, too. Exit code 0 only where all of them are signed and unchanged and, with --trust, where an anchor
+vouches for who signed; else 1.
+
+examples:
+  imggen verify out/000007.png
+  imggen verify out/*.png --json
+  imggen verify from_a_colleague.png --trust anchor.pem       # their ~/.config/imggen_jax/anchor.pem
+"""
+DETECT = """\
+Looks for this project's watermark in the pixels alone, also in crops, in other sizes, turned or mirrored. Of unmarked
+pictures at most one in a thousand is taken for a marked one (--rate). Exit code 0 where all are marked, else 1.
+
+examples:
+  imggen detect screenshot.png
+  imggen detect downloads/*.jpg --json --rate 1e-6
+  imggen detect collage.jpg --explain                        # where in the picture
+"""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of a verb that writes pictures."""
+    group = parser.add_argument_group("what pictures say of themselves")
+    group.add_argument("--no-credentials", action="store_true",
+                       help="do not sign: nobody can check who made a picture, or whether it was changed since")
+    group.add_argument("--no-watermark", action="store_true",
+                       help="do not mark: without its metadata, nothing says that a machine made a picture")
+    group.add_argument("--sign-cert", type=flags.path, metavar="PEM",
+                       help="certificate chain to sign with (default: $IMGGEN_JAX_SIGN_CERT, or this computer's own)")
+    group.add_argument("--sign-key", type=flags.path, metavar="PEM",
+                       help="its private key (default: $IMGGEN_JAX_SIGN_KEY)")
+    group.add_argument("--sign-tsa", metavar="URL",
+                       help="time-stamp authority, asked over the network (default: $IMGGEN_JAX_SIGN_TSA, or none)")
+    group.add_argument("--sign-prompt", action="store_true", help="sign the texts that a picture was made from, too")
+
+
+@contextlib.contextmanager
+def using(args: argparse.Namespace) -> Iterator[None]:
+    """What the flags ask for, for pictures written inside. Raises RunError for a certificate that cannot sign."""
+    from imggen_jax.provenance import publishing
+
+    before = publishing.settings()
+    wanted = before._replace(
+        credentials=not args.no_credentials, watermark=not args.no_watermark, prompt=args.sign_prompt,
+        certificate=args.sign_cert or before.certificate, key=args.sign_key or before.key,
+        authority=args.sign_tsa or before.authority)
+    with publishing.using(wanted):
+        if args.no_credentials:
+            print("note: pictures are not signed: nobody can check who made them, or whether they were changed",
+                  file=sys.stderr)
+        if args.no_watermark:
+            print("note: pictures are not marked: without their metadata, nothing says that a machine made them",
+                  file=sys.stderr)
+        yield
+
+
+def verify(words: Sequence[str]) -> int:
+    """Check the credentials of pictures; returns the exit code."""
+    parser = flags.Parser("verify", VERIFY)
+    parser.add_argument("files", nargs="+", type=flags.path, metavar="F", help="pictures")
+    parser.add_argument("--json", action="store_true", help="one JSON object a picture")
+    parser.add_argument("--trust", type=flags.path, metavar="PEM", help="certificates that may vouch for who signed")
+    args = parser.parse_args(words)
+    from imggen_jax.provenance.verifying import verify as check
+
+    good = True
+    for file in args.files:
+        verdict = check(file, anchors=args.trust)
+        good &= verdict.holds and (verdict.trusted or args.trust is None)
+        streams.say([json.dumps(verdict._asdict())] if args.json else verdict.lines())
+    return 0 if good else 1
+
+
+def detect(words: Sequence[str]) -> int:
+    """Look for watermarks; returns the exit code."""
+    parser = flags.Parser("detect", DETECT)
+    parser.add_argument("files", nargs="+", type=flags.path, metavar="F", help="pictures")
+    parser.add_argument("--json", action="store_true", help="one JSON object a picture")
+    parser.add_argument("--rate", type=_rate, default=1e-3, metavar="P",
+                        help="share of unmarked pictures that may be taken for marked ones (default: 0.001)")
+    parser.add_argument("--explain", action="store_true", help="tell where in the picture, by an 8x8 grid")
+    args = parser.parse_args(words)
+    from imggen_jax.pictures import files
+    from imggen_jax.provenance import verifying, watermark
+
+    every = True
+    for file in args.files:
+        pixels = files.read(Path(file)).pixels
+        found = watermark.detect(pixels, rate=args.rate)
+        facts = {"file": file, **verifying.mark_facts(found)}
+        every &= bool(found.marked)
+        if args.explain:
+            facts["where"] = watermark.where(pixels, found).round(1).tolist()
+        streams.say([json.dumps(facts)] if args.json else _lines(facts))
+    return 0 if every else 1
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1, such as 0.001")
+    return value
+
+
+def _lines(facts: dict) -> list[str]:
+    if not facts["marked"]:
+        said = "no watermark found"
+    else:
+        number = f"payload {facts['payload']}" if facts["payload"] else "whose payload cannot be read"
+        said = f"watermark found, {number}"
+    rows = [" ".join(" .-+*#"[int(min(max(value, 0), 4.9)) + (value > 0)] for value in row)
+            for row in facts.get("where", [])]
+    return [f"{facts['file']}: {said}; of unmarked pictures {facts['false_positive_rate']:.1g} look as much like it",
+            *(f"  {row}" for row in rows)]

@@ -1,0 +1,317 @@
+"""How a picture leaves: marked, with its record, signed. Every verb writes its pictures through here.
+
+What is signed, marked and with which key is a setting of the caller's context, as JAX's are:
+
+    with publishing.using(publishing.Settings(watermark=False)):
+        imggen_jax.generate(...)
+"""
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, BinaryIO, NamedTuple, cast
+
+import c2pa
+import numpy as np
+from PIL import Image
+
+from imggen_jax.errors import RunError, brief
+from imggen_jax.pictures import files, grids
+from imggen_jax.pictures.files import Picture
+from imggen_jax.provenance import credentials, keys, records, watermark
+from imggen_jax.provenance.credentials import Statement
+from imggen_jax.provenance.records import Family
+from imggen_jax.storage.files import write_atomic
+
+CERTIFICATE, KEY, AUTHORITY = "IMGGEN_JAX_SIGN_CERT", "IMGGEN_JAX_SIGN_KEY", "IMGGEN_JAX_SIGN_TSA"
+LEAST_PART = 0.1     # share of a picture below which the part that was made is too small to carry a mark
+_LOSSY = ("JPEG", "AVIF")
+_MEMORY = 2**25      # bytes of a picture from which it is put aside on the disk while it is marked and signed
+_ROWS = 256          # that are marked at once
+_SIGNED = 2**28      # most bytes of a file that is signed: signing takes about twice as many of memory
+
+
+class Settings(NamedTuple):
+    """What pictures get when they are written."""
+
+    credentials: bool = True
+    watermark: bool = True
+    prompt: bool = False                 # sign the texts that a picture was made from, too
+    certificate: str | None = None       # PEM files; None: this computer's own
+    key: str | None = None
+    authority: str | None = None         # URL of a time-stamp authority
+
+
+class Origin(NamedTuple):
+    """How a picture came to be."""
+
+    verb: str
+    family: Family | None = None         # its record, and its ancestors'
+    facts: Mapping[str, Any] = {}        # JSON, signed besides
+    parent: Path | None = None           # the picture that it was made from by changing it
+    others: Sequence[Path] = ()          # other pictures that it was made from
+    composite: bool = False              # other pictures can be seen in it
+    part: np.ndarray | None = None       # bool [H,W], true where it was made; None: all of it
+
+
+_settings: contextvars.ContextVar[Settings | None] = contextvars.ContextVar("imggen_jax_publishing", default=None)
+_said: set[str] = set()
+
+
+def settings() -> Settings:
+    """Those in force here; where none are set, the environment names certificate, key and authority."""
+    found = _settings.get()
+    if found is not None:
+        return found
+    return Settings(certificate=os.environ.get(CERTIFICATE) or None, key=os.environ.get(KEY) or None,
+                    authority=os.environ.get(AUTHORITY) or None)
+
+
+@contextlib.contextmanager
+def using(wanted: Settings) -> Iterator[None]:
+    """Settings for what is written inside.
+
+    Raises:
+      RunError: certificate and key do not fit each other, are not valid, or only one of them is given.
+    """
+    if wanted.credentials:
+        identity(wanted)
+    before = _settings.set(wanted)
+    try:
+        yield
+    finally:
+        _settings.reset(before)
+
+
+def identity(wanted: Settings) -> keys.Identity:
+    """Who signs under some settings.
+
+    Raises:
+      RunError: certificate and key do not fit each other, are not valid, or only one of them is given.
+    """
+    if bool(wanted.certificate) != bool(wanted.key):
+        raise RunError("a certificate and its key are given together: --sign-cert and --sign-key, or the variables "
+                       f"{CERTIFICATE} and {KEY}")
+    if not wanted.certificate or not wanted.key:
+        return keys.own(keys.config_folder())._replace(authority=wanted.authority)
+    return _given(wanted.certificate, wanted.key, wanted.authority)
+
+
+@functools.lru_cache(maxsize=8)
+def _given(certificate: str, key: str, authority: str | None) -> keys.Identity:
+    found = keys.given(certificate, key, authority)
+    credentials.check(found)
+    return found
+
+
+def payload(origin: Origin) -> int:
+    """The 32 bits of a picture's watermark: 16 of a hash of the model's weights, 16 of its record's name.
+
+    Without a record, the latter are of a hash of the facts; without a model, the former are 0.
+
+    They follow from the record, so that the same picture made again is the same file of pixels.
+    """
+    if origin.family is not None:
+        record = origin.family.record
+        return _short(record.weights) << 16 | int(record.name[:4], 16)
+    said = _short(json.dumps([origin.verb, dict(origin.facts)], sort_keys=True, default=str))
+    return _short(model) << 16 | said if isinstance(model := origin.facts.get("model"), str) else said
+
+
+def _short(said: str) -> int:
+    return int(hashlib.sha256(said.encode()).hexdigest()[:4], 16)
+
+
+def marked(pixels: np.ndarray, origin: Origin) -> np.ndarray | None:
+    """The pixels with their watermark, uint8 or uint16 [H,W,C]; None where they are too small to carry one."""
+    return watermark.mark(pixels, payload(origin), part=origin.part) if _carries(pixels.shape, origin) else None
+
+
+def _carries(shape: Sequence[int], origin: Origin) -> bool:
+    """Whether a picture, or what was made of it, is large enough for a mark."""
+    return min(shape[:2]) >= watermark.SMALLEST and (origin.part is None or origin.part.mean() >= LEAST_PART)
+
+
+def looks(image: np.ndarray, family: Family) -> list[np.ndarray]:
+    """What the file of a picture with a record may hold: uint8 [H,W,C], plain and, where it can be, marked."""
+    found = marked(image, Origin(family.record.verb, family))
+    return [image] if found is None else [image, found]
+
+
+def write_png(path: str | Path, image: np.ndarray, origin: Origin) -> None:
+    """`grids.write_png` of uint8 [H,W,C], C 1 or 3: marked, with its record, signed.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    path, image = Path(path), np.asarray(image)
+    image, has_mark = _marked(image if image.ndim == 3 else image[..., None], origin, path)
+    info = None if origin.family is None else records.png_info(origin.family)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = grids.png(image, info)
+    write_atomic(path, _signed(data, "PNG", grids.without_color(image), origin, path, has_mark))
+
+
+def write(path: str | Path, picture: Picture, origin: Origin) -> tuple[str, ...]:
+    """`files.write` of a picture that is marked and signed; returns notes on what could not be kept.
+
+    Raises:
+      PictureError, SaveError: as `files.write`.
+    """
+    kept, notes = files.fitted(path, picture)
+    write_bands(path, kept, kept.pixels.shape, [kept.pixels], origin)
+    return notes
+
+
+def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], bands: Iterable[np.ndarray],
+                origin: Origin) -> None:
+    """`files.write_bands` of a picture that is marked and signed.
+
+    The mark depends on the whole picture. One of more than 32 MB is put aside beside `path`, in a file without a name,
+    as is what is signed: memory does not grow with the picture more than `files.write_bands` lets it.
+
+    Raises:
+      PictureError, SaveError: as `files.write_bands`.
+    """
+    path, dtype = Path(path), like.pixels.dtype
+    kind, has_mark = files.check_output(path), settings().watermark and _carries(shape, origin)
+    hashed = credentials.PixelHash(shape, dtype)
+
+    def encode(file) -> None:
+        with tempfile.SpooledTemporaryFile(_MEMORY, dir=str(path.parent)) as aside:
+            rows = _marked_bands(bands, shape, dtype, origin, aside) if has_mark else bands
+            files.encode_bands(file, kind, like, shape, _through(hashed, rows))
+
+    def content(file) -> None:
+        if not settings().credentials:
+            return encode(file)
+        with tempfile.SpooledTemporaryFile(_MEMORY, dir=str(path.parent)) as plain:
+            encode(plain)
+            _sign(plain, file, kind, None if kind in _LOSSY else hashed.hex(), origin, path, has_mark)
+
+    files.put(path, content)
+
+
+def _marked_bands(bands: Iterable[np.ndarray], shape: tuple[int, int, int], dtype: np.dtype, origin: Origin, aside: IO
+                  ) -> Iterator[np.ndarray]:
+    height, width, channels = shape
+    seen = watermark.Overview(height, width)
+    for band in bands:
+        seen.add(band)
+        aside.write(np.ascontiguousarray(band).data)
+    layer = watermark.Layer(seen, payload(origin))
+    aside.seek(0)
+    for top in range(0, height, _ROWS):
+        rows = min(_ROWS, height - top)
+        read = aside.read(rows * width * channels * dtype.itemsize)
+        part = None if origin.part is None else origin.part[top : top + rows]
+        yield layer.on(np.frombuffer(read, dtype).reshape(rows, width, channels), top, part)
+
+
+def _through(hashed: credentials.PixelHash, bands: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for band in bands:
+        hashed.add(band)
+        yield band
+
+
+def write_film(path: Path, frames: np.ndarray, origin: Origin, **options: Any) -> None:
+    """An animation of uint8 [n,H,W,3], .webp or .gif: each frame marked, the file signed.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    each = [_marked(frame, origin, path) for frame in frames]
+    pictures = [Image.fromarray(pixels) for pixels, _ in each]
+    kind, file = path.suffix[1:].upper(), io.BytesIO()
+    pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], **options)
+    write_atomic(path, _signed(file.getvalue(), kind, None, origin, path, each[0][1]))
+
+
+def training_facts(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of the pictures that a model was trained on: name, fingerprint, licenses, consents.
+
+    Args:
+      data: as a run records it, `Model.data`.
+    """
+    found = {"dataset": data.get("name"), "fingerprint": str(data.get("fingerprint") or "")[:64]}
+    ledger = (data.get("card") or {}).get("ledger") or {}
+    for column in ("license", "consent"):
+        if isinstance(each := ledger.get(column), Mapping):
+            found[column] = {"pictures that state it": each.get("stated"), "that do not": each.get("missing"),
+                             "values": dict(list((each.get("values") or {}).items())[:20])}
+    return {"trained on": {name: value for name, value in found.items() if value}}
+
+
+def _marked(pixels: np.ndarray, origin: Origin, path: Path) -> tuple[np.ndarray, bool]:
+    if not settings().watermark:
+        return pixels, False
+    found = marked(pixels, origin)
+    return (pixels, False) if found is None else (found, True)
+
+
+def _signed(data: bytes, kind: str, pixels: np.ndarray | None, origin: Origin, path: Path, has_mark: bool) -> bytes:
+    """The file's bytes with credentials, where they are wanted."""
+    if not settings().credentials:
+        return data
+    out, said = io.BytesIO(), None if pixels is None or kind in _LOSSY else credentials.pixel_hash(pixels)
+    _sign(io.BytesIO(data), out, kind, said, origin, path, has_mark)
+    return out.getvalue()
+
+
+def _sign(file: IO[bytes], out: IO[bytes], kind: str, pixels: str | None, origin: Origin, path: Path, has_mark: bool
+          ) -> None:
+    """The file with credentials; without, and with a note, where they cannot be made: no picture is lost."""
+    wanted, size = settings(), file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size > _SIGNED:
+        note(f"{path.name} is written without credentials: it has {size / 1e6:,.0f} MB, and signing takes twice as "
+             "much memory")
+        return shutil.copyfileobj(file, out)
+    try:
+        who = identity(wanted)
+        if who.note:
+            note(who.note)
+        facts = _facts(origin, wanted, pixels, has_mark)
+        composite = origin.composite or origin.part is not None or origin.parent is not None
+        how = credentials.COMPOSITE if composite else credentials.CREATED
+        statement = Statement(path.name, origin.verb, how, facts, origin.parent, origin.others, has_mark)
+        credentials.sign_file(cast(BinaryIO, file), cast(BinaryIO, out), kind, statement, who)
+    except (c2pa.C2paError, RunError, files.PictureError, OSError) as error:
+        note(f"pictures are written without credentials ({brief(error)})")
+        file.seek(0)
+        out.seek(0)
+        out.truncate()
+        shutil.copyfileobj(file, out)
+
+
+def _facts(origin: Origin, wanted: Settings, pixels: str | None, has_mark: bool) -> dict[str, Any]:
+    facts: dict[str, Any] = dict(origin.facts)
+    if origin.family is not None:
+        record = origin.family.record
+        given = {name: value for name, value in record.given.items() if wanted.prompt or not isinstance(value, str)}
+        facts |= {"model": record.weights, "run": record.run, "record": record.name, "given": given,
+                  "arguments": dict(record.arguments), "parents": list(record.parents)}
+        if "seed" in record.arguments:
+            facts["seed"] = record.arguments["seed"]
+    if has_mark:
+        facts["watermark"] = f"{payload(origin):08x}"
+    if pixels is not None:
+        facts["pixels"] = pixels
+    return facts
+
+
+def note(line: str) -> None:
+    """A line on stderr, once in a process."""
+    if line not in _said:
+        _said.add(line)
+        print(f"note: {line}", file=sys.stderr)
