@@ -25,14 +25,14 @@ class Conditioning(NamedTuple):
     # Values of a label without a text: networks that read one vector then have tables of their own, and no parameters
     # stand here. Else 0.
     table: int
-    zeros: Fields           # a batch of one
-    init: Callable[[Key], PyTree]                  # -> parameters of the network
-    said: Callable[[PyTree, Fields], Said]         # (parameters, fields) -> what a network reads, [B,...]
+    zeros: Fields                                 # a batch of one
+    init: Callable[[Key], PyTree]                 # -> parameters of the network
+    said: Callable[[PyTree, Fields], Said]        # (parameters, fields) -> what a network reads, [B,...]
     # (parameters, fields) -> what a network reads that has no attention: None, with a table a label int32 [B], else the
     # vector of `said`
     brief: Callable[[PyTree, Fields], Array | None]
-    drop: Callable[[Fields, Key, float], Fields]   # (fields, key, share) -> fields, of which a share of rows says nothing
-    nothing: Callable[[Fields], Fields]            # (fields) -> as many rows that say nothing
+    drop: Callable[[Fields, Key, float], Fields]  # (fields, key, share) -> fields, a share of whose rows says nothing
+    nothing: Callable[[Fields], Fields]           # (fields) -> as many rows that say nothing
 
 
 def make(spec: Spec, *, dtype: str, width: int = 64, layers: int = 2, heads: int = 2) -> Conditioning:
@@ -59,8 +59,9 @@ def make(spec: Spec, *, dtype: str, width: int = 64, layers: int = 2, heads: int
         return apply(params, fields).vector if "text" in needs else fields.get("label")
 
     def without(fields: Fields, gone: Array) -> Fields:
-        return {**fields, **{name: jnp.where(gone.reshape(-1, *(1,) * (fields[name].ndim - 1)), empty[name], fields[name])
-                             for name in needs}}
+        changed = {name: fields[name] for name in needs}
+        return {**fields, **{name: jnp.where(gone.reshape(-1, *(1,) * (value.ndim - 1)), empty[name], value)
+                             for name, value in changed.items()}}
 
     def drop(fields: Fields, key: Key, share: float) -> Fields:
         return without(fields, jax.random.bernoulli(key, share, fields[needs[0]].shape[:1])) if needs else fields

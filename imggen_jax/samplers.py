@@ -3,9 +3,9 @@
     images = heun(velocity, noise, flow_times(16))                       # time runs from 0, noise, to 1, data
     images = dpmpp_2m(denoise, 80 * noise, karras_sigmas(16), EXPLODING)  # time is sigma, and falls to 0
 
-A model sees z = alpha(t) x + sigma(t) noise, x being the data. A `Path` says how alpha and sigma depend on time. What a
-network knows is given as one of two functions of (z [n,...], t float32 scalar): its velocity dz/dt, or its denoiser, the
-mean of x given z. Any order of times is solved: from data to noise gives the latents of pictures.
+A model sees z = alpha(t) x + sigma(t) noise, x being the data; a `Path` says how alpha and sigma depend on time. What
+a network knows is given as one of two functions of (z [n,...], t float32 scalar): its velocity dz/dt, or its denoiser,
+the mean of x given z. Times may rise or fall: from data to noise gives the latents of pictures.
 """
 from __future__ import annotations
 

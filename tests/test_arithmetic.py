@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 import tiny
-from test_configs import SHIPPED, plain, spec_of
+from test_configs import SHIPPED, plain, spec_of, stand_ins
 
 from imggen_jax import devices
 from imggen_jax.config import check
@@ -20,7 +20,7 @@ games = pytest.mark.parametrize(("name", "variant"), tiny.VARIANTS)
 
 def count(path) -> float:
     settings, spec = check(plain(path)), spec_of(plain(path))
-    return flops_per_step(settings, spec, build(settings, spec)) / 1e9
+    return flops_per_step(settings, spec, build(settings, spec, stand_ins(plain(path)))) / 1e9
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -34,7 +34,8 @@ def test_the_arithmetic_of_a_shipped_step_is_what_it_was(path):
 def lowered(name, variant, platform=None) -> str:
     spec = tiny.richest(name)
     built = tiny.build(name, variant, spec)
-    traced = jax.jit(built.play(None)).trace(built.shape, tiny.examples(spec, 2, 8), jax.random.key(0), {})
+    examples = tiny.examples(spec, 2, 8)
+    traced = jax.jit(built.play(None)).trace(built.shape, examples, jax.random.key(0), built.pretrained)
     return (traced.lower(lowering_platforms=(platform,)) if platform else traced.lower()).as_text()
 
 

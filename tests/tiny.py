@@ -125,22 +125,20 @@ def _restore(spec: Spec) -> dict:
 def _flow(spec: Spec) -> dict:
     del spec
     told = {"condition": {"width": 8, "layers": 1, "heads": 2}, "steps": 3}
-    return {"dit": {"network": {"name": "dit", "patch": 4, "width": 8, "layers": 1, "heads": 2}, **told,
-                    "prediction": "picture", "mean": -0.8, "deviation": 0.8},
-            "unet": {"network": {"name": "unet_flow", "patch": 2, "widths": (4, 8), "blocks": (1, 1), "heads": 2},
-                     **told, "shift": 2.0},
-            "latents": {"network": {"name": "dit", "patch": 1, "width": 8, "layers": 1, "heads": 2}, **told}}
+    return {"pixels": {"network": {"name": "unet_flow", "patch": 2, "widths": (4, 8), "blocks": (1, 1), "heads": 2},
+                       **told, "shift": 2.0},
+            "latents": {"network": {"name": "dit", "patch": 2, "width": 8, "layers": 1, "heads": 2}, **told,
+                        "prediction": "picture", "mean": -0.8, "deviation": 0.8}}
 
 
 def _autoencoder(spec: Spec) -> dict:
     del spec
     network = {"name": "spatial", "widths": (4, 8), "blocks": (1, 1)}
-    return {"judged": {"network": network, "latents": 3, "discriminator": PATCHGAN, "begin": 100},
-            "alone": {"network": network, "latents": 3}}
+    return {"judged": {"network": network, "latents": 3, "discriminator": PATCHGAN, "begin": 100}}
 
 
 def toy_autoencoder() -> Pretrained:
-    """What stands in for a trained autoencoder: means of 4x4 patches and their weighted mean, and back, the means exactly."""
+    """What stands in for a trained autoencoder: means of 4x4 patches beside their weighted mean, and back."""
     def encode(weights, images, condition):
         del condition
         small = images.reshape(len(images), 4, images.shape[1] // 4, 4, images.shape[2] // 4, -1).mean((2, 4))
@@ -166,8 +164,8 @@ def _toy(spec: Spec) -> dict:
 # One entry for each module of imggen_jax/games, and the toys; test_contracts fails where one is missing.
 GAMES = {"vae": Tiny(("vae",), _vae, (SPEC, LABELED)),
          "gan": Tiny(("discriminator", "generator"), _gan, (SPEC, LABELED)),
-         "flow": Tiny(("flow",), _flow, (spec_of(16, 3), TOLD)),
-         "autoencoder": Tiny(("discriminator", "autoencoder"), _autoencoder, (spec_of(16, 3),), ("alone",)),
+         "flow": Tiny(("flow",), _flow, (spec_of(16, 3), LABELED, TEXTS, TOLD)),
+         "autoencoder": Tiny(("discriminator", "autoencoder"), _autoencoder, (spec_of(16, 3),)),
          "classifier": Tiny(("classifier",), _classifier, (spec_of(16, 1, 2), LABELED)),
          "paired": Tiny(("discriminator", "generator"), _paired, (TRANSLATED,), ("l1",)),
          "inpaint": Tiny(("discriminator", "generator"), _inpaint, (TRANSLATED,), ("l1",)),

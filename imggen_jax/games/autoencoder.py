@@ -47,7 +47,7 @@ def make(
     begin: int = 0,
     r1: float = 0.1,
 ) -> Game:
-    """The game of an "autoencoder", who minimizes the mean absolute error; of a "discriminator" too, where there is one.
+    """The game of an "autoencoder", who minimizes the mean absolute error, and of a "discriminator" where there is one.
 
     Args:
       spec: fields of an example: an "image" of fixed size.

@@ -173,7 +173,8 @@ def make(
         options |= {"guidance": Option(guidance, 0.0, 20.0, "how strictly the condition is followed; 1 as trained"),
                     "guidance_low": Option(0.0, 0.0, 1.0, "time, 0 noise to 1 picture, at which guidance begins"),
                     "guidance_high": Option(1.0, 0.0, 1.0, "time at which guidance ends")}
-    main = Generator(prior, decode, condition_of, needs=given.needs, options=options, encode=encode)
+    main = Generator(prior, decode, condition_of, needs=given.needs, options=options, encode=encode,
+                     accepts={"negative": "text"} if "text" in given.needs else {})
     return Game(init, (("flow", loss),), weights, {"main": main}, metrics=metrics)
 
 

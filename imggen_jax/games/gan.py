@@ -106,7 +106,8 @@ def make(
             mine["mapping"] = m.init(jax.random.fold_in(key_g, 1), jnp.zeros((1, latent)))["params"]
         images = jnp.zeros((1, *specs.image_shape(spec)))
         judge = d.init(key_d, images, said(own[1], given.zeros))["params"]
-        return {"generator": mine, "discriminator": {**judge, **own[1]}}, {"statistics": variables.get("statistics", {})}
+        params = {"generator": mine, "discriminator": {**judge, **own[1]}}
+        return params, {"statistics": variables.get("statistics", {})}
 
     def said(mine: Mapping[str, PyTree], fields: Mapping[str, Array]):
         """What a player reads of the condition."""
