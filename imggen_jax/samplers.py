@@ -106,6 +106,16 @@ def dpmpp_2m(denoise: Predict, z: Array, times: Array, path: Path = FLOW) -> Arr
     return jax.lax.scan(step, (z, jnp.zeros_like(z)), (times[:-1], ratio, gain, share))[0][0]
 
 
+SOLVERS = ("euler", "heun", "dpmpp_2m")
+
+
+def solve_flow(solver: int, velocity: Predict, z: Array, times: Array) -> Array:
+    """z at the last of times along `FLOW`, by a solver's number in `SOLVERS`; arguments as of `euler`."""
+    if SOLVERS[solver] == "dpmpp_2m":
+        return dpmpp_2m(lambda z, t: z + (1 - t) * velocity(z, t), z, times)
+    return (euler, heun)[solver](velocity, z, times)
+
+
 def _extrapolation(alpha: Array, sigma: Array) -> Array:
     """1/(2r) of each step, r = h_before / h, float32 [steps]; 0, a step of order 1, where there is no step before, and
     at either infinite end of log(alpha/sigma)."""

@@ -32,7 +32,6 @@ from imggen_jax.game import (
 from imggen_jax.nets.translating import network as make_network
 
 PREDICTIONS = ("velocity", "picture")
-SAMPLERS = ("euler", "heun", "dpmpp_2m")
 LATEST = 0.95  # where 1 - t stops to shrink if pictures are predicted, since the velocity is divided by it
 MEASURED = (0.125, 0.375, 0.625, 0.875)  # times at which held-out pictures are looked at
 
@@ -141,22 +140,16 @@ def make(
         def both(z, t):
             said = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), condition["with"], condition["without"])
             found = velocity(weights, jnp.concatenate([z, z]), jnp.full(2 * len(z), t), said)
-            return jnp.split(found, 2)
+            return found[:len(z)], found[len(z):]
 
         if condition is None:
             return alone
-        return samplers.guided(lambda *args: tuple(both(*args)), alone, chosen["guidance"], chosen["guidance_low"],
-                               chosen["guidance_high"])
+        return samplers.guided(both, alone, *(chosen[name] for name in ("guidance", "guidance_low", "guidance_high")))
 
     def decode(weights: Weights, z: Array, condition: Condition, chosen: Options):
         chosen = {name: option.default for name, option in options.items()} | dict(chosen)
         flow, times = field(weights, condition, chosen), samplers.flow_times(chosen["steps"], shift)
-        name = SAMPLERS[chosen["sampler"]]
-        if name == "dpmpp_2m":
-            x = samplers.dpmpp_2m(lambda z, t: z + (1 - t) * flow(z, t), z, times)
-        else:
-            x = getattr(samplers, name)(flow, z, times)
-        return space.leave(weights, x)
+        return space.leave(weights, samplers.solve_flow(chosen["sampler"], flow, z, times))
 
     def encode(weights: Weights, images: Array, condition: Condition):
         """The way back, with the guidance that `decode` has by default, so that it leads to the same picture again."""
@@ -166,16 +159,22 @@ def make(
     def weights(params: Params, mutable: Mutable):
         return {"flow": params["flow"], **mutable}
 
-    options = {"steps": Option(steps, 1, 250, "steps of the sampler"),
-               "sampler": Option(SAMPLERS.index("heun"), 0, len(SAMPLERS) - 1,
-                                 ", ".join(f"{number} {name}" for number, name in enumerate(SAMPLERS)))}
-    if given.needs:
-        options |= {"guidance": Option(guidance, 0.0, 20.0, "how strictly the condition is followed; 1 as trained"),
-                    "guidance_low": Option(0.0, 0.0, 1.0, "time, 0 noise to 1 picture, at which guidance begins"),
-                    "guidance_high": Option(1.0, 0.0, 1.0, "time at which guidance ends")}
+    options = _options(steps, guidance if given.needs else None)
     main = Generator(prior, decode, condition_of, needs=given.needs, options=options, encode=encode,
                      accepts={"negative": "text"} if "text" in given.needs else {})
     return Game(init, (("flow", loss),), weights, {"main": main}, metrics=metrics)
+
+
+def _options(steps: int, guidance: float | None) -> dict[str, Option]:
+    named = ", ".join(f"{number} {name}" for number, name in enumerate(samplers.SOLVERS))
+    found = {"steps": Option(steps, 1, 250, "steps of the sampler"),
+             "sampler": Option(samplers.SOLVERS.index("heun"), 0, len(samplers.SOLVERS) - 1, named)}
+    if guidance is None:
+        return found
+    return {**found,
+            "guidance": Option(guidance, 0.0, 20.0, "how strictly the condition is followed; 1 as trained"),
+            "guidance_low": Option(0.0, 0.0, 1.0, "time, from 0, noise, to 1, picture, at which guidance begins"),
+            "guidance_high": Option(1.0, 0.0, 1.0, "time at which guidance ends")}
 
 
 def _like(t: Array, x: Array) -> Array:
