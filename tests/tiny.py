@@ -142,11 +142,11 @@ def toy_autoencoder() -> Pretrained:
     def encode(weights, images, condition):
         del condition
         small = images.reshape(len(images), 4, images.shape[1] // 4, 4, images.shape[2] // 4, -1).mean((2, 4))
-        return 3 * jnp.concatenate([small, small @ weights["mix"]], axis=-1) + 1
+        return 9 * jnp.concatenate([small, small @ weights["mix"]], axis=-1) + 1
 
     def decode(weights, z, condition, options):
         del weights, condition, options
-        return ((z[..., :-1] - 1) / 3).repeat(4, axis=1).repeat(4, axis=2)
+        return ((z[..., :-1] - 1) / 9).repeat(4, axis=1).repeat(4, axis=2)
 
     return Pretrained({"mix": jnp.array([[0.5], [0.3], [-0.2]])}, {"encode": encode, "decode": decode}, "toy")
 

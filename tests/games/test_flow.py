@@ -110,7 +110,7 @@ def test_latents_are_standardized_by_what_was_measured():
     found = tiny.toy_autoencoder().apply["encode"](
         params["autoencoder"], to_float(np.concatenate([batch["image"] for batch in batches])), None)
     np.testing.assert_allclose(weights["latents"]["mean"], found.mean((0, 1, 2)), atol=1e-4)
-    assert found.std() > 1.2 and game.main.prior(jax.random.key(0), 2, None).shape == (2, 4, 4, 4)
+    assert found.std() > 2 and game.main.prior(jax.random.key(0), 2, None).shape == (2, 4, 4, 4)
     # No velocity yet: the way back ends where it begins, at standardized latents.
     z = game.main.encode(weights, to_float(batches[0]["image"]), None)
     assert np.all(np.abs(z.mean((0, 1, 2))) < 0.5) and np.all(np.abs(z.std((0, 1, 2)) - 1) < 0.4)
