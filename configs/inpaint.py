@@ -2,7 +2,7 @@
 
 Makes: what is missing of 64x64 faces; any dataset or folder of pictures works. Expected: fillings that fit what is
 around them. See experiments/translate for figures.
-Hardware and time: two CPU cores, 60 minutes by estimate.
+Hardware and time: two CPU cores, 100 minutes by estimate.
 Run: imggen train --config inpaint
 """
 

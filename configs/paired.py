@@ -2,7 +2,7 @@
 
 Makes: 64x64 faces by day from the same faces by night. For a folder of pairs, empty config.data.name and source and set
 config.data.folder, pairs (side-by-side or aligned) and size. Expected: nearly the true pictures.
-Hardware and time: two CPU cores, 30 minutes by estimate.
+Hardware and time: two CPU cores, 60 minutes by estimate.
 Run: imggen train --config paired
 """
 

@@ -2,7 +2,7 @@
 
 Makes: 64x64 faces from sketches of them; any dataset or folder of pictures works. Expected: the lines of the sketch, in
 colors that go together. See experiments/translate for figures.
-Hardware and time: two CPU cores, 60 minutes by estimate.
+Hardware and time: two CPU cores, 100 minutes by estimate.
 Run: imggen train --config sketch
 """
 

@@ -158,7 +158,7 @@ def describe(model: str | os.PathLike[str]) -> dict[str, Any]:
 
 def export(
     model: str | os.PathLike[str], out: str | os.PathLike[str], *, dtype: str = "float32", stablehlo: bool = False,
-    orbax: bool = False,
+    orbax: bool = False, about: str = "",
 ) -> Path:
     """Write a model as a folder of safetensors, config and card, which `load` takes without a checkpoint.
 
@@ -169,6 +169,7 @@ def export(
       stablehlo: also write model.stablehlo, a program from seeds to images for any batch size on CPU, CUDA and TPU
         (`jax.export`).
       orbax: also write orbax/, a checkpoint of the weights for other programs written in JAX.
+      about: Markdown for the card: what the model is for, its figures, the command that makes it again.
 
     Returns:
       The folder.
@@ -180,7 +181,8 @@ def export(
         raise RunError(f"{path} is a weight file of others, which is used as it is; only runs are exported")
     run, out = open_run(path), given_path(out, "the export")
     networks = pretrained.load_all(run.settings)
-    exporting.write(load(model), networks, out, card=cards.of_run(run), dtype=dtype, stablehlo=stablehlo, orbax=orbax)
+    card = cards.of_run(run, about)
+    exporting.write(load(model), networks, out, card=card, dtype=dtype, stablehlo=stablehlo, orbax=orbax)
     for name, entry in run.settings.pretrained.items():
         if "workdir" in entry:
             export(entry["workdir"], out / "pretrained" / name, dtype=dtype)

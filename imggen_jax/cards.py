@@ -8,24 +8,35 @@ from pathlib import Path
 from imggen_jax.config import PLACES, flatten
 from imggen_jax.errors import MetricsError
 from imggen_jax.evaluation import store
+from imggen_jax.game import Generator
 from imggen_jax.metrics import scores
 from imggen_jax.training.folder import DATA
 from imggen_jax.training.log import read_metrics
 from imggen_jax.training.saved import Saved, read_json
 
 
-def of_run(run: Saved) -> str:
-    """The card of a run's model."""
+def of_run(run: Saved, about: str = "") -> str:
+    """The card of a run's model.
+
+    Args:
+      run: of the model.
+      about: Markdown that stands under its first line: what it is for, its figures, the command that makes it again.
+    """
     facts = read_json(run.workdir / DATA) or {}
+    main = run.built.game.main
+    needs = main.needs if isinstance(main, Generator) else ()
     image = run.spec["image"].shape
-    needs = [name for name in run.spec if name != "image"]
+    if any(run.spec[name].is_image for name in needs):
+        what = f"Makes images of {' and '.join(needs)} of any size; trained on crops of {image[1]}x{image[0]} pixels"
+    else:
+        what = f"Images of {image[1]}x{image[0]} pixels, {image[2]} channels" + (
+            f", conditioned on {', '.join(needs)}" if needs else "")
     return "\n".join([
         f"# {run.workdir.resolve().name}",
         "",
-        f"Images of {image[0]}x{image[1]} pixels, {image[2]} channels"
-        + (f", conditioned on {', '.join(needs)}" if needs else "")
-        + f"; trained on {run.step * run.settings.train.batch:,} images.",
+        f"{what}; {run.step * run.settings.train.batch:,} images seen.",
         "",
+        *([about.strip(), ""] if about.strip() else []),
         "## Data",
         "",
         *_data(facts),
@@ -48,10 +59,12 @@ def of_run(run: Saved) -> str:
 def _data(facts: Mapping) -> list[str]:
     lines = [f"Dataset `{facts.get('name')}`, split `{facts.get('split')}`, {facts.get('examples', 0):,} examples, "
              f"fingerprint `{str(facts.get('fingerprint'))[:16]}`."]
-    licenses = (facts.get("card") or {}).get("licenses") or {}
-    if licenses:
-        lines += ["", "| license | images |", "| --- | --- |",
-                  *(f"| {name} | {number} |" for name, number in sorted(licenses.items()))]
+    ledger = (facts.get("card") or {}).get("ledger") or {}
+    stated = {name: (ledger.get(name) or {}).get("values") or {} for name in ("license", "origin")}
+    if stated["license"]:
+        lines += [row for name, values in stated.items() if values for row in (
+            "", f"| {name} | images |", "| --- | --- |",
+            *(f"| {value} | {number:,} |" for value, number in sorted(values.items())))]
     elif str(facts.get("name")).startswith("avatars/"):
         lines.append("Drawn by imggen_jax itself, from no picture or person; under the package's license.")
     else:

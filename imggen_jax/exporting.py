@@ -69,7 +69,7 @@ def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, car
     stored = {name: leaf.astype(dtype) if leaf.dtype == np.float32 else leaf for name, leaf in leaves.items()}
     facts = {"format": FORMAT, "config": without_places(model.config), "spec": specs.to_json(model.spec),
              "step": model.step, "model": model.name, "dtype": dtype,
-             "data": {**model.data, "dir": ""} if model.data else model.data,
+             "data": _without_places(model.data),
              "pretrained": {name: one.sha256 for name, one in networks.items()}}
     try:
         if folder.exists() and any(folder.iterdir()):
@@ -85,6 +85,16 @@ def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, car
             _write_orbax(own, folder / ORBAX)
     except OSError as error:
         raise RunError(f"cannot write to {folder} ({error.strerror or error}); choose another --out") from error
+
+
+def _without_places(data: Mapping) -> dict:
+    """What a run says of its dataset, without folders of the machine that it was trained on."""
+    out = dict(data)
+    if "dir" in out:
+        out["dir"] = ""
+    if (out.get("card") or {}).get("path"):
+        out["card"] = {**out["card"], "path": Path(out["card"]["path"]).name}
+    return out
 
 
 def _write_orbax(weights: PyTree, folder: Path) -> None:

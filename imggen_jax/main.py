@@ -252,6 +252,7 @@ def _export(words: list[str]) -> int:
     parser = flags.Parser("export", EXPORT)
     flags.add_model(parser, what="to export")
     flags.add_out(parser)
+    parser.add_argument("--about", metavar="FILE", help="Markdown for the card: what the model is for, its figures")
     parser.add_argument("--stablehlo", action="store_true",
                         help="also write a jax.export program that makes pictures without this package")
     parser.add_argument("--orbax", action="store_true", help="also write the weights as an orbax checkpoint")
@@ -261,7 +262,13 @@ def _export(words: list[str]) -> int:
     _start_jax()
     from imggen_jax import api
 
-    api.export(args.model, args.out, dtype=args.dtype, stablehlo=args.stablehlo, orbax=args.orbax)
+    about = ""
+    if args.about:
+        try:
+            about = Path(args.about).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            parser.error(f"--about {args.about} cannot be read: {error}")
+    api.export(args.model, args.out, dtype=args.dtype, stablehlo=args.stablehlo, orbax=args.orbax, about=about)
     streams.say([f"Exported to {args.out}"])
     return 0
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from imggen_jax import zoo
-from imggen_jax.errors import RunError, brief
+from imggen_jax.errors import RunError
 from imggen_jax.game import Generator, PyTree
 from imggen_jax.loading import load
 from imggen_jax.model import Model
@@ -164,14 +164,14 @@ def sketch(picture, model, *, tile=None, report=_silent):
 
 
 def drawn(picture: Picture) -> Picture:
-    """A drawing as the transform `edges` makes it: gray, light lines on a dark ground, opaque."""
+    """A drawing as the transform `edges` makes it: gray, dark lines on a light ground, opaque."""
     pixels, top = picture.pixels, np.iinfo(picture.pixels.dtype).max
     color = pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., :1]
     gray = color.mean(-1, keepdims=True)
     if pixels.shape[-1] in (2, 4):                           # the ground may be transparent
         share = pixels[..., -1:] / top
         gray = gray * share + top * (1 - share)
-    if gray.mean() > top / 2:
+    if gray.mean() < top / 2:
         gray = top - gray
     return picture._replace(pixels=np.rint(gray).astype(pixels.dtype), icc=None)
 
@@ -225,9 +225,7 @@ def translator(model: ModelLike, direction: str | None) -> Tiled:
     if DIRECTIONS[direction] not in loaded.game.models:
         raise RunError(f"the model has no direction {direction}; it has {', '.join(loaded.game.models)}. Leave the "
                        "direction out")
-    loaded = loaded._replace(name=DIRECTIONS[direction])
-    # Back from the images: what is read is then called "image", and what is made "source".
-    return opened(loaded, ("image",) if loaded.generator.needs == ("image",) else ("source",))
+    return opened(loaded._replace(name=DIRECTIONS[direction]), ("source",))
 
 
 def _shipped(*names: str) -> str:
@@ -265,26 +263,28 @@ def _by_name(name: str, needs: tuple[str, ...]) -> Tiled:
 
 
 def _opened(model: Model, needs: tuple[str, ...], name: str) -> Tiled:
-    generator = model.generator
-    if set(generator.needs) != set(needs):
+    generator, masked = model.generator, "mask" in needs
+    # A model back from the images reads what is called "image".
+    pictures = [field for field in generator.needs if field != "mask" and model.spec[field].is_image]
+    if len(pictures) != 1 or len(generator.needs) != len(needs) or masked != ("mask" in generator.needs):
         raise RunError(f"{name} makes pictures of {' and '.join(generator.needs) or 'nothing but seeds'}; this needs a "
                        f"model that makes them of {' and '.join(needs)}")
-    fields = ("image", "source") if needs == ("image",) else ("source", "image")
-    source, image = (model.spec[field].shape[-1] for field in fields)
-    assert source is not None and image is not None, "channels are known"
-    channels, masked = source + ("mask" in needs), "mask" in needs
-    function = functools.partial(_function, generator, source)
+    source = model.spec[pictures[0]].shape[-1]
+    assert source is not None, "channels are known"
+    function, channels = functools.partial(_function, generator, pictures[0], source), source + masked
     try:
         sight = tiling.measure(function, model.weights, channels, masks=masked)
-    except (TypeError, ValueError) as error:                 # raised by the network, for a size that it cannot take
-        raise RunError(f"{name} cannot be applied to pictures of any size ({brief(error)})") from error
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{name} cannot be applied to pictures of any size: {error}") from error
+    image = jax.ShapeDtypeStruct((1, sight.least, sight.least, channels), np.float32)
+    made = jax.eval_shape(function, model.weights, image).shape[-1]
     program, weights = jax.jit(function), jax.device_put(model.weights, jax.local_devices()[0])
-    return Tiled(functools.partial(program, weights), channels, image, masked, sight, name)
+    return Tiled(functools.partial(program, weights), channels, made, masked, sight, name)
 
 
-def _function(generator: Generator, source: int, weights: PyTree, images: jax.Array) -> jax.Array:
+def _function(generator: Generator, field: str, source: int, weights: PyTree, images: jax.Array) -> jax.Array:
     """images: float32 [n,h,w,C], `source` channels in [-1,1] and, for some, the mask, 0 or 1 -> [n,s*h,s*w,C']."""
-    fields = {generator.needs[0]: images[..., :source]}
+    fields = {field: images[..., :source]}
     if "mask" in generator.needs:
         fields["mask"] = (255 * images[..., source:]).astype(jnp.uint8)
     condition = generator.condition(weights, fields)

@@ -1,9 +1,11 @@
 """A guard against a slower step, in counts and not in times: arithmetic, slow convolutions, callbacks."""
+import functools
 import json
 import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 import tiny
 from test_configs import SHIPPED, plain, spec_of, stand_ins
@@ -31,28 +33,45 @@ def test_the_arithmetic_of_a_shipped_step_is_what_it_was(path):
         f"the step of {path.stem} does another amount of arithmetic; if that is meant, store the new figure")
 
 
-def lowered(name, variant, platform=None) -> str:
+def trace(name, variant, dtype="float32"):
+    """(a game's steps, traced and not yet lowered for any platform; the shapes of their state)"""
     spec = tiny.richest(name)
-    built = tiny.build(name, variant, spec)
+    built = tiny.build(name, variant, spec, dtype=dtype)
     examples = tiny.examples(spec, 2, 8)
-    traced = jax.jit(built.play(None)).trace(built.shape, examples, jax.random.key(0), built.pretrained)
-    return (traced.lower(lowering_platforms=(platform,)) if platform else traced.lower()).as_text()
+    return jax.jit(built.play(None)).trace(built.shape, examples, jax.random.key(0), built.pretrained), built.shape
+
+
+cached = functools.cache(trace)  # the tests below lower one trace for three platforms
 
 
 @games
 def test_no_step_has_a_convolution_in_a_slow_form_on_a_cpu(name, variant, monkeypatch):
-    text = lowered(name, variant)
+    text = cached(name, variant)[0].lower().as_text()
     assert not slow_convolutions(text)
     if native.target("output") is not None:
         assert "stablehlo.convolution" not in text
     monkeypatch.setattr(native, "target", lambda name: None)
-    assert not slow_convolutions(lowered(name, variant))
+    # JAX keeps what it has lowered a trace to, so this takes another one.
+    assert not slow_convolutions(trace(name, variant)[0].lower().as_text())
 
 
-@games
-def test_no_step_calls_back_to_the_host_or_has_our_kernels_on_an_accelerator(name, variant):
+@pytest.mark.parametrize(("name", "variant", "dtype"), [
+    *((*names, "float32") for names in tiny.VARIANTS),
+    *((*names, "bfloat16") for names in dict(reversed(tiny.VARIANTS)).items()),  # the first of each game
+    ("gan", "r3gan", "bfloat16")])
+def test_every_step_lowers_for_accelerators_without_callbacks_or_our_kernels(name, variant, dtype):
+    traced, shape = cached(name, variant, dtype)
+    state, logs = traced.out_info
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), shape)
+    # Parameters, averages, statistics and losses stay float32 whatever the networks compute in; a pool holds pictures.
+    for leaf in jax.tree.leaves((state.params, state.average, state.mutable, logs)):
+        assert leaf.dtype == jnp.float32 or leaf.dtype == jnp.uint8
     for platform in ("tpu", "cuda"):
-        assert not re.search("callback|imggen_jax_(output|input|weight)", lowered(name, variant, platform))
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert not re.search("callback|imggen_jax_(output|input|weight)", text)
+        assert ("stablehlo.convolution" in text) == ((name, variant) not in (("toys.texts", "plain"), ("flow", "latents")))
+        assert ("bf16" in text) == (dtype == "bfloat16")
 
 
 def test_a_matmul_is_counted_as_two_operations_for_each_product():

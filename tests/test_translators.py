@@ -25,7 +25,9 @@ COLOR = Field((16, 16, 3), "uint8")
 def model_of(game, spec, names=("main",)):
     """Initial weights; the game's main model under each name."""
     params, mutable = game.init(jax.random.key(0), spec)
-    game = game._replace(models={name: game.main for name in names})
+    back = game.main._replace(needs=("image",), condition=lambda weights, fields: game.main.condition(
+        weights, {"source": fields["image"]}))               # as of CycleGAN's second model
+    game = game._replace(models=dict(zip(names, (game.main, back))))
     return Model({}, spec, 0, jax.tree.map(np.asarray, game.weights(params, mutable)), game, names[0])
 
 
@@ -36,7 +38,7 @@ def model(name):
         return model_of(masked_toy.make(spec, width=2), spec)
     scale = int(name[-1]) if name[-1].isdecimal() else 1
     spec = make_spec(image=COLOR, source=Field((16 // scale, 16 // scale, 3), "uint8"))
-    names = {"both": ("a_to_b", "b_to_a"), "lines": ("main",)}.get(name, ("main",))
+    names = ("a_to_b", "b_to_a") if name == "both" else ("main",)
     if name == "lines":
         gray = Field((16, 16, 1), "uint8")
         spec = make_spec(image=gray, source=gray)

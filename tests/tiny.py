@@ -94,25 +94,20 @@ def _paired(spec: Spec) -> dict:
     del spec
     bare = {**UNET, "norm": "none"}
     return {"unet": {"generator": bare, "discriminator": PATCHGAN, "l1": 10.0, "loss": "relativistic"},
-            "resnet": {"generator": {"name": "resnet", "width": 4, "halvings": 1, "blocks": 1},
-                       "discriminator": {**PATCHGAN, "norm": "instance"}, "loss": "non_saturating", "r1": 0.0,
-                       "r2": 0.0},
             "l1": {"generator": UNET}}
 
 
 def _inpaint(spec: Spec) -> dict:
     del spec
-    return {"patches": {"generator": UNET, "discriminator": PATCHGAN, "loss": "relativistic"},
-            "l1": {"generator": UNET}}
+    return {"patches": {"generator": UNET, "discriminator": {**PATCHGAN, "norm": "instance"},
+                        "loss": "least_squares", "r1": 0.0, "r2": 0.0}}
 
 
 def _unpaired(spec: Spec) -> dict:
     del spec
-    networks = {"generator": {"name": "resnet", "width": 4, "halvings": 1, "blocks": 2}, "discriminator": PATCHGAN}
+    networks = {"generator": {"name": "resnet", "width": 4, "halvings": 1, "blocks": 1}, "discriminator": PATCHGAN}
     return {"cut": {**networks, "patches": 16, "heads": 4},
-            "cyclegan": {**networks, "method": "cyclegan", "pool": 10},
-            "fastcut": {**networks, "identity": 0.0, "nce": 10.0, "patches": 16, "heads": 4, "loss": "relativistic",
-                        "r1": 1.0, "r2": 1.0}}
+            "cyclegan": {**networks, "method": "cyclegan", "pool": 10}}
 
 
 def _restore(spec: Spec) -> dict:
@@ -168,7 +163,7 @@ GAMES = {"vae": Tiny(("vae",), _vae, (SPEC, LABELED)),
          "autoencoder": Tiny(("discriminator", "autoencoder"), _autoencoder, (spec_of(16, 3),)),
          "classifier": Tiny(("classifier",), _classifier, (spec_of(16, 1, 2), LABELED)),
          "paired": Tiny(("discriminator", "generator"), _paired, (TRANSLATED,), ("l1",)),
-         "inpaint": Tiny(("discriminator", "generator"), _inpaint, (TRANSLATED,), ("l1",)),
+         "inpaint": Tiny(("discriminator", "generator"), _inpaint, (TRANSLATED,)),
          "unpaired": Tiny(("discriminator", "generator"), _unpaired, (TRANSLATED,)),
          "restore": Tiny(("discriminator", "restorer"), _restore, (ENLARGED,), ("l1",)),
          "toys.translator": Tiny(("translator",), _toy, (TRANSLATED,)),

@@ -272,14 +272,14 @@ def measure_tiles(data: Path, count: int) -> None:
 
 # ---------------------------------------------------------------------------------------------------------------- style
 
-STYLES = ("040_vincent_van_gogh_vangogh-starry-night", "160_katsushika_hokusai_wave",
-          "021_camille_pissarro_pissarro-harvest", "015_claude_monet_monet-water-lilies",
-          "154_wassily_kandinsky_composition_vii")
+PAIRS = ((21, "040_vincent_van_gogh_vangogh-starry-night"), (15, "015_claude_monet_monet-water-lilies"),
+         (4, "154_wassily_kandinsky_composition_vii"), (23, "021_camille_pissarro_pissarro-harvest"),
+         (7, "160_katsushika_hokusai_wave"), (5, "039_vincent_van_gogh_vangogh-irises"))
 
 
 def measure_style(data: Path, count: int) -> None:
     found, shown = {}, []
-    for number, name in list(zip((21, 7, 23, 15, 4), STYLES, strict=True))[:count]:
+    for number, name in PAIRS[:count]:
         picture = halved(kodak(data, number))
         style = np.asarray(Image.open(data / "paintings" / f"{name}.jpg").convert("RGB"))
         made = {s: patches.stylize(picture, style, strength=s) for s in (0, 0.25, 0.5, 0.75, 1)}
@@ -287,7 +287,7 @@ def measure_style(data: Path, count: int) -> None:
             "same at 0": bool(np.array_equal(made[0], picture)),
             "own style is itself": bool(np.array_equal(patches.stylize(picture, picture), picture)),
             "patches": {s: round(patches.patch_distance(m, style, **PATCH), 4) for s, m in made.items()}}
-        shown.append([picture, style, made[0.5], made[1]])
+        shown.append([picture, style, made[0.25], made[0.5], made[1]])
         print(name, found[f"{number}, {name[4:]}"], flush=True)
         store("style", found)
         page("styles", shown)

@@ -9,6 +9,7 @@ measured without it. `speed` compares with PyTorch, if that is installed.
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import json
 import statistics
@@ -133,7 +134,7 @@ def noise(args) -> dict:
 def speed(args) -> dict:
     """Seconds of `upscale` from half a megapixel to two, and of the same network in PyTorch eager, alternating."""
     picture = np.random.default_rng(0).integers(0, 256, (576, 896, 3), np.uint8)
-    model = imggen_jax.load(args.model("upscale_x2"))
+    model = args.model("upscale_x2")
     torch_net = _in_torch(model)
     times: dict[str, list[float]] = {"ours": [], "torch": []}
     imggen_jax.upscale(picture, model)  # compiles
@@ -212,7 +213,7 @@ def main() -> None:
     parser.add_argument("--scales", type=int, nargs="+", default=(2, 3, 4))
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    args.model = lambda name: str(args.models / name) if args.models else name
+    args.model = functools.cache(lambda name: imggen_jax.load(args.models / name if args.models else name))
     found = PARTS[args.part](args)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if found:

@@ -15,7 +15,7 @@ def draw_avatars(config: str, *, size: int = 32, train: int = 20_000, test: int 
     """Draw cartoon faces as the dataset "avatars/CONFIG", once; the same call again finds them.
 
     Args:
-      config: a name other than those of the built-in "32x32" and "64x64", such as "skewed".
+      config: a name other than those of the built-in ones, such as "skewed".
       size: side of the pictures in pixels: 16, 32, or 64 or more.
       train, test: the number of faces of each split. Face i has the same number in every dataset, and so the same
         factors where they are not weighted.

@@ -230,7 +230,7 @@ def _rgb(code: str) -> Color:
     return np.array([float(int(code[i:i + 2], 16)) for i in (1, 3, 5)]).reshape(3, 1, 1)
 
 
-def _mix(a: Color, b: Color, t: float) -> Color:
+def _mix(a: Color, b: Color, t: float | np.ndarray) -> Color:
     return a + t * (b - a)
 
 
@@ -696,7 +696,7 @@ def _hair_behind(face: _Face) -> None:
     hair, j = face.color["hair_colour"], face.jitter
     dark, w = _mix(hair, _rgb(_INK), 0.25), 1.2 * j.hair_volume
 
-    def fill(box, shape, color, outlined=True):
+    def fill(box: tuple[float, float, float, float], shape: Distance, color: Color | float, outlined: bool = True):
         _fill(face.image, face.head, box, shape, color)
         if outlined:
             _line(face.image, face.head, box, shape)

@@ -21,7 +21,8 @@ from imggen_jax.errors import DataError, brief
 AVATARS = "avatars"
 STACKED_MNIST = "stacked_mnist"
 BUILT_IN = (AVATARS, STACKED_MNIST)
-DRAWN = ("64x64", "32x32")  # configs of avatars that are drawn on first use
+# Configs of avatars that are drawn on first use.
+DRAWN = tuple(f"{side}x{side}{style}" for style in ("", "_sketch", "_night") for side in (64, 32))
 
 _NAME = re.compile(r"(?P<name>\w[\w.-]*)(/(?P<config>\w[\w.+=-]*))?(:(?P<version>\d+\.\d+\.\d+))?")
 _CLASS_KEYS = ("pythonClassName", "python_class_name", "type")  # the last in files of old versions of TFDS

@@ -54,7 +54,7 @@ def _coded(plane: Array, table: Array) -> Array:
     blocks = plane.reshape(b, height // 8, 8, width // 8, 8).swapaxes(2, 3)
     table = table[:, None, None]
     coefficients = jnp.round(COSINES @ blocks @ COSINES.T / table) * table
-    return (COSINES.T @ coefficients @ COSINES).swapaxes(2, 3).reshape(b, height, width)
+    return jnp.matmul(jnp.matmul(COSINES.T, coefficients), COSINES).swapaxes(2, 3).reshape(b, height, width)
 
 
 def _halved(plane: Array) -> Array:

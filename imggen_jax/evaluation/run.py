@@ -117,7 +117,8 @@ def _context(model: Model, workdir: Path | None, allow_changed: bool, where: str
         raise RunError(f"num is {num} and seed {terms['seed']}; {terms['resamples']} sets of at least 2 images have "
                        f"seeds from 0 to {MOST_SEEDS - 1}")
     changes = _changes(model, settings, train_set, test_set, allow_changed)
-    train_set, test_set = (each and transformed(settings, each) for each in (train_set, test_set))
+    test_set = test_set and transformed(settings, test_set)
+    train_set = transformed(settings, train_set)
     return Context(model, settings, train_set, test_set, Terms(**{**terms, "num": int(num)})), changes
 
 

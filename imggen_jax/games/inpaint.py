@@ -6,13 +6,28 @@ arXiv 1806.03589, section 3.3).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 
 from imggen_jax import losses
 from imggen_jax import spec as specs
 from imggen_jax.augment import to_float
-from imggen_jax.game import Game, Generator, Spec
+from imggen_jax.game import (
+    Array,
+    Batch,
+    Clock,
+    Condition,
+    Game,
+    Generator,
+    Key,
+    Mutable,
+    Options,
+    Params,
+    PyTree,
+    Spec,
+    Weights,
+)
 from imggen_jax.nets.translating import network
 
 LOSSES = ("relativistic", "least_squares", "non_saturating", "hinge")
@@ -22,8 +37,8 @@ def make(
     spec: Spec,
     *,
     dtype: str,
-    generator: Mapping,
-    discriminator: Mapping = {},
+    generator: Mapping[str, Any],
+    discriminator: Mapping[str, Any] = {},
     hole: float = 6.0,
     known: float = 1.0,
     adversary: float = 0.1,
@@ -58,7 +73,7 @@ def make(
     d = network("Discriminator", dtype, **discriminator) if discriminator else None
     adversarial = getattr(losses, loss)
 
-    def init(key, spec):
+    def init(key: Key, spec: Spec):
         del spec  # the same as above
         image = jnp.zeros((1, height, width, channels + 1))
         params = {"generator": g.init(key, image)["params"]}
@@ -66,35 +81,36 @@ def make(
             params["discriminator"] = d.init(key, image)["params"]
         return params, {}
 
-    def condition(weights, fields):
+    def condition(weights: Weights, fields: Mapping[str, Array]):
         """What is left, and where the holes are, 0 or 1: what stands in a hole is never seen."""
         del weights
         mask = (fields["mask"] >= 128).astype(jnp.float32)
         return {"source": to_float(fields["source"]) * (1 - mask), "mask": mask}
 
-    def paint(weights, given):
+    def paint(weights: Weights, given: Condition):
         return g.apply({"params": weights["generator"]}, jnp.concatenate([given["source"], given["mask"]], axis=-1))
 
-    def complete(made, given):
+    def complete(made: Array, given: Condition):
         return jnp.where(given["mask"] > 0, made, given["source"])
 
-    def deal(params, batch):
+    def deal(params: Params, batch: Batch):
         """What is given, real and made pictures, and who tells real from completed ones."""
         given = condition(params, batch)
 
-        def judge(x):
+        def judge(x: Array):
+            assert d is not None, "only a game with a discriminator asks"
             return d.apply({"params": params["discriminator"]}, jnp.concatenate([x, given["mask"]], axis=-1))
 
         return given, to_float(batch["image"]), paint(params, given), judge
 
-    def discriminator_loss(params, mutable, batch, clock, key):
+    def discriminator_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         del clock, key
         given, real, made, judge = deal(params, batch)
         found = losses.judge_patches(adversarial, judge, real, complete(made, given), r1, r2)
         scalars = {name: jnp.mean(value) for name, value in found._asdict().items()}
         return scalars["loss"], (mutable, scalars)
 
-    def generator_loss(params, mutable, batch, clock, key):
+    def generator_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         del clock, key
         given, real, made, judge = deal(params, batch)
         inside, outside = _inside_and_outside(jnp.abs(made - real), given["mask"])
@@ -103,13 +119,13 @@ def make(
             value += adversary * jnp.mean(losses.deceive_patches(adversarial, judge, real, complete(made, given)))
         return value, (mutable, {"loss": value, "hole_l1": jnp.mean(inside), "known_l1": jnp.mean(outside)})
 
-    def metrics(weights, batch, key):
+    def metrics(weights: Weights, batch: Batch, key: Key):
         del key
         given, real = condition(weights, batch), to_float(batch["image"])
         error, _ = _inside_and_outside(jnp.square(paint(weights, given) - real), given["mask"])
         return {"hole_psnr": losses.psnr(error)}
 
-    def decode(weights, z, given, options):
+    def decode(weights: Weights, z: PyTree, given: Condition, options: Options):
         del z, options
         return complete(paint(weights, given), given)
 
@@ -119,7 +135,7 @@ def make(
                 lambda params, mutable: {"generator": params["generator"]}, {"main": main}, metrics=metrics)
 
 
-def _inside_and_outside(error, mask):
+def _inside_and_outside(error: Array, mask: Array):
     """Means of errors [B,H,W,C] over the pixels where mask [B,H,W,1] is 1, and where it is 0: [B] each."""
     error = jnp.mean(error, axis=-1, keepdims=True)
     return tuple(jnp.sum(error * part, axis=(1, 2, 3)) / jnp.maximum(jnp.sum(part, axis=(1, 2, 3)), 1)

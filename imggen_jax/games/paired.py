@@ -2,13 +2,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 
 from imggen_jax import losses
 from imggen_jax import spec as specs
 from imggen_jax.augment import to_float
-from imggen_jax.game import Game, Generator, Spec
+from imggen_jax.game import (
+    Array,
+    Batch,
+    Clock,
+    Condition,
+    Game,
+    Generator,
+    Key,
+    Mutable,
+    Options,
+    Params,
+    PyTree,
+    Spec,
+    Weights,
+)
 from imggen_jax.nets.translating import network
 
 LOSSES = ("relativistic", "least_squares", "non_saturating", "hinge")
@@ -18,8 +33,8 @@ def make(
     spec: Spec,
     *,
     dtype: str,
-    generator: Mapping,
-    discriminator: Mapping = {},
+    generator: Mapping[str, Any],
+    discriminator: Mapping[str, Any] = {},
     l1: float = 100.0,
     loss: str = "relativistic",
     r1: float = 1.0,
@@ -50,7 +65,7 @@ def make(
     d = network("Discriminator", dtype, **discriminator) if discriminator else None
     adversarial = getattr(losses, loss)
 
-    def init(key, spec):
+    def init(key: Key, spec: Spec):
         del spec  # the same as above
         source, image = jnp.zeros((1, *source_shape)), jnp.zeros((1, *shape))
         params = {"generator": g.init(key, source)["params"]}
@@ -58,26 +73,27 @@ def make(
             params["discriminator"] = d.init(key, jnp.concatenate([source, image], axis=-1))["params"]
         return params, {}
 
-    def translate(weights, source):
+    def translate(weights: Weights, source: Array):
         return g.apply({"params": weights["generator"]}, source)
 
-    def deal(params, batch):
+    def deal(params: Params, batch: Batch):
         """Real and made pictures, and who tells them apart."""
         source, real = to_float(batch["source"]), to_float(batch["image"])
 
-        def judge(x):
+        def judge(x: Array):
+            assert d is not None, "only a game with a discriminator asks"
             return d.apply({"params": params["discriminator"]}, jnp.concatenate([source, x], axis=-1))
 
         return real, translate(params, source), judge
 
-    def discriminator_loss(params, mutable, batch, clock, key):
+    def discriminator_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         del clock, key
         real, made, judge = deal(params, batch)
         found = losses.judge_patches(adversarial, judge, real, made, r1, r2)
         scalars = {name: jnp.mean(value) for name, value in found._asdict().items()}
         return scalars["loss"], (mutable, scalars)
 
-    def generator_loss(params, mutable, batch, clock, key):
+    def generator_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         del clock, key
         real, made, judge = deal(params, batch)
         distance = jnp.mean(jnp.abs(made - real))
@@ -86,11 +102,11 @@ def make(
             value += jnp.mean(losses.deceive_patches(adversarial, judge, real, made))
         return value, (mutable, {"loss": value, "l1": distance})
 
-    def metrics(weights, batch, key):
+    def metrics(weights: Weights, batch: Batch, key: Key):
         del key
         return losses.distances(translate(weights, to_float(batch["source"])), to_float(batch["image"]))
 
-    def decode(weights, z, condition, options):
+    def decode(weights: Weights, z: PyTree, condition: Condition, options: Options):
         del z, options
         return translate(weights, condition)
 

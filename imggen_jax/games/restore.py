@@ -3,13 +3,29 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from imggen_jax import losses
 from imggen_jax.augment import to_float
-from imggen_jax.game import Game, Generator, Pretrained, Spec
+from imggen_jax.game import (
+    Array,
+    Batch,
+    Clock,
+    Condition,
+    Game,
+    Generator,
+    Key,
+    Mutable,
+    Options,
+    Params,
+    Pretrained,
+    PyTree,
+    Spec,
+    Weights,
+)
 
 
 def make(
@@ -17,10 +33,10 @@ def make(
     *,
     dtype: str,
     pretrained: Mapping[str, Pretrained] | None = None,
-    network: Mapping,
+    network: Mapping[str, Any],
     scale: int = 2,
     frequency: float = 0.0,
-    adversary: Mapping = {},
+    adversary: Mapping[str, Any] = {},
     adversarial: float = 0.1,
     perceptual: float = 1.0,
     r1: float = 0.1,
@@ -57,20 +73,22 @@ def make(
         else None
     features = (pretrained or {}).get("features")
 
-    def init(key, spec):
+    def init(key: Key, spec: Spec) -> tuple[Params, Mutable]:
         key_r, key_d = jax.random.split(key)
         params = {"restorer": net.init(key_r, jnp.zeros((1, 8, 8, channels)))["params"]}
         if judge:
             params["discriminator"] = judge.init(key_d, jnp.zeros((1, *spec["image"].shape)), None)["params"]
         return params, {}
 
-    def restore(params, source):
+    def restore(params: Params, source: Array):
         return net.apply({"params": params["restorer"]}, source)
 
-    def critic(params):
-        return lambda images: judge.apply({"params": params["discriminator"]}, images, None)
+    def critic(params: Params):
+        assert judge is not None, "only a game with an adversary asks"
+        apply = judge.apply
+        return lambda images: apply({"params": params["discriminator"]}, images, None)
 
-    def restorer_loss(params, mutable, batch, clock, key):
+    def restorer_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         del clock, key
         real, made = to_float(batch["image"]), restore(params, to_float(batch["source"]))
         scalars = {"l1": jnp.mean(jnp.abs(made - real))}
@@ -89,7 +107,7 @@ def make(
             value += adversarial * scalars["adversarial"]
         return value, (mutable, {"loss": value, **scalars})
 
-    def discriminator_loss(params, mutable, batch, clock, key):
+    def discriminator_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         del clock, key
         real, made = to_float(batch["image"]), restore(params, to_float(batch["source"]))
         real_logits, r1_terms = losses.zero_centered_penalty(critic(params), real, r1)
@@ -97,16 +115,16 @@ def make(
         value = jnp.mean(losses.relativistic.discriminator(real_logits, fake_logits) + r1_terms + r2_terms)
         return value, (mutable, {"loss": value, "real": jnp.mean(real_logits), "fake": jnp.mean(fake_logits)})
 
-    def metrics(weights, batch, key):
+    def metrics(weights: Weights, batch: Batch, key: Key):
         del key
         error = jnp.clip(restore(weights, to_float(batch["source"])), -1, 1) - to_float(batch["image"])
         return {"psnr": -10 * jnp.log10(jnp.mean(jnp.square(error / 2), axis=(1, 2, 3)) + 1e-10)}
 
-    def condition(weights, fields):
+    def condition(weights: Weights, fields: Mapping[str, Array]):
         del weights
         return to_float(fields["source"])
 
-    def decode(weights, z, condition, options):
+    def decode(weights: Weights, z: PyTree, condition: Condition, options: Options):
         del z, options
         return jnp.clip(restore(weights, condition), -1, 1)
 
@@ -115,6 +133,6 @@ def make(
     return Game(init, moves, lambda params, mutable: {"restorer": params["restorer"]}, {"main": main}, metrics)
 
 
-def _network(role: str, dtype: str, *, name: str, **keys):
+def _network(role: str, dtype: str, *, name: str, **keys: Any):
     module = importlib.import_module(f"imggen_jax.nets.{name}")
     return getattr(module, role)(dtype=jnp.dtype(dtype), **keys)

@@ -5,6 +5,7 @@ Both play translators against discriminators of patches; they differ in what tie
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from imggen_jax import losses
 from imggen_jax import spec as specs
 from imggen_jax.augment import to_float
-from imggen_jax.game import Array, Game, Generator, Spec
+from imggen_jax.game import Array, Batch, Clock, Game, Generator, Key, Mutable, Params, Spec, Weights
 from imggen_jax.nets.translating import network
 
 LOSSES = ("relativistic", "least_squares", "non_saturating", "hinge")
@@ -41,8 +42,8 @@ def make(
     spec: Spec,
     *,
     dtype: str,
-    generator: Mapping,
-    discriminator: Mapping,
+    generator: Mapping[str, Any],
+    discriminator: Mapping[str, Any],
     method: str = "cut",
     loss: str = "least_squares",
     r1: float = 0.0,
@@ -88,7 +89,7 @@ def make(
     d, f = network("Discriminator", dtype, **discriminator), Heads(heads)
     adversarial = getattr(losses, loss)
 
-    def init(key, spec):
+    def init(key: Key, spec: Spec):
         del spec  # the same as above
         mine, theirs, memory = {}, {}, {}
         for number, (way, (source, to)) in enumerate(ways.items()):
@@ -101,13 +102,13 @@ def make(
             mine["heads"] = f.init(key, [each.reshape(1, -1, each.shape[-1]) for each in maps])["params"]
         return {"generator": mine, "discriminator": theirs}, {"pool": memory} if pool else {}
 
-    def translate(weights, way, x):
+    def translate(weights: Weights, way: str, x: Array):
         return nets[way].apply({"params": weights["generator"][way]}, x)
 
-    def judge(params, way):
+    def judge(params: Params, way: str):
         return lambda x: d.apply({"params": params["discriminator"][way]}, x)
 
-    def discriminator_loss(params, mutable, batch, clock, key):
+    def discriminator_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         scalars, memory = {}, {}
         for number, (way, (source, to)) in enumerate(ways.items()):
             made = translate(params, way, to_float(batch[source]))
@@ -116,20 +117,20 @@ def make(
                                              jax.random.fold_in(key, number))
             found = losses.judge_patches(adversarial, judge(params, way), to_float(batch[to]), made, r1, r2)
             scalars |= {f"{name}_{way}": jnp.mean(value) for name, value in found._asdict().items()}
-        value = sum(scalars[f"loss_{way}"] for way in ways)
+        value = jnp.sum(jnp.stack([scalars[f"loss_{way}"] for way in ways]))
         return value, ({"pool": memory} if pool else mutable, {"loss": value, **scalars})
 
-    def contrast(params, made, source, key):
+    def contrast(params: Params, made: Array, source: Array, key: Key):
         """CUT: what is at a place of a made picture tells the same place of its source from others: [B]."""
         maps = [nets["a_to_b"].apply({"params": params["generator"]["a_to_b"]}, x, method="maps")
                 for x in (made, source)]
         rows = [_places(each, patches, jax.random.fold_in(key, number)) for number, each in enumerate(maps[0])]
-        queries, keys = (f.apply({"params": params["generator"]["heads"]}, [
-            each.reshape(len(each), -1, each.shape[-1])[:, at] for each, at in zip(one, rows)]) for one in maps)
+        queries, keys = (cast(Any, f.apply({"params": params["generator"]["heads"]}, [
+            each.reshape(len(each), -1, each.shape[-1])[:, at] for each, at in zip(one, rows)])) for one in maps)
         terms = [losses.patch_nce(q, jax.lax.stop_gradient(k), temperature) for q, k in zip(queries, keys)]
         return sum(terms) / len(terms)
 
-    def cut(params, real, made, key):
+    def cut(params: Params, real: Batch, made: Batch, key: Key):
         key_made, key_same = jax.random.split(key)
         terms = (1 - identity) * contrast(params, made["a_to_b"], real["source"], key_made)
         if identity:
@@ -137,7 +138,7 @@ def make(
             terms += identity * contrast(params, same, real["image"], key_same)
         return {"nce": nce * jnp.mean(terms)}
 
-    def cyclegan(params, real, made, key):
+    def cyclegan(params: Params, real: Batch, made: Batch, key: Key):
         del key
         back = {"a_to_b": translate(params, "b_to_a", made["a_to_b"]),
                 "b_to_a": translate(params, "a_to_b", made["b_to_a"])}
@@ -147,17 +148,17 @@ def make(
                 jnp.mean(jnp.abs(translate(params, way, real[to]) - real[to])) for way, (_, to) in ways.items())
         return found
 
-    def generator_loss(params, mutable, batch, clock, key):
+    def generator_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         del clock
         real = {field: to_float(batch[field]) for field in shapes}
         made = {way: translate(params, way, real[source]) for way, (source, _) in ways.items()}
         scalars = {f"deceive_{way}": jnp.mean(losses.deceive_patches(adversarial, judge(params, way), real[to],
                                                                      made[way])) for way, (_, to) in ways.items()}
         scalars |= (cut if method == "cut" else cyclegan)(params, real, made, key)
-        value = sum(scalars.values())
+        value = jnp.sum(jnp.stack(list(scalars.values())))
         return value, (mutable, {"loss": value, **scalars})
 
-    def model(way):
+    def model(way: str):
         source, _ = ways[way]
         return Generator(lambda key, n, condition: (), lambda weights, z, condition, options:
                          translate(weights, way, condition), lambda weights, fields: to_float(fields[source]),
@@ -183,7 +184,7 @@ def remember(memory: Array, made: Array, seen: Array, key: Array) -> tuple[Array
     places = jax.random.randint(key, (len(made),), 0, len(memory))
     swaps = jax.random.bernoulli(jax.random.fold_in(key, 1), shape=(len(made),))
 
-    def one(memory, row):
+    def one(memory: Array, row: tuple[Array, ...]):
         picture, place, swap, number = row
         room = number < len(memory)
         place = jnp.where(room, number, place)

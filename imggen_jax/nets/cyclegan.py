@@ -30,15 +30,14 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        size = (x.shape[-1],)
-        if self.batch:
-            zeros, ones = nn.initializers.zeros, nn.initializers.ones
-            scale, shift = self.param("scale", ones, size), self.param("shift", zeros, size)
-            mean, variance = self.param("mean", zeros, size), self.param("variance", ones, size)
-        if self.own or not self.batch:
-            mean, variance = (f(x, axis=(1, 2), keepdims=True) for f in (jnp.mean, jnp.var))
-        x = (x - mean) * jax.lax.rsqrt(variance + EPSILON)
-        return x * scale + shift if self.batch else x
+        mean, variance = (f(x, axis=(1, 2), keepdims=True) for f in (jnp.mean, jnp.var))
+        if not self.batch:
+            return (x - mean) * jax.lax.rsqrt(variance + EPSILON)
+        zeros, ones, size = nn.initializers.zeros, nn.initializers.ones, (x.shape[-1],)
+        scale, shift = self.param("scale", ones, size), self.param("shift", zeros, size)
+        known = self.param("mean", zeros, size), self.param("variance", ones, size)
+        mean, variance = (mean, variance) if self.own else known
+        return (x - mean) * (jax.lax.rsqrt(variance + EPSILON) * scale) + shift
 
 
 class Block(nn.Module):
@@ -100,7 +99,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        norm = {"batch": self.batch, "own": self.own}
+        norm: Any = {"batch": self.batch, "own": self.own}
         height, width = x.shape[1:3]
 
         def act(x, name):

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage, sparse
 
+from imggen_jax.patches import measures
 from imggen_jax.patches.pyramid import resize
 
 
@@ -34,11 +35,72 @@ def smooth(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return out
 
 
+def bent(picture: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Changing pixels interpolated with the least bending: the sum of squared Laplacians. For thin holes.
+
+    Args:
+      picture: float32 [H,W,C]; what changes is where it starts.
+      change: bool [H,W].
+
+    Returns:
+      float32 [H,W,C].
+    """
+    height, width = change.shape
+    near = np.flatnonzero(ndimage.binary_dilation(change))
+    row, column = np.divmod(near, width)
+    count = np.zeros(len(near))
+    entries = []
+    for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        ok = (row + dy >= 0) & (row + dy < height) & (column + dx >= 0) & (column + dx < width)
+        count += ok
+        entries.append((np.flatnonzero(ok), near[ok] + dy * width + dx))
+    rows, columns = (np.concatenate(part) for part in zip(*entries, strict=True))
+    values = np.concatenate([-np.ones(len(rows)), count])
+    rows, columns = np.concatenate([rows, np.arange(len(near))]), np.concatenate([columns, near])
+    free = change.ravel()[columns]
+    number = np.cumsum(change.ravel()) - 1
+    laplacian = sparse.csr_matrix((values[free], (rows[free], number[columns[free]])), (len(near), int(change.sum())))
+    colors = picture.reshape(height * width, -1).astype(np.float64)
+    fixed = np.stack([np.bincount(rows[~free], values[~free] * c[columns[~free]], len(near)) for c in colors.T], 1)
+    matrix = (laplacian.T @ laplacian).tocsr()
+    out = picture.copy()
+    out[change] = _conjugate_gradients(matrix, -(laplacian.T @ fixed), colors[change.ravel()],
+                                       1 / matrix.diagonal()[:, None], 60)
+    return np.clip(out, 0, 1)
+
+
 def differences(picture: np.ndarray) -> np.ndarray:
     """To the pixel on the right, and to the one below: [H,W,C] -> [H,W,2C]; 0 at the last."""
     right = np.diff(picture, axis=1, append=picture[:, -1:])
     below = np.diff(picture, axis=0, append=picture[-1:])
     return np.concatenate([right, below], -1)
+
+
+def evened(picture: np.ndarray, change: np.ndarray, axis: int, reach: int, most: float = 3.0) -> np.ndarray:
+    """A closed picture whose gradient across one seam is that of the lines around it.
+
+    The two lines at the seam are moved together, or apart, by one share of their difference, and the lines behind them
+    by less and less.
+
+    Args:
+      picture: float32 [H,W,C] in [0,1].
+      change: bool [H,W]; others are kept.
+      axis: 0: the seam between the last row and the first; 1: of columns.
+      reach: lines that change on each side, at least 1.
+      most: by which the gradient may be multiplied or divided, at most.
+
+    Returns:
+      float32 [H,W,C] in [0,1].
+    """
+    lines, may = (np.moveaxis(a, axis, 0) for a in (picture.astype(np.float32), change[..., None]))
+    lines = np.clip(lines, 0, 1)
+    gain = np.clip(1 / max(measures.gradients(lines, 0)[-1], 1e-9), 1 / most, most)
+    move = np.float32((gain - 1) / 2) * (lines[0] - lines[-1])
+    for k in range(min(reach, len(lines) // 2)):
+        share = np.float32(1 - k / reach)
+        lines[k] += share * move * may[k]
+        lines[-1 - k] -= share * move * may[-1 - k]
+    return np.moveaxis(np.clip(lines, 0, 1), 0, axis)
 
 
 def poisson(colors: np.ndarray, wanted: np.ndarray, change: np.ndarray, wrap: tuple[bool, bool], *, weight: float,

@@ -67,7 +67,8 @@ def _starts(length: int, piece: int, overlap: int, wrap: bool) -> list[int]:
     step = max(1, piece - overlap)
     if wrap:
         count = max(1, -(-length // step))
-        return [round(i * length / count) for i in range(count)]
+        # The picture's edge is an inner line of a piece, not where two meet.
+        return [round(i * length / count) - piece // 2 for i in range(count)]
     count = max(1, -(-(length - overlap) // step))
     return [min(i * step, length - piece) for i in range(count)]
 

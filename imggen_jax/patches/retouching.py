@@ -4,12 +4,13 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from imggen_jax.patches import blending, filling, matching, quilting, sizes, synthesis
+from imggen_jax.patches import blending, features, filling, fitting, matching, quilting, sizes, synthesis
 from imggen_jax.patches.errors import PatchError
 from imggen_jax.patches.matching import Settings
-from imggen_jax.patches.pyramid import Level, resize
+from imggen_jax.patches.pyramid import Level, resize, scaled
 from imggen_jax.patches.synthesis import Effort, Problem, Report
 
+_THIN = 4                            # pixels from a hole's edge to its middle, up to which it is thin
 _MELT = 0.003                        # regions of different light are blended over about 1 / sqrt(it) pixels
 
 
@@ -60,9 +61,37 @@ def filled(full: np.ndarray, change: np.ndarray, allowed: np.ndarray, *, seed: i
         return [filling.peeled(target, source, lies, settings),
                 target._replace(picture=blending.smooth(small, ~target.change))]
 
-    return sizes.worked_out(problem, quality=quality, base=max(24.0, min(side, 200.0, side * 6 / thick)), ratio=0.6,
+    made = sizes.worked_out(problem, quality=quality, base=max(24.0, min(side, 200.0, side * 6 / thick)), ratio=0.6,
                             settings=settings, effort=Effort(melt=_MELT), start=start, rng=sizes.generator(seed),
                             report=report, guide=5.0)
+    return _fitted(_thinly(made, change), change, allowed, sizes.generator(seed))
+
+
+def _thinly(made: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Where a hole is thinner than a patch both sides are seen at once: the mean with a smooth filling is nearer."""
+    parts, count = ndimage.label(change, np.ones((3, 3)))
+    deep = np.zeros(count + 1)
+    np.maximum.at(deep, parts[change], _distance(change)[change])
+    thin = change & (deep <= _THIN)[parts]
+    return (made + blending.bent(made, thin)) / 2 if thin.any() else made
+
+
+def _fitted(made: np.ndarray, change: np.ndarray, allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Colors only, and at most at the size of normal quality: above it, what that changes there is added."""
+    size = scaled(change.shape, min(1.0, sizes.QUALITIES["normal"] / max(change.shape)))
+    hole = resize(change.astype(np.float32), size) > 0.5
+    ring = _distance(~hole) <= max(12, 0.12 * min(size))
+    ring &= (resize(allowed.astype(np.float32), size) > 0.99) & ~hole
+    colors = made.shape[-1] - (made.shape[-1] in (2, 4))     # alpha stays as it is filled: whole where all is whole
+    small = np.clip(resize(made[..., :colors], size), 0, 1)
+    if not hole.any():               # too thin to show at this size
+        return made
+    plain = [blending.smooth(small, ~hole), small[tuple(features.nearest_true(~hole))]]
+    fitted = fitting.fitted_into(small, plain, hole, ring, rng)
+    if fitted is not small:
+        made = made.copy()
+        made[change, :colors] += resize(fitted - small, change.shape)[change]
+    return made
 
 
 def _depth(change: np.ndarray, wrap: tuple[bool, bool]) -> np.ndarray:
@@ -156,6 +185,9 @@ def _extended(picture, rows, columns, wrap, seed, quality, backend, report):
     made = sizes.worked_out(problem, quality=quality, base=min(100.0, min(size)), ratio=0.6, settings=settings,
                             effort=Effort(first=6, melt=_MELT), start=start, rng=sizes.generator(seed), report=report,
                             guide=4.0)
+    for axis in (0, 1):
+        for _ in range(3 * wrap[axis]):
+            made = blending.evened(made, ~known, axis, max(2, (size[axis] - full.shape[axis]) // 12))
     out = sizes.left(made, picture)
     out[inside] = picture
     return out

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from imggen_jax.patches import matching, palettes, sizes, synthesis
+from imggen_jax.patches import fitting, matching, palettes, sizes, synthesis
 from imggen_jax.patches.errors import PatchError
 from imggen_jax.patches.matching import Settings
 from imggen_jax.patches.pyramid import Level, reduce, resize, scaled, scales
 from imggen_jax.patches.synthesis import Problem, Report, Solution
 
-_HOLD = 1.0                          # weight of the content at the coarsest level, where a patch's own is 1
+_FIT = 6                             # steps towards the distribution of the style's patches at strength 1
+# With 1 faces are lost at strength 1.
+_HOLD = 2.5                          # weight of the content at the coarsest level, where a patch's own is 1
 
 
 def recolor(picture: np.ndarray, like: np.ndarray, *, strength: float = 1.0, seed: int = 0,
@@ -128,13 +130,13 @@ def _painted(content: np.ndarray, styles, weights, strength, scale, quality, bac
     if quality not in sizes.QUALITIES:
         raise PatchError(f"quality is {quality!r}; choose one of {', '.join(sizes.QUALITIES)}")
     shrink = min(1.0, sizes.QUALITIES[quality] / max(content.shape[:2]))
-    atlas, bias = _atlas(styles, weights, scale)
+    atlas, bias, share = _atlas(styles, weights, scale)
     settings = Settings(backend=backend, coherence=1.0, spread=0.1, eps=1.0, place=(1.0, 0.0))
     problem = Problem(atlas, Level(content, np.zeros(content.shape[:2], bool)))
     small = [synthesis.guided(reduce(Level(level.picture, known), scaled(known.shape, shrink)), 3.0)
              for level, known in ((atlas, atlas.known), (problem.canvas, np.ones_like(problem.canvas.known)))]
     side = min(small[1].known.shape)
-    levels = scales(side, 60 + 200 * (1 - strength), side, 0.6)
+    levels = scales(side, 60, side, 0.6)
     levels = [s for s in levels if min(small[0].known.shape) * s >= 3 * settings.patch] or levels[-1:]
     now = None
     for i, s in enumerate(levels):
@@ -142,6 +144,10 @@ def _painted(content: np.ndarray, styles, weights, strength, scale, quality, bac
         report(0.95 * s * s / sum(t * t for t in levels))
     assert now is not None           # there is at least one level
     channels = content.shape[-1]
+    share = np.where(small[0].known, np.maximum(resize(share, small[0].known.shape), 0), 0)
+    now = now._replace(picture=fitting.fitted(
+        now.picture[..., :channels], np.ones(now.target.change.shape, bool), small[0].picture[..., :channels], share,
+        rng, steps=round(_FIT * strength)))
     return now.picture[..., :channels] if shrink == 1 else sizes.enlarged(now, problem)
 
 
@@ -168,17 +174,19 @@ def _stroked(before, small, scale, bias, settings, hold, last, rng) -> Solution:
     return Solution(target, source, target.picture, float(found.mean()))
 
 
-def _atlas(styles, weights, scale) -> tuple[Level, np.ndarray]:
-    """All styles side by side, and what a patch of each costs: float32 [H,W], 0 for the heaviest."""
+def _atlas(styles, weights, scale) -> tuple[Level, np.ndarray, np.ndarray]:
+    """All styles side by side; what a patch of each costs, 0 for the heaviest; its share: float32 [H,W] each."""
     grown = [np.clip(resize(style, scaled(style.shape[:2], scale)), 0, 1) for style in styles]
     gap = 16
     height, width = max(g.shape[0] for g in grown), sum(g.shape[1] + gap for g in grown) - gap
     picture = np.zeros((height, width, grown[0].shape[-1]), np.float32)
-    known, bias, x = np.zeros((height, width), bool), np.zeros((height, width), np.float32), 0
+    known, x = np.zeros((height, width), bool), 0
+    bias, share = np.zeros((2, height, width), np.float32)
     for style, weight in zip(grown, weights, strict=True):
         at = slice(0, style.shape[0]), slice(x, x + style.shape[1])
         picture[at], known[at] = style, True
         # The square of it is added to squared distances, which are in units of the patch's variance.
         bias[at] = np.sqrt(-np.log(weight / weights.max())) * style.std()
+        share[at] = weight / style[..., 0].size
         x += style.shape[1] + gap
-    return Level(picture, known), bias
+    return Level(picture, known), bias, share

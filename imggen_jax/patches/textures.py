@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
-from imggen_jax.patches import matching, quilting, sizes
+from imggen_jax.patches import blending, matching, measures, quilting, sizes
 from imggen_jax.patches.matching import Settings
 from imggen_jax.patches.pyramid import Level
 from imggen_jax.patches.synthesis import Effort, Problem, Report
@@ -50,7 +50,25 @@ def texture(picture: np.ndarray, size: tuple[int, int], *, tileable: bool = Fals
     made = sizes.worked_out(Problem(Level(full, np.ones(full.shape[:2], bool)), canvas, wrap), quality=quality,
                             base=base, ratio=0.5, settings=settings, effort=Effort(4, 3, 2, 0.15), start=start,
                             rng=sizes.generator(seed), report=report)
-    return sizes.left(made, np.zeros((1, 1) if np.ndim(picture) == 2 else (1, 1, 1), np.asarray(picture).dtype))
+    out = sizes.left(made, np.zeros((1, 1) if np.ndim(picture) == 2 else (1, 1, 1), np.asarray(picture).dtype))
+    return cut_where_ordinary(out) if tileable else out
+
+
+def cut_where_ordinary(picture: np.ndarray) -> np.ndarray:
+    """A closed picture, moved around so that the gradients across its edges are nearest to those beside them.
+
+    A closed picture has no edge of its own, and may be cut anywhere.
+
+    Args:
+      picture: [H,W] or [H,W,C].
+
+    Returns:
+      the same, its rows and columns rolled.
+    """
+    for axis in (0, 1):
+        last = np.abs(np.log(np.maximum(measures.gradients(picture, axis), 1e-9))).argmin()
+        picture = np.roll(picture, -1 - int(last), axis)
+    return picture
 
 
 def tile(picture: np.ndarray, *, band: float = 0.12, seed: int = 0, quality: str = "normal", backend: str = "auto",
@@ -89,6 +107,9 @@ def tile(picture: np.ndarray, *, band: float = 0.12, seed: int = 0, quality: str
                             settings=Settings(backend=backend, coherence=0.3, spread=0.3),
                             effort=Effort(4, 3, 2, 0.15, melt=0.003), start=start, rng=sizes.generator(seed),
                             report=report)
+    for _ in range(3):               # corners lie at both seams
+        for axis in (0, 1):
+            made = blending.evened(made, change, axis, max(2, width // 3))
     return sizes.left(made, picture)
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,9 +81,25 @@ def reconstruction_grid(
     """
     if originals.shape != reconstructions.shape:
         raise ValueError(f"{originals.shape} originals cannot be paired with {reconstructions.shape} reconstructions")
-    seam = np.broadcast_to(np.asarray(background, np.uint8), (len(originals), 1, originals.shape[2], 3))
-    color = [np.broadcast_to(images, (*images.shape[:3], 3)) for images in (originals, reconstructions)]
-    return grid(np.concatenate([color[0], seam, color[1]], axis=1), columns, pad, background)
+    return stacked_grid([originals, reconstructions], columns, pad, background)
+
+
+def stacked_grid(
+    images: Sequence[np.ndarray],
+    columns: int | None = None,
+    pad: int = 6,
+    background: tuple[int, int, int] = WHITE,
+) -> np.ndarray:
+    """Lay out several versions of each image, one below the other with thin seams: uint8 [N,H,W,C] each, C 1 or 3.
+
+    Other arguments, returns, raises: as `grid`.
+    """
+    parts: list[np.ndarray] = []
+    for each in images:
+        if parts:
+            parts.append(np.broadcast_to(np.asarray(background, np.uint8), (len(each), 1, each.shape[2], 3)))
+        parts.append(np.broadcast_to(each, (*each.shape[:3], 3)))
+    return grid(np.concatenate(parts, axis=1), columns, pad, background)
 
 
 def upscale(image: np.ndarray, factor: int) -> np.ndarray:

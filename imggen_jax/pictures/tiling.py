@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 SHIFTS = (0, 1, 2, 4, 8, 16, 32)      # input pixels by which the function is tried for a period
-LENGTHS = (160, 1024)                 # of the strips that it is tried on
-STRIP = 32                            # their other side
+STRIP = 32                            # shorter side of the strips that it is tried on, where it takes such
+SHORT, LONG = 5, 16                   # their longer sides, in shorter ones
 MEMORY = 400_000_000                  # bytes that a tile may take within the function
 LARGEST = 2**18                       # pixels of a tile, where memory allows more
 SIDES = (*range(32, 257, 32), 320, 384, 448, 512, 640, 768, 896, 1024)  # of tiles: a few, since each is compiled
@@ -30,12 +30,13 @@ Program = Callable[[Any, jax.Array], jax.Array]
 
 
 class Sight(NamedTuple):
-    """What a function of images depends on."""
+    """What a function of images takes, and what it depends on."""
 
     scale: int             # output pixels for an input pixel, along each side
-    period: int            # it commutes with shifts of the input by multiples of so many pixels
     radius: int | None     # input pixels from an edge within which the edge is seen; None: the whole picture is seen
     bytes_per_pixel: int   # of memory, for a pixel of the input
+    period: int = 1        # sides are multiples of it, and it commutes with shifts of the input by multiples of it
+    least: int = 1         # pixels of a side
 
 
 class Span(NamedTuple):
@@ -58,64 +59,99 @@ def measure(program: Program, weights: Any, channels: int, *, masks: int = 0) ->
     """How far a function sees, at which shifts it repeats itself, and what memory it takes.
 
     The input is not a number on one side of a line; how far beyond the line the output is none either is the radius.
-    This is done on a CPU: other devices' convolutions by FFT would spread it everywhere.
+    This is done on strips, so what is seen must be seen along the sides too, as by convolutions; and on a CPU: other
+    devices' convolutions by FFT would spread it everywhere.
 
     Args:
       program: (weights, images float32 [n,h,w,channels]) -> float32 [n,s*h,s*w,C'], to be compiled.
       weights: its first argument.
       channels: of the images.
-      masks: so many of the last channels are left as numbers.
+      masks: so many of the last channels are masks, 0 or 1.
 
     Raises:
-      ValueError: the output is not the input's size times a whole number.
+      ValueError: it takes images of few sizes only, or the output is not the input's size times a whole number.
     """
     try:
         device = jax.local_devices(backend="cpu")[0]
     except RuntimeError:                                     # JAX was started without
         device = jax.local_devices()[0]
     weights = jax.device_put(weights, device)
-    image = jax.ShapeDtypeStruct((1, 64, 96, channels), np.float32)
-    shape = jax.eval_shape(program, weights, image).shape
-    scale = shape[1] // 64
-    if not scale or shape[1:3] != (64 * scale, 96 * scale):
-        raise ValueError(f"it makes {shape[2]}x{shape[1]} of 96x64, which is no whole multiple")
-    bytes_per_pixel = 0
-    for length in LENGTHS:
-        found = []
+    scale, granule, least = _sizes(program, weights, channels)
+    unit, bytes_per_pixel = max(STRIP, least), 0
+
+    def spoiled(images: np.ndarray) -> np.ndarray:
+        nonlocal bytes_per_pixel
+        compiled = jax.jit(program).lower(weights, images).compile()
+        bytes_per_pixel = max(bytes_per_pixel, _memory(compiled) // (images.size // channels))
+        return np.asarray(np.isnan(np.asarray(compiled(weights, jax.device_put(images, device)))).any(-1))
+
+    if unit > 2 * STRIP:                                     # a deep pyramid: strips of its unit would be large
+        spoiled(np.zeros((1, unit, unit, channels), np.float32))
+        return Sight(scale, None, bytes_per_pixel, granule, least)
+    for length in (SHORT * unit, LONG * unit):
+        if length > SHORT * unit and spoiled(_strips(length, unit, channels, masks, unit, (0,))[:1]).all():
+            break                                            # what it sees has no end
+        sides = []
         for upright in (False, True):
-            strips = _strips(length, channels, channels - masks, upright)
-            compiled = jax.jit(program).lower(weights, strips).compile()
-            bytes_per_pixel = max(bytes_per_pixel, _memory(compiled) // (strips.size // channels))
-            made = np.asarray(compiled(weights, jax.device_put(strips, device)))
-            found.append(_seen(made, length, scale, upright))
-        sides = [side for side in found if side is not None]
-        if len(sides) == 2:
-            return Sight(scale, math.lcm(*(period for period, _ in sides)), max(radius for _, radius in sides),
-                         bytes_per_pixel)
-    return Sight(scale, 1, None, bytes_per_pixel)
+            middle = length // 2 // unit * unit
+            strips = _strips(length, unit, channels, masks, middle, SHIFTS)
+            found = spoiled(np.ascontiguousarray(strips.swapaxes(1, 2)) if upright else strips)
+            sides.append(_seen(np.asarray(found.any(2 if upright else 1)), middle, scale))
+        known = [side for side in sides if side is not None]
+        if len(known) == 2:
+            period = math.lcm(granule, *(period for period, _ in known))
+            return Sight(scale, max(radius for _, radius in known), bytes_per_pixel, period, least)
+    return Sight(scale, None, bytes_per_pixel, granule, least)
 
 
-def _strips(length: int, channels: int, seen: int, upright: bool) -> np.ndarray:
-    """float32: not a number up to the middle and each shift, and, in the last strip, from the middle on."""
-    strips = np.zeros((len(SHIFTS) + 1, STRIP, length, channels), np.float32)
-    middle = _middle(length)
-    for strip, shift in zip(strips, SHIFTS):
-        strip[:, : middle + shift, :seen] = np.nan
-    strips[-1, :, middle:, :seen] = np.nan
-    return np.ascontiguousarray(strips.swapaxes(1, 2)) if upright else strips
+def _sizes(program: Program, weights: Any, channels: int) -> tuple[int, int, int]:
+    """(scale, what sides must be multiples of, the least side), by trying; nothing is computed."""
+    def trial(height: int, width: int) -> tuple[int, ...]:
+        return jax.eval_shape(program, weights, jax.ShapeDtypeStruct((1, height, width, channels), np.float32)).shape
+
+    failed: Exception | None = None
+    for granule in (2**k for k in range(10)):
+        height, width = 512 + granule, 512 + 3 * granule
+        try:
+            shape = trial(height, width)
+            break
+        except (TypeError, ValueError) as error:             # what networks raise for sides that they cannot take
+            failed = error
+    else:
+        raise ValueError(f"it takes only some sizes ({str(failed).splitlines()[0] if failed else ''})")
+    scale = shape[1] // height
+    if not scale or shape[1:3] != (scale * height, scale * width):
+        raise ValueError(f"it makes {shape[2]}x{shape[1]} of {width}x{height}, which is no whole multiple")
+    least = granule
+    while True:
+        try:
+            if trial(least, least)[1:3] == (scale * least, scale * least):
+                return scale, granule, least
+        except (TypeError, ValueError):
+            if least > 512:
+                raise
+        least *= 2
 
 
-def _middle(length: int) -> int:
-    return length // 2 // max(SHIFTS) * max(SHIFTS)
+def _strips(length: int, unit: int, channels: int, masks: int, middle: int, shifts: Sequence[int]) -> np.ndarray:
+    """float32: not a number up to the middle and each shift, and, in the last strip, from the middle on.
+
+    Masks are 1 on every other line, so that what is masked and what is not depend on each other.
+    """
+    strips = np.zeros((len(shifts) + 1, unit, length, channels), np.float32)
+    colors = strips[..., : channels - masks]
+    strips[:, ::2, :, channels - masks :] = 1
+    for strip, shift in zip(colors, shifts):
+        strip[:, : middle + shift] = np.nan
+    colors[-1, :, middle:] = np.nan
+    return strips
 
 
-def _seen(made: np.ndarray, length: int, scale: int, upright: bool) -> tuple[int, int] | None:
-    """(period, radius) along one side; None where the strips do not show an end."""
-    spoiled = np.asarray(np.isnan(made).any((2, 3) if upright else (1, 3)))
-    middle = _middle(length)
+def _seen(spoiled: np.ndarray, middle: int, scale: int) -> tuple[int, int] | None:
+    """(period, radius) along one side, of lines bool [strips,pixels]; None where the strips do not show an end."""
     ends = [_last(line) for line in spoiled[:-1]]            # the first output pixel after what is spoiled
-    begin = scale * length - _last(spoiled[-1, ::-1])
-    if max(ends) == scale * length or begin == 0:
+    begin = len(spoiled[-1]) - _last(spoiled[-1, ::-1])
+    if max(ends) == len(spoiled[-1]) or begin == 0:
         return None
     fits = [end - ends[0] == scale * shift for end, shift in zip(ends, SHIFTS)]
     periods = [shift for k, shift in enumerate(SHIFTS) if k and all(fits[k:])]
@@ -144,7 +180,7 @@ def largest(sight: Sight) -> int:
 def plan(sight: Sight, height: int, width: int, area: int) -> Plan:
     """The cheapest way to cover a picture of height x width input pixels by tiles of at most `area` pixels.
 
-    A side that is not a multiple of the function's period is taken for a longer one. Where not even the smallest tile
+    A side that the function does not take is taken for a longer one. Where not even the smallest tile
     has so few pixels, the smallest is taken.
     """
     sides = [_candidates(sight, side) for side in (height, width)]
@@ -161,7 +197,8 @@ def plan(sight: Sight, height: int, width: int, area: int) -> Plan:
 
 
 def _whole(sight: Sight, side: int) -> int:
-    return -(-side // sight.period) * sight.period
+    """A side as the function takes it."""
+    return -(-max(side, sight.least) // sight.period) * sight.period
 
 
 def _candidates(sight: Sight, side: int) -> list[tuple[int, int, bool]]:
@@ -171,7 +208,7 @@ def _candidates(sight: Sight, side: int) -> list[tuple[int, int, bool]]:
     if sight.radius is not None:
         for tile in SIDES:
             step = _step(sight, tile)
-            if tile < whole and tile % sight.period == 0 and step > 0:
+            if sight.least <= tile < whole and tile % sight.period == 0 and step > 0:
                 found.append((tile, 1 + -(-(whole - tile) // step), False))
     return found
 

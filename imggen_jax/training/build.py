@@ -95,7 +95,8 @@ def make_transform(settings: Settings, spec: Spec) -> transforms.Transform:
 
 def _prepare(settings: Settings, transform: Callable[[Batch, Key], Batch]) -> Callable[[Batch, Key], Batch]:
     """What is done to the examples of a step: flips, turns, transforms."""
-    steps = [augment.flip_examples] * settings.data.flip + [augment.turn_examples] * settings.data.turn
+    steps: list[Callable[[Batch, Key], Batch]] = []
+    steps += [augment.flip_examples] * settings.data.flip + [augment.turn_examples] * settings.data.turn
     if settings.transforms:
         steps.append(transform)
     if len(steps) < 2:

@@ -41,8 +41,10 @@ def _grids(name: str, generator: Generator, spec: Spec, held_out: data.Dataset) 
     classes = spec["label"].classes if "label" in generator.needs else 0
     columns = classes if 4 <= classes <= 16 else 8
     number = columns * (SHOWN // columns)
-    shown = held_out.read(np.arange(min(number, held_out.length)))
     others = [field for field in generator.needs if not spec[field].classes]
+    if any(spec[field].is_image for field in others):  # each source once
+        number = min(number, held_out.length)
+    shown = held_out.read(np.arange(min(number, held_out.length)))
     given = {field: shown[field][np.arange(number) % len(shown[field])] for field in others}
     if classes == columns:
         given["label"] = np.arange(number, dtype=np.int32) % columns
@@ -50,10 +52,8 @@ def _grids(name: str, generator: Generator, spec: Spec, held_out: data.Dataset) 
 
     def make(weights):
         samples = sampler.sample(weights, range(number), given)
-        if sources is not None and sources.shape == samples.shape:
-            yield f"samples{suffix}", grids.reconstruction_grid(sources, samples, columns=columns)
-        else:
-            yield f"samples{suffix}", grids.grid(samples, columns=columns)
+        rows = [samples] if sources is None else [_as_large(sources, samples), samples]
+        yield f"samples{suffix}", grids.stacked_grid(rows, columns=min(columns, number), pad=2 * len(rows))
         if generator.encode is not None:
             rows = slice(0, RECONSTRUCTED)
             fields = {field: shown[field][rows] for field in generator.needs}
@@ -61,3 +61,11 @@ def _grids(name: str, generator: Generator, spec: Spec, held_out: data.Dataset) 
             yield f"reconstructions{suffix}", grids.reconstruction_grid(shown["image"][rows], again)
 
     return make
+
+
+def _as_large(sources: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Sources [n,h,w,C] with each pixel as a square, if a whole number of them makes a sample; else cut to its size."""
+    factor = max(1, samples.shape[1] // sources.shape[1])
+    large = sources.repeat(factor, axis=1).repeat(factor, axis=2)
+    return np.pad(large, [(0, 0), *[(0, max(0, a - b)) for a, b in zip(samples.shape[1:3], large.shape[1:3])], (0, 0)]
+                  )[:, :samples.shape[1], :samples.shape[2]]

@@ -12,10 +12,8 @@ import jax.numpy as jnp
 
 from imggen_jax import spec as specs
 from imggen_jax.augment import to_float
-from imggen_jax.game import Field, Spec
+from imggen_jax.game import Array, Batch, Field, Key, Spec
 from imggen_jax.transforms import Transform
-
-Array = jax.Array
 
 WIDER = 1.6  # the ratio of the two Gaussians that comes nearest to the Laplacian (Marr and Hildreth, 1980)
 
@@ -46,7 +44,7 @@ def make(
                          f"{softness}; thresholds lie in 0 to 1, the others are above 0")
     height, width, _ = specs.image_shape(spec)
 
-    def apply(batch, key):
+    def apply(batch: Batch, key: Key):
         image = batch["image"]
         draws = jax.random.uniform(key, (2, len(image), 1))
         scale, least = (low + (high - low) * draw for (low, high), draw in zip((sigma, threshold), draws))
@@ -86,6 +84,6 @@ def _blur(images: Array, sigma: Array, reach: int) -> Array:
         pads = [(0, 0)] * 4
         pads[axis] = (reach, reach)
         padded, side = jnp.pad(images, pads, mode="edge"), images.shape[axis]
-        images = sum(weights[:, i, None, None, None] * jax.lax.slice_in_dim(padded, i, i + side, axis=axis)
-                     for i in range(2 * reach + 1))
+        images = sum((weights[:, i, None, None, None] * jax.lax.slice_in_dim(padded, i, i + side, axis=axis)
+                      for i in range(2 * reach + 1)), jnp.zeros_like(images))
     return images

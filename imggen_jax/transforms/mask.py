@@ -7,10 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from imggen_jax import spec as specs
-from imggen_jax.game import Field, Spec
+from imggen_jax.game import Array, Batch, Field, Key, Spec
 from imggen_jax.transforms import Transform
-
-Array = jax.Array
 
 KINDS = ("box", "free")
 BLANK = 128  # what stands in a hole of "source": the middle, 0 in [-1,1]
@@ -46,17 +44,17 @@ def make(
     height, width, channels = specs.image_shape(spec)
     rows, cols = jnp.arange(height) + 0.5, jnp.arange(width) + 0.5
 
-    def boxes(key, number):  # bool [B,H,W]
+    def boxes(key: Key, number: int):  # bool [B,H,W]
         share, place = jax.random.uniform(key, (2, number, 2, 1))
         sides = (box[0] + (box[1] - box[0]) * share) * jnp.array([height, width])[:, None]
         start = place * (jnp.array([height, width])[:, None] - sides)
 
-        def inside(axis, at):
+        def inside(axis: int, at: Array):
             return (at >= start[:, axis]) & (at < start[:, axis] + jnp.maximum(sides[:, axis], 1))
 
         return inside(0, rows)[:, :, None] & inside(1, cols)[:, None, :]
 
-    def free(key, number):  # bool [B,H,W]
+    def free(key: Key, number: int):  # bool [B,H,W]
         short = min(height, width)
         keys = jax.random.split(key, 6)
         start = jax.random.uniform(keys[0], (number, strokes, 1, 2)) * jnp.array([height, width])
@@ -69,7 +67,7 @@ def make(
         drawn = jnp.arange(strokes) < jax.random.randint(keys[4], (number, 1), 1, strokes + 1)
         thick = jnp.where(drawn[..., None], jnp.maximum(thick, 0.75), -1.0)
 
-        def piece(hole, part):
+        def piece(hole: Array, part: tuple[Array, Array, Array]):
             a, step, radius = part  # [B,2], [B,2], [B]
             p = rows[:, None] - a[:, 0, None, None], cols - a[:, 1, None, None]
             s = step[:, 0, None, None], step[:, 1, None, None]
@@ -78,7 +76,7 @@ def make(
             r = radius[:, None, None]
             return hole | ((away <= jnp.square(r)) & (r > 0)), None
 
-        def many(x):  # [B,strokes,joints,...] -> [strokes joints,B,...]
+        def many(x: Array):  # [B,strokes,joints,...] -> [strokes joints,B,...]
             return jnp.moveaxis(x.reshape(number, strokes * joints, *x.shape[3:]), 1, 0)
 
         parts = many(ends - steps), many(steps), many(jnp.broadcast_to(thick, length.shape))
@@ -86,7 +84,7 @@ def make(
         # A stroke that runs out of the picture would leave it whole.
         return hole | (boxes(keys[5], number) & ~jnp.any(hole, axis=(1, 2), keepdims=True))
 
-    def apply(batch, key):
+    def apply(batch: Batch, key: Key):
         image = batch["image"]
         key_kind, key_box, key_free = jax.random.split(key, 3)
         made = {"box": lambda: boxes(key_box, len(image)), "free": lambda: free(key_free, len(image))}

@@ -1,13 +1,12 @@
 """AdaIN's two files, vgg_normalised.pth and decoder.pth (github.com/naoto0804/pytorch-AdaIN)."""
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from imggen_jax.game import Option, PyTree
 from imggen_jax.nets.adain import Decoder, Encoder, adapt
-from imggen_jax.weights.layers import Layers, Network, from_unit, to_unit
+from imggen_jax.weights.layers import Layers, Network, applied, from_unit, once, to_unit
 
 NAME = "AdaIN (decoder.pth with vgg_normalised.pth beside it)"
 
@@ -61,15 +60,15 @@ def _widths(params: PyTree, places: tuple[tuple[int, ...], ...]) -> tuple[tuple[
                  for group, numbers in enumerate(places))
 
 
-@functools.cache
+@once
 def _decode(encoder: Encoder, decoder: Decoder) -> Callable:
     def decode(weights, condition, options):
         strength = options.get("strength", STRENGTH.default)
         source = condition["source"]
-        content, style = (encoder.apply({"params": weights["encoder"]}, to_unit(image))
+        content, style = (applied(encoder, weights["encoder"], to_unit(image))
                           for image in (source, condition["style"]))
         mixed = strength * adapt(content, style) + (1 - strength) * content
-        made = decoder.apply({"params": weights["decoder"]}, mixed)
+        made = applied(decoder, weights["decoder"], mixed)
         return from_unit(made[:, :source.shape[1], :source.shape[2]])
 
     return decode

@@ -1,7 +1,6 @@
 """SRVGGNetCompact of Real-ESRGAN (realesr-general-x4v3, realesr-animevideov3) and the many networks of its form."""
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import jax
 
 from imggen_jax.game import Option
 from imggen_jax.nets.compact import Compact
-from imggen_jax.weights.layers import Layers, Network, from_unit, to_unit
+from imggen_jax.weights.layers import Layers, Network, applied, from_unit, once, to_unit
 
 NAME = "SRVGGNetCompact (realesr-general-x4v3, realesr-animevideov3)"
 
@@ -59,13 +58,13 @@ def _params(layers: Layers, net: Compact) -> dict:
             "conv_last": layers.conv(f"body.{2 * len(numbers)}")}
 
 
-@functools.cache
+@once
 def _decode(net: Compact, blended: bool) -> Callable:
     def decode(weights, condition, options):
         params = weights["net"]
         if blended:
             d = options.get("denoise", DENOISE.default)
             params = jax.tree.map(lambda strong, weak: d * strong + (1 - d) * weak, params, weights["weak"])
-        return from_unit(net.apply({"params": params}, to_unit(condition["source"])))
+        return from_unit(applied(net, params, to_unit(condition["source"])))
 
     return decode

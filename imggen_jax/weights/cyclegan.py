@@ -1,16 +1,16 @@
 """Generators as the authors' PyTorch code of CycleGAN and pix2pix, and of CUT, saves them: latest_net_G.pth."""
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Collection
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from imggen_jax.game import Option, PyTree
 from imggen_jax.nets.cyclegan import MULTIPLE, ResNet, UNet
-from imggen_jax.weights.layers import Layers, Network
+from imggen_jax.weights.layers import Layers, Network, applied, once
 
 NAME = "generators of CycleGAN, pix2pix and CUT (resnet, unet)"
 
@@ -49,7 +49,7 @@ def _resnet(layers: Layers) -> Network:
     # Where the convolutions before and after the blocks stand; each is followed by its normalization.
     places = {"first": 1, "down1": 4, "down2": 4 + step,
               **{f"up{n + 1}": after + n * step + filtered for n in range(2)}}
-    norm = _normalization(layers, "2")
+    norm: Any = _normalization(layers, "2")
     params: dict[str, PyTree] = {
         f"conv_{name}": layers.conv(f"{at}", turned=name in ("up1", "up2") and not filtered)
         for name, at in places.items()}
@@ -76,7 +76,7 @@ def _unet(layers: Layers) -> Network:
     layers = layers.renamed(lambda name: name.removeprefix("model."))
     depth = 1 + max(name.count(".model.") for name in layers.state)
     levels = ["model.", "model.1.model."] + ["model.1.model." + "3.model." * n for n in range(1, depth - 1)]
-    norm = _normalization(layers, f"{levels[1]}2" if depth > 2 else f"{levels[1]}4")
+    norm: Any = _normalization(layers, f"{levels[1]}2" if depth > 2 else f"{levels[1]}4")
     params: dict[str, PyTree] = {}
     for n, level in enumerate(levels):
         outer, inner = n == 0, n == depth - 1
@@ -108,10 +108,10 @@ def _network(net: nn.Module, params: PyTree, name: str, channels: tuple[int, int
     return Network(name, {"net": params}, _decode(net), channels, multiple=multiple, options=options)
 
 
-@functools.cache
+@once
 def _decode(net: nn.Module) -> Callable:
     def decode(weights, condition, options):
         own = bool(options.get("own_statistics", OWN.default))
-        return jnp.clip(net.clone(own=own).apply({"params": weights["net"]}, condition["source"]), -1, 1)
+        return jnp.clip(applied(net.clone(own=own), weights["net"], condition["source"]), -1, 1)
 
     return decode

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ from imggen_jax.weights.checks import safetensors, sha256
 from imggen_jax.weights.layers import Layers, Network
 
 GAME = "foreign"  # the name of such a model's game in its config
-READERS = (rrdb, compact, span, lama, cyclegan, adain)
+READERS: tuple[ModuleType, ...] = (rrdb, compact, span, lama, cyclegan, adain)
 # Where authors put a state dict in a file, and what they put before all of its names.
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 WRAPPERS = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")

@@ -1,14 +1,13 @@
 """LaMa's generator (big-lama), from its TorchScript file or its state dict."""
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection
 
 import jax.numpy as jnp
 
 from imggen_jax.game import PyTree
 from imggen_jax.nets.lama import LaMa
-from imggen_jax.weights.layers import Layers, Network, from_unit, to_unit
+from imggen_jax.weights.layers import Layers, Network, applied, from_unit, once, to_unit
 
 NAME = "LaMa (big-lama)"
 
@@ -75,12 +74,12 @@ def _fourier_conv(layers: Layers, name: str) -> PyTree:
     }
 
 
-@functools.cache
+@once
 def _decode(net: LaMa) -> Callable:
     def decode(weights, condition, options):
         del options
         # What a lossy file or a resize left near black is no part of the mask.
         mask = (condition["mask"] > 0.5).astype(jnp.float32)
-        return from_unit(net.apply({"params": weights["net"]}, to_unit(condition["source"]), mask))
+        return from_unit(applied(net, weights["net"], to_unit(condition["source"]), mask))
 
     return decode

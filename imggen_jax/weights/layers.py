@@ -1,10 +1,11 @@
 """The layers of a PyTorch state dict as parameters of Flax modules, taken one by one, so that what is left is known."""
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import flax.linen as nn
 import jax
@@ -15,6 +16,13 @@ from imggen_jax.errors import WeightsError
 from imggen_jax.game import Option, PyTree
 
 EPSILON = 1e-5  # of batch normalization
+
+F = TypeVar("F", bound=Callable)
+
+
+def once(make: F) -> F:
+    """`functools.cache` for functions of Flax modules, which are hashed by their fields though no type says so."""
+    return cast(F, functools.cache(make))
 
 
 class Network(NamedTuple):
@@ -133,6 +141,11 @@ def _paths(tree: PyTree) -> list[tuple[str, tuple[int, ...]]]:
 
 def _said(shape: Any) -> str:
     return "missing" if shape is None else str(list(shape))
+
+
+def applied(net: nn.Module, params: PyTree, *inputs: jax.Array) -> jax.Array:
+    """The result of a network of one result."""
+    return cast(jax.Array, net.apply({"params": params}, *inputs))
 
 
 def to_unit(images: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection
 
 from imggen_jax.nets.rrdb import RRDBNet
-from imggen_jax.weights.layers import Layers, Network, from_unit, to_unit
+from imggen_jax.weights.layers import Layers, Network, applied, from_unit, once, to_unit
 
 OLD = "model.1.sub.0.RDB1.conv1.0.weight"
 NAME = "RRDBNet (ESRGAN, Real-ESRGAN, BSRGAN)"
@@ -47,11 +47,11 @@ def read(layers: Layers) -> Network:
                    scale=2**doublings // folded, reach=folded * (15 * blocks + 4), multiple=folded)
 
 
-@functools.cache
+@once
 def _decode(net: RRDBNet) -> Callable:
     def decode(weights, condition, options):
         del options
-        return from_unit(net.apply({"params": weights["net"]}, to_unit(condition["source"])))
+        return from_unit(applied(net, weights["net"], to_unit(condition["source"])))
 
     return decode
 

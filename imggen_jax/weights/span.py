@@ -1,14 +1,13 @@
 """SPAN, with its convolutions of several parts fused to one each."""
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Collection
 
 import numpy as np
 
 from imggen_jax.nets.span import BLOCKS, MEAN, Span
-from imggen_jax.weights.layers import Layers, Network, from_unit, to_unit
+from imggen_jax.weights.layers import Layers, Network, applied, from_unit, once, to_unit
 
 NAME = "SPAN"
 
@@ -41,11 +40,11 @@ def read(layers: Layers) -> Network:
                    reach=3 * BLOCKS + 3)
 
 
-@functools.cache
+@once
 def _decode(net: Span) -> Callable:
     def decode(weights, condition, options):
         del options
-        return from_unit(net.apply({"params": weights["net"]}, to_unit(condition["source"])))
+        return from_unit(applied(net, weights["net"], to_unit(condition["source"])))
 
     return decode
 

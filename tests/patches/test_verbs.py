@@ -50,7 +50,7 @@ def test_patches_come_from_where_they_may(stones, hole):
     mask, use = np.zeros(two.shape[:2], bool), np.zeros(two.shape[:2], bool)
     mask[:, :80], use[:, 90:] = hole, True
     made, plain = (patches.remove(two, mask, use=u, **QUICK)[mask].astype(int) for u in (use, None))
-    assert made.mean() > plain.mean() + 15
+    assert made.mean() > plain.mean() + 10                                    # the last touch moves either by up to 5
     assert np.abs(np.diff(made[:256].reshape(-1, 16, 3), axis=1)).mean() < 10  # smooth, as white is
 
 

@@ -19,7 +19,7 @@ def noise(*shape, dtype=np.uint8):
 
 @pytest.mark.parametrize("ending, channels, dtype", [
     *((ending, c, np.uint8) for ending in (".png", ".tif") for c in (1, 2, 3, 4)),
-    *((ending, c, np.uint16) for ending in (".png", ".tif") for c in (1, 3, 4)),
+    *((ending, c, np.uint16) for ending in (".png", ".tif") for c in (1, 3, 4)), (".png", 2, np.uint16),
     (".webp", 3, np.uint8), (".webp", 4, np.uint8)])
 def test_pixels_and_profile_come_back(tmp_path, ending, channels, dtype):
     wrote = Picture(noise(7, 9, channels, dtype=dtype), icc=rgb(DISPLAY_P3) if channels >= 3 else None)
@@ -100,6 +100,15 @@ def test_colors_in_another_profile():
     assert (moved[..., :3] != wide.pixels[..., :3]).any()
     np.testing.assert_array_equal(moved[..., 3], wide.pixels[..., 3])
     assert files.in_profile(wide, wide.icc) is wide.pixels
+
+
+def test_colors_of_16_bits_in_another_profile():
+    ramp = np.broadcast_to(np.arange(30_000, 31_000, dtype=np.uint16)[None, :, None], (2, 1000, 3))
+    wide = Picture(ramp, icc=rgb(ADOBE_RGB))
+    moved = files.in_profile(wide, None)
+    few = files.in_profile(wide._replace(pixels=np.rint(ramp / 257).astype(np.uint8)), None)
+    assert moved.dtype == np.uint16 and np.abs(moved / 257 - few).max() <= 0.5
+    assert len(np.unique(moved)) > 900                       # as smooth as before
 
 
 @pytest.mark.parametrize("data, says", [

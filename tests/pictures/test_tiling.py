@@ -34,6 +34,12 @@ def pooled(weights, x):
     return x + (conv(low, kernel(3, 2, 2)) + weights).repeat(4, 1).repeat(4, 2)
 
 
+def far(weights, x):
+    """Sees 66 pixels, further than the first strips show."""
+    return x + weights * (jnp.pad(x, ((0, 0), (0, 66), (0, 0), (0, 0)))[:, 66:]
+                          + jnp.pad(x, ((0, 0), (0, 0), (0, 66), (0, 0)))[:, :, 66:])
+
+
 def everywhere(weights, x):
     return x - x.mean((1, 2), keepdims=True) + weights
 
@@ -43,7 +49,7 @@ measured = functools.cache(lambda program: tiling.measure(program, WEIGHTS, 2))
 
 
 @pytest.mark.parametrize("program, scale, period, radius", [
-    (convolutions, 1, 1, 3), (larger, 3, 1, 1), (pooled, 1, 4, 4), (everywhere, 1, 1, None)])
+    (convolutions, 1, 1, 3), (larger, 3, 1, 1), (pooled, 1, 4, 4), (far, 1, 1, 66), (everywhere, 1, 1, None)])
 def test_what_a_function_sees(program, scale, period, radius):
     found = measured(program)
     assert (found.scale, found.period, found.radius) == (scale, period, radius)
@@ -51,7 +57,7 @@ def test_what_a_function_sees(program, scale, period, radius):
 
 @pytest.mark.parametrize("program, height, width, area", [
     (convolutions, 67, 131, 32 * 32), (convolutions, 1, 100, 32 * 32), (convolutions, 40, 32, 64 * 64),
-    (convolutions, 5, 3, 32 * 32), (larger, 33, 90, 32 * 32), (pooled, 64, 132, 32 * 32),
+    (convolutions, 5, 3, 32 * 32), (larger, 33, 90, 32 * 32), (pooled, 64, 132, 32 * 32), (far, 90, 200, 160 * 160),
     (everywhere, 50, 40, 32 * 32)])
 def test_tiled_equals_whole(program, height, width, area):
     sight = measured(program)
@@ -83,7 +89,7 @@ def test_one_pixel_less_of_overlap_would_show():
 @pytest.mark.parametrize("radius", [0, 1, 7, 20, 60])
 @pytest.mark.parametrize("period", [1, 8])
 def test_every_pixel_is_covered_once_by_a_tile_that_knows_it(radius, period):
-    sight = Sight(2, period, radius, 100)
+    sight = Sight(2, radius, 100, period)
     for side in (*range(1, 70), 97, 255, 256, 257, 700, 1001, 4000):
         covered = tiling.plan(sight, side, side, 256**2)
         assert covered.height * covered.width <= 256**2 or radius > 50
@@ -99,7 +105,7 @@ def test_every_pixel_is_covered_once_by_a_tile_that_knows_it(radius, period):
 
 
 def test_large_pictures_take_few_shapes_and_waste_little():
-    sight = Sight(2, 1, 12, 1000)
+    sight = Sight(2, 12, 1000)
     shapes = set()
     for height, width in ((3000, 4000), (3024, 4032), (2999, 4001), (1080, 1920), (1000, 1003), (20000, 700)):
         covered = tiling.plan(sight, height, width, tiling.largest(sight))
@@ -113,6 +119,30 @@ def test_large_pictures_take_few_shapes_and_waste_little():
 def test_a_function_that_makes_no_whole_multiple_is_refused():
     with pytest.raises(ValueError, match="no whole multiple"):
         tiling.measure(lambda weights, x: x[:, ::2, ::2], WEIGHTS, 2)
+    with pytest.raises(ValueError, match="only some sizes"):
+        tiling.measure(lambda weights, x: x + np.zeros((1, 48, 48, 2), np.float32), WEIGHTS, 2)
+
+
+def test_sides_that_a_function_takes():
+    def pyramid(weights, x):
+        """A picture whose sides are multiples of 8, from 16 on."""
+        if x.shape[1] % 8 or x.shape[2] % 8 or min(x.shape[1:3]) < 16:
+            raise ValueError("multiples of 8, 16 or more")
+        return x + weights * jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))[:, 2:, 2:]
+
+    sight = tiling.measure(pyramid, WEIGHTS, 2)
+    assert (sight.period, sight.least, sight.radius) == (8, 16, 1)
+    covered = tiling.plan(sight, 5, 17, 32 * 32)
+    assert (covered.height, covered.width, covered.rows[0].keep) == (16, 24, (0, 5))
+
+
+def test_what_is_masked_and_what_is_not_are_tried_together():
+    def fill(weights, x):
+        hole = x[..., 2:]
+        given = jnp.where(hole > 0, 0, x[..., :2])
+        return jnp.where(hole > 0, conv(given, kernel(5, 2, 2)), given)
+
+    assert tiling.measure(fill, WEIGHTS, 3, masks=1).radius == 2
 
 
 def test_what_is_not_wanted_is_not_computed():
@@ -122,7 +152,7 @@ def test_what_is_not_wanted_is_not_computed():
         calls.append(x.shape)
         return jnp.asarray(x)
 
-    covered = tiling.plan(Sight(1, 1, 1, 1), 64, 100, 32 * 32)
+    covered = tiling.plan(Sight(1, 1, 1), 64, 100, 32 * 32)
     image = np.zeros((1, 64, 100, 1), np.float32)
     parts = list(tiling.tiles(apply, lambda r, c: image[:, r, c], covered, 1,
                               wanted=lambda r, c: r.start == 0 == c.start))
