@@ -1,6 +1,6 @@
 """An autoencoder of 64x64 cartoon faces with a map of latents, 8x8x8, in which avatars_text draws.
 
-Makes: no new faces; it encodes and decodes. Expected: faces nearly as given, which bounds a flow in its latents.
+Makes: no new faces; it encodes and decodes. Expected: not known yet, since it was not trained yet.
 Hardware and time: two CPU cores, 40 minutes by estimate.
 Run: imggen train --config avatars_autoencoder --workdir runs/avatars_autoencoder
 """

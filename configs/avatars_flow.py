@@ -1,6 +1,6 @@
-"""Cartoon faces by a rectified flow in pixels: a small U-Net that turns noise into faces in 4 to 50 steps.
+"""Cartoon faces by a rectified flow in pixels: a small U-Net that turns noise into faces step by step.
 
-Makes: 32x32 faces from the built-in dataset. Expected: varied faces, sharper than those of avatars_vae.
+Makes: 32x32 faces from the built-in dataset. Expected: not known yet, since it was not trained yet.
 Hardware and time: two CPU cores, 60 minutes by estimate.
 Run: imggen train --config avatars_flow
 """

@@ -1,6 +1,6 @@
 """Faces from a sentence: a rectified flow with a text encoder, in the latents of avatars_autoencoder.
 
-Makes: 64x64 faces that a caption describes. Expected: not known yet, since no run has come to its end.
+Makes: 64x64 faces that a caption describes. Expected: not known yet, since it was not trained yet.
 Hardware and time: two CPU cores, 120 minutes by estimate, after those of avatars_autoencoder.
 Run: imggen train --config avatars_autoencoder --workdir runs/avatars_autoencoder && imggen train --config avatars_text
 """

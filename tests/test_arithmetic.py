@@ -70,7 +70,8 @@ def test_every_step_lowers_for_accelerators_without_callbacks_or_our_kernels(nam
     for platform in ("tpu", "cuda"):
         text = traced.lower(lowering_platforms=(platform,)).as_text()
         assert not re.search("callback|imggen_jax_(output|input|weight)", text)
-        assert ("stablehlo.convolution" in text) == ((name, variant) not in (("toys.texts", "plain"), ("flow", "latents")))
+        convolves = (name, variant) not in (("toys.texts", "plain"), ("flow", "latents"))
+        assert ("stablehlo.convolution" in text) == convolves
         assert ("bf16" in text) == (dtype == "bfloat16")
 
 

@@ -11,7 +11,7 @@ from imggen_jax import conditioning
 from imggen_jax.storage.checkpoint import flatten
 
 TOLD = {"condition": {"width": 8, "layers": 1}}
-VARIANTS = [("vae", "gaussian"), ("gan", "dcgan"), ("gan", "r3gan"), ("gan", "hinge")]
+VARIANTS = [("vae", "gaussian"), ("gan", "dcgan"), ("gan", "r3gan")]
 
 
 @functools.cache
@@ -21,8 +21,9 @@ def build(name, variant, spec):
     return tiny.building.build(tiny.check(config), spec)
 
 
-@pytest.mark.parametrize("spec", [tiny.TEXTS, tiny.TOLD], ids=["text", "both"])
-@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+@pytest.mark.parametrize(("name", "variant", "spec"), [*((*names, tiny.TOLD) for names in VARIANTS),
+                                                       ("gan", "dcgan", tiny.TEXTS)],
+                         ids=["vae", "dcgan", "r3gan", "dcgan-text"])
 def test_every_loss_and_picture_depends_on_every_field(name, variant, spec):
     game = build(name, variant, spec).game
     rng = np.random.default_rng(0)

@@ -35,10 +35,16 @@ def made(spec=SPEC, **options):
 
 
 @functools.cache
-def decoder(**options):
-    """Compiled: latents [n,...], fields -> pictures."""
+def compiled(**fixed):
     game, weights = made()
-    return jax.jit(lambda z, fields: game.main.decode(weights, z, game.main.condition(weights, fields), options))
+    return jax.jit(lambda z, fields, others: game.main.decode(
+        weights, z, game.main.condition(weights, fields), {**fixed, **others}))
+
+
+def decoder(steps=8, sampler=1, **others):
+    """(latents [n,...], fields) -> pictures; the options of guidance take no program of their own."""
+    others = {"guidance": 2.0, "guidance_low": 0.0, "guidance_high": 1.0, **others}
+    return lambda z, fields: compiled(steps=steps, sampler=sampler)(z, fields, others)
 
 
 @pytest.mark.parametrize("prediction", flow.PREDICTIONS)
@@ -90,8 +96,8 @@ def test_guidance_and_its_interval_decide_how_much_a_text_says():
 def test_the_samplers_agree_when_steps_are_many_and_the_better_ones_sooner():
     batch = batch_of(SPEC)
     z, fields = jax.random.normal(jax.random.key(2), (4, 8, 8, 3)), {"text": batch["text"]}
-    exact = decoder(steps=100, sampler=1)(z, fields)
-    errors = [float(np.abs(decoder(steps=12, sampler=number)(z, fields) - exact).mean()) for number in (0, 1, 2)]
+    exact = decoder(steps=32)(z, fields)
+    errors = [float(np.abs(decoder(steps=8, sampler=number)(z, fields) - exact).mean()) for number in (0, 1, 2)]
     assert 3 * errors[1] < errors[0] and errors[2] < errors[0]
 
 
@@ -147,7 +153,6 @@ def test_every_editing_verb_works_on_it():
     way = editing.interpolate(model, latents, 3)
     ends = editing.show(model, way)[[0, 2]].astype(int)
     assert np.abs(ends - editing.show(model, latents)).max() <= 1  # made at other places of the batch
-    assert len(editing.vary(model, editing.take(latents, [0]), 2, strength=0.4).w) == 2
     assert len(editing.breed(model, latents, 2).w) == 2
     images = editing.show(model, latents)
     found = editing.project(model, images, given=given, steps=0)
