@@ -128,7 +128,7 @@ def _flow(spec: Spec) -> dict:
 
 def _autoencoder(spec: Spec) -> dict:
     del spec
-    network = {"name": "spatial", "widths": (4, 8), "blocks": (1, 1)}
+    network = {"name": "spatial", "widths": (4, 8), "blocks": (1, 0)}
     return {"judged": {"network": network, "latents": 3, "discriminator": PATCHGAN, "begin": 100}}
 
 
