@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,11 +46,12 @@ def make(spec: Spec, *, dtype: str, width: int = 64, layers: int = 2, heads: int
     """
     needs = tuple(name for name in FIELDS if name in spec)
     classes = spec["label"].classes if "label" in spec else 0
-    zeros = {name: np.zeros((1, *spec[name].shape), np.int32) for name in needs}
+    zeros = {name: np.zeros((1, *(side or 1 for side in spec[name].shape)), np.int32) for name in needs}
     net = Conditions(classes, words(spec), width, layers, heads, jnp.dtype(dtype))
 
     def apply(params: PyTree, fields: Fields) -> Said:
-        return net.apply({"params": params}, fields.get("label"), fields.get("text"))
+        said: Any = net.apply({"params": params}, fields.get("label"), fields.get("text"))
+        return said
 
     def init(key: Key) -> PyTree:
         return net.init(key, zeros.get("label"), zeros.get("text"))["params"] if needs else {}

@@ -355,7 +355,7 @@ def test_a_wrong_override_is_one_line_that_names_it(word, message):
 
 
 def test_a_config_file_that_is_missing_or_broken_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="config file 'nowhere.py' not found; shipped configs are avatars_gan, "):
+    with pytest.raises(ConfigError, match="config file 'nowhere.py' not found; shipped configs are avatars_auto"):
         read("nowhere.py")
     with pytest.raises(ConfigError, match="config file 'avatar_vae' not found; did you mean avatars_vae?"):
         read("avatar_vae")

@@ -88,6 +88,7 @@ def make(
         return decoder.apply({"params": params["autoencoder"]["decoder"]}, z)
 
     def judge(params: Params):
+        assert judge_net is not None
         return lambda images: judge_net.apply({"params": params["discriminator"]}, images)
 
     def deal(params: Params, batch: Batch, key: Key):

@@ -29,6 +29,7 @@ from imggen_jax.game import (
     Spec,
     Weights,
 )
+from imggen_jax.nets.text_encoder import Said
 from imggen_jax.nets.translating import network as make_network
 
 PREDICTIONS = ("velocity", "picture")
@@ -87,16 +88,16 @@ def make(
         params = net.init(key_net, jnp.zeros((1, *shape)), jnp.zeros(1), said)["params"]
         return {"flow": {"network": params, "condition": condition}}, space.start()
 
-    def say(params, fields):
+    def say(params: Params, fields: Mapping[str, Array]) -> Said | None:
         return given.said(params, fields) if given.needs else None
 
-    def velocity(weights: Weights, z: Array, t: Array, said) -> Array:
+    def velocity(weights: Weights, z: Array, t: Array, said: Said | None) -> Array:
         """float [n,...], t float [n] -> dz/dt."""
         t = jnp.minimum(t, latest)
         found = net.apply({"params": weights["flow"]["network"]}, z, t, said)
         return found if prediction == "velocity" else (found - z) / _like(1 - t, z)
 
-    def errors(weights: Weights, x: Array, noise: Array, t: Array, said) -> Array:
+    def errors(weights: Weights, x: Array, noise: Array, t: Array, said: Said | None) -> Array:
         """The squared error of the velocity, float32 [n]: a mean over dimensions."""
         share = _like(t, x)
         found = velocity(weights, share * x + (1 - share) * noise, t, said)
@@ -134,10 +135,10 @@ def make(
 
     def field(weights: Weights, condition: Condition, chosen: Options):
         """The velocity with guidance, of one time for all."""
-        def alone(z, t):
+        def alone(z: Array, t: Array):
             return velocity(weights, z, jnp.full(len(z), t), condition and condition["with"])
 
-        def both(z, t):
+        def both(z: Array, t: Array):
             said = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), condition["with"], condition["without"])
             found = velocity(weights, jnp.concatenate([z, z]), jnp.full(2 * len(z), t), said)
             return found[:len(z)], found[len(z):]
@@ -148,8 +149,8 @@ def make(
 
     def decode(weights: Weights, z: Array, condition: Condition, chosen: Options):
         chosen = {name: option.default for name, option in options.items()} | dict(chosen)
-        flow, times = field(weights, condition, chosen), samplers.flow_times(chosen["steps"], shift)
-        return space.leave(weights, samplers.solve_flow(chosen["sampler"], flow, z, times))
+        flow, times = field(weights, condition, chosen), samplers.flow_times(int(chosen["steps"]), shift)
+        return space.leave(weights, samplers.solve_flow(int(chosen["sampler"]), flow, z, times))
 
     def encode(weights: Weights, images: Array, condition: Condition):
         """The way back, with the guidance that `decode` has by default, so that it leads to the same picture again."""

@@ -84,8 +84,10 @@ class Conditions(nn.Module):
         vector, tokens, seen = jnp.float32(0), None, None
         if self.words:
             encoder = TextEncoder(self.words, self.width, self.layers, self.heads, self.dtype, name="text")
+            assert text is not None, "words without a text"
             tokens, seen, vector = encoder(text)
         if self.classes:
+            assert label is not None, "classes without a label"
             init = nn.initializers.normal(1.0)
             table = nn.Embed(self.classes, self.width, embedding_init=init, name="label")
             none = self.param("no_label", init, (self.width,))
@@ -94,7 +96,7 @@ class Conditions(nn.Module):
         return Said(vector, tokens, seen)
 
 
-def embedded(condition: Array, classes: int, features: int, init: nn.initializers.Initializer, dtype: Any,
+def embedded(condition: Array | None, classes: int, features: int, init: nn.initializers.Initializer, dtype: Any,
              gain: float = 1.0) -> Array:
     """A condition as a layer's features, float [B,features]; to be called inside of a network.
 
@@ -107,6 +109,7 @@ def embedded(condition: Array, classes: int, features: int, init: nn.initializer
       dtype: of the computations.
       gain: standard deviation of the features of a vector, at the start.
     """
+    assert condition is not None, "classes without a label"
     if classes:
         return nn.Embed(classes, features, dtype=dtype, embedding_init=init)(condition)
     kernel_init = nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
