@@ -46,7 +46,7 @@ def make(spec: Spec, *, dtype: str, width: int = 64, layers: int = 2, heads: int
     """
     needs = tuple(name for name in FIELDS if name in spec)
     classes = spec["label"].classes if "label" in spec else 0
-    zeros = {name: np.zeros((1, *(side or 1 for side in spec[name].shape)), np.int32) for name in needs}
+    zeros: dict[str, Any] = {name: np.zeros((1, *(side or 1 for side in spec[name].shape)), np.int32) for name in needs}
     net = Conditions(classes, words(spec), width, layers, heads, jnp.dtype(dtype))
 
     def apply(params: PyTree, fields: Fields) -> Said:

@@ -89,7 +89,8 @@ def make(
 
     def judge(params: Params):
         assert judge_net is not None
-        return lambda images: judge_net.apply({"params": params["discriminator"]}, images)
+        apply = judge_net.apply
+        return lambda images: apply({"params": params["discriminator"]}, images)
 
     def deal(params: Params, batch: Batch, key: Key):
         """Real pictures, what is made of them, and the KL, a mean over the latents, [B]."""
