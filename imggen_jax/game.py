@@ -80,6 +80,9 @@ class Generator(NamedTuple):
     # (weights, images, condition) -> z; None: by optimization, inversion.py
     encode: Callable[[Weights, Array, Condition], PyTree] | None = None
     edit_space: EditSpace | None = None        # None: z itself
+    # Fields that may be given to `condition` beside those that it needs, each the like of a field of the data:
+    # {"negative": "text"}
+    accepts: Mapping[str, str] = {}
 
 
 class Classifier(NamedTuple):

@@ -196,9 +196,9 @@ class Model(NamedTuple):
         if given is not None and not isinstance(given, Mapping):
             raise RunError(f"given is {given!r:.100}; give values by the names of fields, as in "
                            'given={"label": "horse"}')
-        given, needs = dict(given or {}), self.generator.needs
-        if unknown := [name for name in given if name not in needs]:
-            takes = f"it takes {', '.join(needs)}" if needs else "it is not conditioned on anything"
+        given, needs, accepts = dict(given or {}), self.generator.needs, self.generator.accepts
+        if unknown := [name for name in given if name not in needs and name not in accepts]:
+            takes = f"it takes {', '.join([*needs, *accepts])}" if needs else "it is not conditioned on anything"
             raise RunError(f"{unknown[0]!r} is given, but this model does not need it; {takes}")
         missing = [name for name in needs if given.get(name) is None and not (drawn and self.spec[name].classes)]
         if missing:
@@ -206,7 +206,7 @@ class Model(NamedTuple):
         return {name: self._field(name, value, n) for name, value in given.items() if value is not None}
 
     def _field(self, name: str, value: Any, n: int) -> np.ndarray:
-        field = self.spec[name]
+        field = self.spec[self.generator.accepts.get(name, name)]
         if field.classes:
             one = isinstance(value, str) or not np.iterable(value)
             values: list[Any] = [value] if one else list(value)

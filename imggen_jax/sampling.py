@@ -105,7 +105,8 @@ def _make(generator: Generator, spec: Spec) -> Sampler:
     @jax.jit
     def draw(weights, seeds, fields, truncation):  # uint32 [B], {field: [B,...]}, float32
         keys = jax.vmap(jax.random.key)(seeds)
-        fields = {name: _drawn(keys, value, spec[name].classes) for name, value in fields.items()}
+        fields = {name: _drawn(keys, value, spec[name].classes) if name in spec else value
+                  for name, value in fields.items()}
         return to_w(weights, keys, generator.condition(weights, fields), truncation), fields
 
     def decode(weights, w, fields, options):

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 import tiny
 
@@ -16,7 +17,7 @@ from imggen_jax import config as configs
 from imggen_jax.config import changes, check, differences, flatten, merge, read, resolve, schema, to_dict
 from imggen_jax.config.values import defaults
 from imggen_jax.errors import ConfigError
-from imggen_jax.game import Field, Spec
+from imggen_jax.game import Field, Pretrained, Spec
 from imggen_jax.training.build import build, parameter_counts
 
 ROOT = Path(imggen_jax.__file__).parent
@@ -37,7 +38,16 @@ def spec_of(config) -> Spec:
     size, channels, classes = DATASETS[config["data"]["name"]]
     size = config["data"]["crop"] or config["data"]["size"] or size
     pairs = {"source": Field((size, size, channels), "uint8")} if config["data"]["source"] else {}
-    return tiny.spec_of(size, channels, classes if config["data"]["label"] else 0, **pairs)
+    text = {"text": Field((32,), "int32", tiny.WORDS)} if config["data"]["text"] else {}
+    return tiny.spec_of(size, channels, classes if config["data"]["label"] else 0, **pairs, **text)
+
+
+def stand_ins(config) -> dict[str, Pretrained]:
+    """Of the pretrained networks of a config, such as have the right shapes."""
+    encoded = {"encode": lambda weights, images, condition: jnp.zeros((len(images), 8, 8, 8)),
+               "decode": lambda weights, z, condition, options: jnp.zeros((len(z), 64, 64, 3))}
+    assert set(config["pretrained"]) <= {"autoencoder"}
+    return {name: Pretrained({}, encoded, "stand-in") for name in config["pretrained"]}
 
 
 def changed(config, where, value=None, remove=False) -> dict:
@@ -79,22 +89,23 @@ def test_it_says_what_it_makes_and_how_it_is_run(path):
 def test_it_builds_for_its_data(path):
     settings = check(plain(path))
     spec = spec_of(plain(path))
-    built = build(settings, spec)
+    built = build(settings, spec, stand_ins(plain(path)))
     assert set(built.shape.opt) == set(settings.players)
     assert min(parameter_counts(built.shape.params).values()) > 1000
     generator = built.game.main
     fields = {name: jax.ShapeDtypeStruct((2, *built.spec[name].shape), built.spec[name].dtype)
               for name in generator.needs}
-    condition = jax.eval_shape(generator.condition, built.shape.average, fields)
+    weights = {**built.shape.average, **built.pretrained}
+    condition = jax.eval_shape(generator.condition, weights, fields)
     z = jax.eval_shape(lambda key, c: generator.prior(key, 2, c), jax.random.key(0), condition)
-    images = jax.eval_shape(lambda *args: generator.decode(*args, {}), built.shape.average, z, condition)
+    images = jax.eval_shape(lambda *args: generator.decode(*args, {}), weights, z, condition)
     assert images.shape == (2, *spec["image"].shape) and ("label" in spec) == ("label" in generator.needs)
 
 
 @shipped
 def test_every_interval_is_shorter_than_the_run(path):
     settings = check(plain(path))
-    evaluates = build(settings, spec_of(plain(path))).game.metrics is not None
+    evaluates = build(settings, spec_of(plain(path)), stand_ins(plain(path))).game.metrics is not None
     for name in ("every", "show", "save", *(["evaluate"] if evaluates else [])):
         assert getattr(settings.log, name) <= settings.train.images
     assert settings.score.every <= settings.train.images and settings.score.share <= 0.05
@@ -344,7 +355,7 @@ def test_a_wrong_override_is_one_line_that_names_it(word, message):
 
 
 def test_a_config_file_that_is_missing_or_broken_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="config file 'nowhere.py' not found; shipped configs are avatars_gan, "):
+    with pytest.raises(ConfigError, match="config file 'nowhere.py' not found; shipped configs are avatars_auto"):
         read("nowhere.py")
     with pytest.raises(ConfigError, match="config file 'avatar_vae' not found; did you mean avatars_vae?"):
         read("avatar_vae")

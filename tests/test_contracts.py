@@ -84,11 +84,12 @@ def test_shapes_and_dtypes_of_everything(name, variant, spec):
         assert {who for who, _ in game.moves} == set(params)  # movers, and nothing that stands still
         assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
         for _, loss in game.moves:
-            value, (new_mutable, scalars) = jax.eval_shape(loss, params, mutable, batch, clock, key)
+            everyone = {**built.pretrained, **params}
+            value, (new_mutable, scalars) = jax.eval_shape(loss, everyone, mutable, batch, clock, key)
             assert shapes(new_mutable) == shapes(mutable)
             for leaf in (value, *scalars.values()):
                 assert (leaf.shape, leaf.dtype) == ((), jnp.float32)
-        weights = jax.eval_shape(game.weights, params, mutable)
+        weights = {**jax.eval_shape(game.weights, params, mutable), **built.pretrained}
         if game.metrics is not None:
             for figure in jax.eval_shape(game.metrics, weights, batch, key).values():
                 assert (figure.shape, figure.dtype) == ((BATCH,), jnp.float32)
@@ -141,7 +142,7 @@ def test_steps_keep_everything_finite_and_move_every_player(name, variant):
     assert logs["loss"].shape == logs["grad_norm"].shape == (60, len(built.game.moves))
     assert shapes(state) == shapes(built.shape)
     options = tiny.GAMES[name].variants(tiny.richest(name))[variant]
-    loss = options.get("loss", "relativistic" if "adversary" in options else None)
+    loss = options.get("loss", "relativistic" if "adversary" in options or name == "autoencoder" else None)
     for who, _ in built.game.moves:
         _, same = changed(before.params[who], state.params[who])
         assert same <= STILL.get(loss, set())
@@ -166,26 +167,27 @@ def test_a_move_changes_its_own_player_alone(name):
 @pytest.mark.parametrize(("name", "variant"), GENERATORS)
 def test_an_image_depends_on_its_own_latent_and_condition(name, variant):
     built, state, *_ = start(name, variant)
+    weights = {**state.average, **built.pretrained}
     for generator in built.game.models.values():
         sampler = sampling.sampler(generator, tiny.richest(name))
         fields, others = ({field: one_batch(name, 4, seed)[field] for field in generator.needs} for seed in (1, 2))
         decode = jax.jit(sampler.decode)
         key, more = jax.random.key(1), jax.random.key(2)
-        w, w_others = (sampler.prior(state.average, k, n=4, fields=fields) for k in (key, more))
-        images = decode(state.average, w, fields)
+        w, w_others = (sampler.prior(weights, k, n=4, fields=fields) for k in (key, more))
+        images = decode(weights, w, fields)
         assert images.dtype == jnp.float32 and jnp.abs(images).max() <= 1
         mixed = {field: np.concatenate([value[:1], others[field][1:]]) for field, value in fields.items()}
-        among_others = decode(state.average, w_others.at[0].set(w[0]), mixed)
+        among_others = decode(weights, w_others.at[0].set(w[0]), mixed)
         np.testing.assert_allclose(among_others[0], images[0], atol=1e-5)
         order = np.array([2, 0, 3, 1])
-        shuffled = decode(state.average, w[order], {field: value[order] for field, value in fields.items()})
+        shuffled = decode(weights, w[order], {field: value[order] for field, value in fields.items()})
         np.testing.assert_allclose(shuffled, images[order], atol=1e-5)
         # And on both of them.
         if w.size:
-            assert np.abs(images - decode(state.average, w_others, fields)).max() > 1e-4
+            assert np.abs(images - decode(weights, w_others, fields)).max() > 1e-4
         for field in generator.needs:
             changed_one = {**fields, field: _other(field, fields, others)}
-            assert np.abs(images - decode(state.average, w, changed_one)).max() > 1e-4
+            assert np.abs(images - decode(weights, w, changed_one)).max() > 1e-4
 
 
 def _other(field, fields, others):
@@ -198,22 +200,23 @@ def _other(field, fields, others):
 def test_metrics_and_encodings_differ_from_example_to_example(name):
     variant = next(iter(tiny.GAMES[name].variants(tiny.richest(name))))
     built, state, *_ = start(name, variant)
+    weights = {**state.average, **built.pretrained}
     game, batch = built.game, one_batch(name, 4)
     for model in game.models.values():
         if isinstance(model, Classifier):
-            found = jax.jit(model.features)(state.average, to_float(batch["image"])), *jax.jit(model.logits)(
-                state.average, to_float(batch["image"]))
+            found = jax.jit(model.features)(weights, to_float(batch["image"])), *jax.jit(model.logits)(
+                weights, to_float(batch["image"]))
         elif model.encode is None:
             continue
         else:
-            condition = model.condition(state.average, {field: batch[field] for field in model.needs})
-            found = jax.jit(model.encode)(state.average, to_float(batch["image"]), condition)
+            condition = model.condition(weights, {field: batch[field] for field in model.needs})
+            found = jax.jit(model.encode)(weights, to_float(batch["image"]), condition)
         assert all(np.isfinite(leaf).all() and leaf.shape[0] == 4 for leaf in jax.tree.leaves(found))
         first = jax.tree.map(lambda leaf: np.asarray(leaf)[0], found)
         assert any(np.abs(np.asarray(leaf)[1:] - one).max() > 1e-3
                    for leaf, one in zip(jax.tree.leaves(found), jax.tree.leaves(first)))
     if game.metrics is not None:
-        figures = jax.jit(game.metrics)(state.average, batch, jax.random.key(0))
+        figures = jax.jit(game.metrics)(weights, batch, jax.random.key(0))
         assert all(np.isfinite(figure).all() for figure in figures.values())
         # Of four images, as many are named right or wrong, but no two are equally likely.
         assert all(len(set(figure.tolist())) == 4 for name, figure in figures.items() if name != "accuracy")

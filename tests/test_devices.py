@@ -22,7 +22,8 @@ from imggen_jax.training.build import build, check_devices
 
 # The losses and parameters that 1, 2 and 8 devices must agree upon: all parts of the games, batch statistics included.
 RUNS = [("vae", "gaussian"), ("gan", "dcgan"), ("classifier", "plain"), ("paired", "unet"), ("inpaint", "patches"),
-        ("unpaired", "cut"), ("restore", "l1"), ("toys.translator", "plain"), ("toys.texts", "plain")]
+        ("unpaired", "cut"), ("restore", "l1"), ("flow", "pixels"), ("autoencoder", "judged"),
+        ("toys.translator", "plain"), ("toys.texts", "plain")]
 
 
 def settings(name, variant, **options):

@@ -15,15 +15,18 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # where something is named: the rooms that stand alone stay usable alone.
 ORDER = [
     "errors", "patches", "spec", "bicubic", "threads", "streams", "storage", "game", "nets", "losses", "augment",
-    "degradations", "optim", "devices", "step", "transforms", "games", "weights", "metrics", "configs", "config",
-    "data", "pictures", "provenance", "sampling", "inversion", "model", "training", "exporting", "zoo", "loading",
-    "evaluation", "cards", "api", "translators", "picture_verbs", "flags", "editing", "main"]
+    "degradations", "optim", "devices", "step", "transforms", "samplers", "conditioning", "latents", "games", "weights",
+    "metrics", "configs", "config", "data", "pictures", "provenance", "sampling", "inversion", "model", "training",
+    "exporting", "zoo", "loading", "evaluation", "cards", "api", "translators", "picture_verbs", "flags", "editing",
+    "main"]
 NARROW = {
     "errors": set(), "patches": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(), "streams": {"errors"},
     "game": {"spec"}, "nets": {"storage", "bicubic"}, "losses": set(), "augment": set(), "optim": set(),
     "devices": {"storage", "threads"}, "step": {"game"}, "degradations": set(),
     "transforms": {"bicubic", "degradations", "game", "spec", "augment"},
-    "games": {"game", "losses", "augment", "nets", "spec"}, "storage": {"errors", "game"},
+    "samplers": set(), "conditioning": {"game", "nets"}, "latents": {"game"},
+    "games": {"game", "losses", "augment", "nets", "spec", "samplers", "conditioning", "latents"},
+    "storage": {"errors", "game"},
     "weights": {"nets", "game", "augment", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
     "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors", "bicubic"},
     "provenance": {"errors", "spec", "storage", "pictures"},

@@ -14,7 +14,7 @@ import numpy as np
 from imggen_jax import devices
 from imggen_jax import spec as specs
 from imggen_jax.config import check
-from imggen_jax.game import Clock, Field, Spec, make_spec
+from imggen_jax.game import Clock, Field, Pretrained, Spec, make_spec
 from imggen_jax.training import build as building
 
 
@@ -30,6 +30,7 @@ WORDS = ("a", "blue", "red", "cat", "dog")
 TRANSLATED = spec_of(16, 3, source=Field((16, 16, 3), "uint8"), mask=Field((16, 16, 1), "uint8"))
 ENLARGED = spec_of(16, 3, source=Field((8, 8, 3), "uint8"))
 TEXTS = spec_of(16, 3, text=Field((6,), "int32", WORDS))
+TOLD = spec_of(16, 3, 4, text=Field((6,), "int32", WORDS))
 
 
 class Tiny(NamedTuple):
@@ -116,6 +117,40 @@ def _restore(spec: Spec) -> dict:
             "adversary": {"network": network, "scale": 2, "adversary": {"name": "dcgan", "width": 4}}}
 
 
+def _flow(spec: Spec) -> dict:
+    del spec
+    told = {"condition": {"width": 8, "layers": 1, "heads": 2}, "steps": 3}
+    return {"pixels": {"network": {"name": "unet_flow", "patch": 2, "widths": (4, 8), "blocks": (1, 1), "heads": 2},
+                       **told, "shift": 2.0},
+            "latents": {"network": {"name": "dit", "patch": 2, "width": 8, "layers": 1, "heads": 2}, **told,
+                        "prediction": "picture", "mean": -0.8, "deviation": 0.8}}
+
+
+def _autoencoder(spec: Spec) -> dict:
+    del spec
+    network = {"name": "spatial", "widths": (4, 8), "blocks": (1, 0)}
+    return {"judged": {"network": network, "latents": 3, "discriminator": PATCHGAN, "begin": 100}}
+
+
+def toy_autoencoder() -> Pretrained:
+    """What stands in for a trained autoencoder: means of 4x4 patches beside their weighted mean, and back."""
+    def encode(weights, images, condition):
+        del condition
+        small = images.reshape(len(images), 4, images.shape[1] // 4, 4, images.shape[2] // 4, -1).mean((2, 4))
+        return 9 * jnp.concatenate([small, small @ weights["mix"]], axis=-1) + 1
+
+    def decode(weights, z, condition, options):
+        del weights, condition, options
+        return ((z[..., :-1] - 1) / 9).repeat(4, axis=1).repeat(4, axis=2)
+
+    return Pretrained({"mix": jnp.array([[0.5], [0.3], [-0.2]])}, {"encode": encode, "decode": decode}, "toy")
+
+
+def networks(name: str, variant: str) -> dict[str, Pretrained]:
+    """The pretrained networks of a variant."""
+    return {"autoencoder": toy_autoencoder()} if (name, variant) == ("flow", "latents") else {}
+
+
 def _toy(spec: Spec) -> dict:
     del spec
     return {"plain": {}}
@@ -124,6 +159,8 @@ def _toy(spec: Spec) -> dict:
 # One entry for each module of imggen_jax/games, and the toys; test_contracts fails where one is missing.
 GAMES = {"vae": Tiny(("vae",), _vae, (SPEC, LABELED)),
          "gan": Tiny(("discriminator", "generator"), _gan, (SPEC, LABELED)),
+         "flow": Tiny(("flow",), _flow, (spec_of(16, 3), LABELED, TEXTS, TOLD)),
+         "autoencoder": Tiny(("discriminator", "autoencoder"), _autoencoder, (spec_of(16, 3),)),
          "classifier": Tiny(("classifier",), _classifier, (spec_of(16, 1, 2), LABELED)),
          "paired": Tiny(("discriminator", "generator"), _paired, (TRANSLATED,), ("l1",)),
          "inpaint": Tiny(("discriminator", "generator"), _inpaint, (TRANSLATED,)),
@@ -163,7 +200,7 @@ def config(name: str, variant: str, spec: Spec | None = None, *, batch: int = 8,
 
 def build(name: str, variant: str, spec: Spec | None = None, **options) -> building.Built:
     spec = spec or GAMES[name].specs[0]
-    return building.build(check(config(name, variant, spec, **options)), spec)
+    return building.build(check(config(name, variant, spec, **options)), spec, networks(name, variant))
 
 
 def clock(step: int = 0, images_seen: float = 0.0) -> Clock:

@@ -106,7 +106,8 @@ def given_of(model: Model, record: Record, title: str) -> dict:
     """
     given = {}
     for name, value in record.given.items():
-        if isinstance(value, str) and name in model.spec and not model.spec[name].classes:
+        field = model.spec.get(model.generator.accepts.get(name, name))
+        if isinstance(value, str) and field is not None and not field.classes:
             given[name] = value
             continue
         if not (isinstance(value, list) and len(value) == 2 and name in model.spec):

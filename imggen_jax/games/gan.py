@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from imggen_jax import augment as aug
-from imggen_jax import losses
+from imggen_jax import conditioning, losses
 from imggen_jax import spec as specs
 from imggen_jax.game import (
     Array,
@@ -30,7 +30,7 @@ from imggen_jax.game import (
 from imggen_jax.nets import mapping as nets_mapping
 
 # A generator may start as the decoder of a trained VAE: nets/vae.py, without a mapping network.
-INHERITS = {"vae": {"vae.decoder": "generator.synthesis"}}
+INHERITS = {"vae": {"vae.decoder": "generator.synthesis", "vae.text": "generator.text"}}
 LOSSES = ("non_saturating", "hinge", "wasserstein", "relativistic")
 
 
@@ -50,6 +50,8 @@ def make(
     gradient_penalty: float = 0.0,
     critic_moves: int = 1,
     augment: Sequence[str] = (),
+    condition: Mapping[str, Any] = {},
+    drop: float = 0.1,
 ) -> Game:
     """The game of a generator against a discriminator.
 
@@ -58,7 +60,7 @@ def make(
     augmentation, and each real image, its fake and its label share a row. Real and fake are augmented independently.
 
     Args:
-      spec: fields of an example: a square "image"; with a "label" the model is class-conditional.
+      spec: fields of an example: a square "image"; a "label", a "text" or both condition the model.
       generator, discriminator: `name`, a module of imggen_jax/nets, and keyword arguments of its class.
       dtype: of the computations inside the networks, "float32" or "bfloat16".
       latent: length of z, which is normal.
@@ -71,6 +73,9 @@ def make(
       gradient_penalty: weight of WGAN-GP's penalty; 0 for none.
       critic_moves: moves of the discriminator in each round, before the generator's one.
       augment: DiffAugment's policies, of `augment.POLICIES`; () for none.
+      condition: arguments of `conditioning.make`, read with a "text": width, layers and heads of the text encoder, of
+        which each player has its own.
+      drop: share of examples that are trained without their text.
 
     Raises:
       ValueError: an unknown loss, augmentation or an impossible size or number of layers.
@@ -86,39 +91,46 @@ def make(
     if burn_in < 0 or penalty_final < 0:
         raise ValueError(f"burn_in is {burn_in} and penalty_final {penalty_final}; neither may be negative")
     size, channels = specs.square(spec)
-    classes = spec["label"].classes if "label" in spec else 0
+    given, texts = conditioning.make(spec, dtype=dtype, **condition), "text" in spec
     m = nets_mapping.Mapping(mapping, jnp.dtype(dtype)) if mapping else None
-    g = _network("Generator", size, channels, classes, dtype, **generator)
-    d = _network("Discriminator", size, channels, classes, dtype, **discriminator)
+    g = _network("Generator", size, channels, given.table, dtype, **generator)
+    d = _network("Discriminator", size, channels, given.table, dtype, **discriminator)
     adversarial = getattr(losses, loss)
 
     def init(key: Key, spec: Spec):
         key_g, key_d = jax.random.split(key)
-        label = jnp.zeros(1, jnp.int32) if classes else None
-        variables = g.init(key_g, jnp.zeros((1, latent)), label, train=True)
-        mine = {"synthesis": variables["params"]}
+        own = [{"text": given.init(jax.random.fold_in(each, 2))} if texts else {} for each in (key_g, key_d)]
+        variables = g.init(key_g, jnp.zeros((1, latent)), said(own[0], given.zeros), train=True)
+        mine = {"synthesis": variables["params"], **own[0]}
         if m is not None:
             mine["mapping"] = m.init(jax.random.fold_in(key_g, 1), jnp.zeros((1, latent)))["params"]
         images = jnp.zeros((1, *specs.image_shape(spec)))
-        params = {"generator": mine, "discriminator": d.init(key_d, images, label)["params"]}
+        judge = d.init(key_d, images, said(own[1], given.zeros))["params"]
+        params = {"generator": mine, "discriminator": {**judge, **own[1]}}
         return params, {"statistics": variables.get("statistics", {})}
+
+    def said(mine: Mapping[str, PyTree], fields: Mapping[str, Array]):
+        """What a player reads of the condition."""
+        return given.brief(mine.get("text"), fields)
 
     def to_w(params: Params, z: Array):
         return m.apply({"params": params["generator"]["mapping"]}, z) if m is not None else z
 
-    def generate(params: Params, mutable: Mutable, z: Array, label: Array | None):
+    def generate(params: Params, mutable: Mutable, z: Array, condition: Condition):
         variables = {"params": params["generator"]["synthesis"], "statistics": mutable["statistics"]}
-        fake, changed = g.apply(variables, to_w(params, z), label, train=True, mutable=["statistics"])
+        fake, changed = g.apply(variables, to_w(params, z), condition, train=True, mutable=["statistics"])
         return fake, {"statistics": changed.get("statistics", {})}
 
     def deal(params: Params, mutable: Mutable, batch: Batch, key: Key):
         """What both players see: real and fake images, new statistics, and a judge for each kind."""
         key_z, key_real, key_fake, key_rest = jax.random.split(key, 4)
-        real, label = aug.to_float(batch["image"]), batch.get("label")
-        fake, mutable = generate(params, mutable, prior(key_z, real.shape[0], label), label)
+        batch = given.drop(batch, jax.random.fold_in(key_z, 1), drop) if texts else batch
+        real, told, asked = aug.to_float(batch["image"]), *(
+            said(params[who], batch) for who in ("generator", "discriminator"))
+        fake, mutable = generate(params, mutable, prior(key_z, real.shape[0], told), told)
 
         def judge(key: Key):
-            return lambda x: d.apply({"params": params["discriminator"]}, aug.diff_augment(x, key, augment), label)
+            return lambda x: d.apply({"params": params["discriminator"]}, aug.diff_augment(x, key, augment), asked)
 
         return real, fake, mutable, judge(key_real), judge(key_fake), key_rest
 
@@ -166,9 +178,8 @@ def make(
         return {"generator": params["generator"], "statistics": mutable["statistics"]}
 
     moves = (("discriminator", discriminator_loss),) * critic_moves + (("generator", generator_loss),)
-    model = Generator(prior, decode, edit_space=EditSpace(to_w, synthesize) if mapping else None)
-    if classes:
-        model = model._replace(condition=lambda weights, fields: fields["label"], needs=("label",))
+    model = Generator(prior, decode, lambda weights, fields: said(weights["generator"], fields), needs=given.needs,
+                      edit_space=EditSpace(to_w, synthesize) if mapping else None)
     return Game(init, moves, weights, {"main": model})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from imggen_jax import losses
+from imggen_jax import conditioning, losses
 from imggen_jax import spec as specs
 from imggen_jax.augment import to_float
 from imggen_jax.game import (
@@ -44,6 +44,8 @@ def make(
     free_bits: float = 0.0,
     warmup: int = 0,
     importance_samples: int = 1,
+    condition: Mapping[str, Any] = {},
+    drop: float = 0.1,
 ) -> Game:
     """The game of a lone player, "vae", who maximizes E log p(x|z) - beta KL(q(z|x) || p(z)) with p(z) = N(0, I).
 
@@ -57,7 +59,7 @@ def make(
     1509.00519, eq. 8), log 1/k sum_i p(x|z_i) (p(z_i) / q(z_i|x))^beta, which is tighter as k grows.
 
     Args:
-      spec: fields of an example: a square "image"; with a "label" the model is class-conditional.
+      spec: fields of an example: a square "image"; a "label", a "text" or both condition the model.
       network: `name`, a module of imggen_jax/nets, and keyword arguments of its Encoder and Decoder.
       dtype: of the computations inside the networks, "float32" or "bfloat16".
       latent: length of z.
@@ -67,6 +69,8 @@ def make(
       free_bits: nats per latent dimension under which the KL costs the same.
       warmup: images over which the KL's weight rises from 0 to beta; 0 for beta from the start.
       importance_samples: z drawn for each image, k; 1 maximizes the ELBO.
+      condition: arguments of `conditioning.make`, read with a "text": width, layers and heads of the text encoder.
+      drop: share of examples that are trained without their text.
 
     Raises:
       ValueError: an unknown likelihood, a size that the network does not have, or free bits without a KL to free.
@@ -79,18 +83,19 @@ def make(
         raise ValueError("free_bits needs the KL, which importance_samples above 1 does not have; set one of them to "
                          "0 or 1")
     size, channels = specs.square(spec)
-    classes = spec["label"].classes if "label" in spec else 0
+    given = conditioning.make(spec, dtype=dtype, **condition)
     outputs = losses.mixture_parameters(channels, mixtures) if likelihood == "logistic_mixture" else channels
-    encoder, decoder = _networks(size, channels, classes, jnp.dtype(dtype), latent, outputs, **network)
-    pixels = size**2 * channels
+    encoder, decoder = _networks(size, channels, given.table, jnp.dtype(dtype), latent, outputs, **network)
+    pixels, texts = size**2 * channels, "text" in spec
 
     def init(key: Key, spec: Spec):
         key_e, key_d = jax.random.split(key)
-        label = jnp.zeros(1, jnp.int32) if classes else None
+        mine = {"text": given.init(jax.random.fold_in(key, 1))} if texts else {}
+        said = condition_of({"vae": mine}, given.zeros)
         images = jnp.zeros((1, *specs.image_shape(spec)))
-        mine = {
-            "encoder": encoder.init(key_e, images, label)["params"],
-            "decoder": decoder.init(key_d, jnp.zeros((1, latent)), label)["params"],
+        mine |= {
+            "encoder": encoder.init(key_e, images, said)["params"],
+            "decoder": decoder.init(key_d, jnp.zeros((1, latent)), said)["params"],
         }
         if likelihood == "gaussian":
             # About where training ends: from sigma 1, Adam would take thousands of rounds to get here, and until then
@@ -98,11 +103,17 @@ def make(
             mine["log_sigma"] = jnp.full((), -2.0)
         return {"vae": mine}, {}
 
-    def posterior(mine: Mapping[str, PyTree], images: Array, label: Array | None):
-        return encoder.apply({"params": mine["encoder"]}, images, label)
+    def posterior(mine: Mapping[str, PyTree], images: Array, said: Array | None):
+        return encoder.apply({"params": mine["encoder"]}, images, said)
 
-    def output(mine: Mapping[str, PyTree], z: Array, label: Array | None):
-        return decoder.apply({"params": mine["decoder"]}, z, label)
+    def output(mine: Mapping[str, PyTree], z: Array, said: Array | None):
+        return decoder.apply({"params": mine["decoder"]}, z, said)
+
+    def condition_of(weights: Weights, fields: Mapping[str, Array]):
+        return given.brief(weights["vae"].get("text"), fields)
+
+    def some_without(batch: Batch, key: Key):
+        return given.drop(batch, jax.random.fold_in(key, 1), drop) if texts else batch
 
     def observe(images: Array, key: Key):
         """What the model explains: binary pixels in {-1, 1}, dequantised or 8-bit ones, from float [-1,1]."""
@@ -122,10 +133,10 @@ def make(
     def terms(mine: Mapping[str, PyTree], batch: Batch, key: Key):
         """(log p(x|z) [B], KL [B,latent]) with one z from the posterior of each image."""
         key_x, key_z = jax.random.split(key)
-        x, label = observe(to_float(batch["image"]), key_x), batch.get("label")
-        mean, log_variance = posterior(mine, x, label)
+        x, said = observe(to_float(batch["image"]), key_x), condition_of({"vae": mine}, batch)
+        mean, log_variance = posterior(mine, x, said)
         z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key_z, mean.shape)
-        return log_likelihood(mine, output(mine, z, label), x), losses.gaussian_kl(mean, log_variance)
+        return log_likelihood(mine, output(mine, z, said), x), losses.gaussian_kl(mean, log_variance)
 
     def figures(reconstruction: Array, kl: Array):
         elbo = reconstruction - kl
@@ -136,14 +147,14 @@ def make(
         return beta * jnp.minimum(1.0, clock.images_seen / warmup) if warmup else beta
 
     def loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
-        reconstruction, kl = terms(params["vae"], batch, key)
+        reconstruction, kl = terms(params["vae"], some_without(batch, key), key)
         value = jnp.mean(kl_weight(clock) * losses.free_bits(kl, free_bits) - reconstruction)
         scalars = {"loss": value, **figures(reconstruction, jnp.sum(kl, axis=-1))}
         return value, (mutable, jax.tree.map(jnp.mean, scalars))
 
     def importance_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         key, key_z = jax.random.split(key)
-        draw = drawer(params["vae"], batch, key)
+        draw = drawer(params["vae"], some_without(batch, key), key)
         reconstruction, ratio = jax.vmap(draw)(jax.random.split(key_z, importance_samples))  # [k,B] each
         bound = losses.importance_bound(reconstruction + kl_weight(clock) * ratio)
         value = -jnp.mean(bound)
@@ -153,14 +164,14 @@ def make(
 
     def drawer(mine: Mapping[str, PyTree], batch: Batch, key: Key):
         """Of fixed pictures, a function key -> (log p(x|z), log p(z) - log q(z|x)), float32 [B] each."""
-        x, label = observe(to_float(batch["image"]), key), batch.get("label")
-        mean, log_variance = posterior(mine, x, label)
+        x, said = observe(to_float(batch["image"]), key), condition_of({"vae": mine}, batch)
+        mean, log_variance = posterior(mine, x, said)
 
         def draw(key: Key):
             noise = jax.random.normal(key, mean.shape)
             z = mean + jnp.exp(0.5 * log_variance) * noise
             ratio = 0.5 * jnp.sum(noise**2 + log_variance - z**2, axis=-1)
-            return log_likelihood(mine, output(mine, z, label), x), ratio
+            return log_likelihood(mine, output(mine, z, said), x), ratio
 
         return draw
 
@@ -194,9 +205,7 @@ def make(
         return {"vae": params["vae"]}
 
     moves = (("vae", loss if importance_samples == 1 else importance_loss),)
-    model = Generator(prior, decode, encode=encode)
-    if classes:
-        model = model._replace(condition=lambda weights, fields: fields["label"], needs=("label",))
+    model = Generator(prior, decode, condition_of, needs=given.needs, encode=encode)
     return Game(init, moves, weights, {"main": model}, metrics=metrics, importance=importance)
 
 

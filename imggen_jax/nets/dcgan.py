@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from imggen_jax.nets.conv import Conv, ConvTranspose
+from imggen_jax.nets.text_encoder import embedded
 
 Array = jax.Array
 
@@ -83,14 +84,14 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, label: Array | None, train: bool) -> Array:
-        """z float [B,latent], label int32 [B] or None -> float32 [B,size,size,channels] in (-1,1)."""
+        """z float [B,latent], label as of `embedded` or None -> float32 [B,size,size,channels] in (-1,1)."""
         if self.norm not in ("batch", "none"):
             raise ValueError(f"unknown norm {self.norm!r} of network dcgan; choose batch or none")
         times = halvings(self.size)
         base, width = self.size >> times, self.width << times - 1
-        if self.classes:
-            embedding = nn.Embed(self.classes, z.shape[-1], embedding_init=nn.initializers.normal(1.0))
-            z = jnp.concatenate([z, embedding(label)], axis=-1)
+        if self.classes or label is not None:
+            more = embedded(label, self.classes, z.shape[-1], nn.initializers.normal(1.0), None)
+            z = jnp.concatenate([z, more], axis=-1)
         x = nn.Dense(base * base * width, dtype=self.dtype, kernel_init=HE)(z)
         x = self.activate(x.reshape(-1, base, base, width), train)
         for _ in range(times - 1):
@@ -124,15 +125,16 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, label: Array | None) -> Array:
-        """images float [B,size,size,channels], label int32 [B] or None -> float32 [B]."""
+        """images float [B,size,size,channels], label as of `embedded` or None -> float32 [B]."""
         x = images
         for i in range(halvings(self.size)):
             x = Conv(self.width << i, 4, 2, dtype=self.dtype, kernel_init=HE)(x)
             x = nn.leaky_relu(x, 0.2)
         logits = nn.Dense(1, dtype=self.dtype)(x.reshape(x.shape[0], -1))[:, 0].astype(jnp.float32)
-        if self.classes:
+        if self.classes or label is not None:
             features = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
             # Rows of about unit length, so that at the start the class weighs as much as the image.
-            embedding = nn.Embed(self.classes, features.shape[-1], embedding_init=nn.initializers.lecun_normal())
-            logits += jnp.sum(embedding(label) * features, axis=-1)
+            count = features.shape[-1]
+            said = embedded(label, self.classes, count, nn.initializers.lecun_normal(), None, 1 / math.sqrt(count))
+            logits += jnp.sum(said * features, axis=-1)
         return logits

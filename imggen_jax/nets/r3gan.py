@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from imggen_jax.nets.conv import Conv
 from imggen_jax.nets.resample import downsample, upsample
+from imggen_jax.nets.text_encoder import embedded
 
 Array = jax.Array
 
@@ -106,13 +107,13 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, label: Array | None, train: bool) -> Array:
-        """z float [B,latent], label int32 [B] or None -> float32 [B,size,size,channels], unbounded."""
+        """z float [B,latent], label as of `embedded` or None -> float32 [B,size,size,channels], unbounded."""
         del train  # nothing here differs between training and use
         base, stages = _stages(self)
-        if self.classes:
+        if self.classes or label is not None:
             # A linear layer on one-hot labels: its fan_in is the number of classes (`EmbeddingLayer`).
-            init = nn.initializers.normal(1 / math.sqrt(self.classes))
-            z = jnp.concatenate([z, nn.Embed(self.classes, z.shape[-1], embedding_init=init)(label)], axis=-1)
+            init = nn.initializers.normal(1 / math.sqrt(max(1, self.classes)))
+            z = jnp.concatenate([z, embedded(label, self.classes, z.shape[-1], init, None)], axis=-1)
         basis = self.param("basis", nn.initializers.normal(1.0), (base, base, self.widths[0]))
         weights = nn.Dense(self.widths[0], use_bias=False, dtype=self.dtype, kernel_init=msr(1.0))(z)
         x = basis.astype(self.dtype) * weights[:, None, None, :]
@@ -152,7 +153,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, label: Array | None) -> Array:
-        """images float [B,size,size,channels], label int32 [B] or None -> float32 [B]."""
+        """images float [B,size,size,channels], label as of `embedded` or None -> float32 [B]."""
         base, stages = _stages(self)
         x = _pointwise(self.widths[0], self.dtype)(images)
         for i, (width, blocks, cardinality) in enumerate(stages):
@@ -165,13 +166,14 @@ class Discriminator(nn.Module):
         # A depthwise convolution as large as the map is one weighted sum; each output has fan_in base^2.
         basis = self.param("basis", nn.initializers.normal(1 / base), (base, base, x.shape[-1]))
         x = jnp.sum(x * basis.astype(x.dtype), axis=(1, 2))
-        x = nn.Dense(self.widths[-1] if self.classes else 1, use_bias=False, dtype=self.dtype, kernel_init=msr(1.0))(x)
+        conditioned = self.classes or label is not None
+        x = nn.Dense(self.widths[-1] if conditioned else 1, use_bias=False, dtype=self.dtype, kernel_init=msr(1.0))(x)
         x = x.astype(jnp.float32)
-        if not self.classes:
+        if not conditioned:
             return x[:, 0]
         # Gain 1/sqrt(dimensions), so that their sum has the variance of one (`Discriminator.EmbeddingLayer`).
-        init = nn.initializers.normal(1 / math.sqrt(self.classes * x.shape[-1]))
-        return jnp.sum(x * nn.Embed(self.classes, x.shape[-1], embedding_init=init)(label), axis=-1)
+        init = nn.initializers.normal(1 / math.sqrt(max(1, self.classes) * x.shape[-1]))
+        return jnp.sum(x * embedded(label, self.classes, x.shape[-1], init, None, 1 / math.sqrt(x.shape[-1])), axis=-1)
 
 
 def _stages(network: Generator | Discriminator) -> tuple[int, list[tuple[int, int, int]]]:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from imggen_jax.nets.conv import Conv
+from imggen_jax.nets.text_encoder import embedded
 
 Array = jax.Array
 
@@ -92,7 +93,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, label: Array | None) -> tuple[Array, Array]:
-        """images float [B,size,size,channels] in [-1,1], label int32 [B] or None -> two float32 [B,latent]."""
+        """images float [B,size,size,channels] in [-1,1], label as of `embedded` or None -> two float32 [B,latent]."""
         _levels(self.size, self.widths, self.blocks)
         x = images.astype(self.dtype)
         for level, (width, blocks) in enumerate(zip(self.widths, self.blocks)):
@@ -100,8 +101,8 @@ class Encoder(nn.Module):
             for _ in range(blocks):
                 x = Block(self.dtype)(x)
         x = nn.Dense(self.hidden, dtype=self.dtype)(nn.silu(x).reshape(x.shape[0], -1))
-        if self.classes:
-            x += nn.Embed(self.classes, self.hidden, dtype=self.dtype, embedding_init=CLASS)(label)
+        if self.classes or label is not None:
+            x += embedded(label, self.classes, self.hidden, CLASS, self.dtype)
         for _ in range(self.dense_blocks):
             x = Block(self.dtype)(x)
         # Zeros: the posterior starts as the prior, so the first steps cannot explode.
@@ -129,11 +130,11 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, label: Array | None) -> Array:
-        """z float [B,latent], label int32 [B] or None -> float32 [B,size,size,channels]."""
+        """z float [B,latent], label as of `embedded` or None -> float32 [B,size,size,channels]."""
         every = _levels(self.size, self.widths, self.blocks)
         x = nn.Dense(self.hidden, dtype=self.dtype)(z)
-        if self.classes:
-            x += nn.Embed(self.classes, self.hidden, dtype=self.dtype, embedding_init=CLASS)(label)
+        if self.classes or label is not None:
+            x += embedded(label, self.classes, self.hidden, CLASS, self.dtype)
         for _ in range(self.dense_blocks):
             x = Block(self.dtype)(x)
         bottom, width = every[-1], self.widths[-1]
@@ -153,7 +154,7 @@ class Generator(Decoder):
 
     @nn.compact
     def __call__(self, z: Array, label: Array | None, train: bool) -> Array:
-        """z float [B,latent], label int32 [B] or None -> float32 [B,size,size,channels], unbounded."""
+        """z float [B,latent], label as of `embedded` or None -> float32 [B,size,size,channels], unbounded."""
         del train  # nothing here differs between training and use
         return super().__call__(z, label)
 

@@ -66,7 +66,7 @@ def given_of(spec: Spec, fields: Mapping[str, np.ndarray], texts: Mapping[str, s
     """
     kept: dict[str, Any] = {}
     for name, value in fields.items():
-        if spec[name].classes:
+        if name in spec and spec[name].classes:
             kept[name] = [int(value), spec[name].names[int(value)]]
         elif texts and name in texts:
             kept[name] = texts[name][:TEXT]

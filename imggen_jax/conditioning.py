@@ -1,0 +1,81 @@
+"""How a label and a text enter a game: the fields that it needs, their network, and examples without them."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imggen_jax.game import Array, Key, PyTree, Spec
+from imggen_jax.nets.text_encoder import Conditions, Said
+
+FIELDS = ("label", "text")
+_FIRST_WORD = 2  # before it come padding and an unknown word; of bytes, padding alone: data/text.py
+_BYTES = 257
+
+Fields = Mapping[str, Array]  # "label" int32 [B], "text" int32 [B,T]; other fields are not read
+
+
+class Conditioning(NamedTuple):
+    """Pure functions around the network of what pictures are conditioned on."""
+
+    needs: tuple[str, ...]  # of FIELDS, those that the examples have
+    # Values of a label without a text: networks that read one vector then have tables of their own, and no parameters
+    # stand here. Else 0.
+    table: int
+    zeros: Fields                                 # a batch of one
+    init: Callable[[Key], PyTree]                 # -> parameters of the network
+    said: Callable[[PyTree, Fields], Said]        # (parameters, fields) -> what a network reads, [B,...]
+    # (parameters, fields) -> what a network reads that has no attention: None, with a table a label int32 [B], else the
+    # vector of `said`
+    brief: Callable[[PyTree, Fields], Array | None]
+    drop: Callable[[Fields, Key, float], Fields]  # (fields, key, share) -> fields, a share of whose rows says nothing
+    nothing: Callable[[Fields], Fields]           # (fields) -> as many rows that say nothing
+
+
+def make(spec: Spec, *, dtype: str, width: int = 64, layers: int = 2, heads: int = 2) -> Conditioning:
+    """The conditioning of a spec with "label", "text", both or neither.
+
+    Args:
+      spec: fields of an example.
+      dtype: of the computations inside the network.
+      width: of the vectors of a text or class.
+      layers, heads: of the text encoder; heads divide width.
+    """
+    needs = tuple(name for name in FIELDS if name in spec)
+    classes = spec["label"].classes if "label" in spec else 0
+    zeros: dict[str, Any] = {name: np.zeros((1, *(side or 1 for side in spec[name].shape)), np.int32) for name in needs}
+    net = Conditions(classes, words(spec), width, layers, heads, jnp.dtype(dtype))
+
+    def apply(params: PyTree, fields: Fields) -> Said:
+        said: Any = net.apply({"params": params}, fields.get("label"), fields.get("text"))
+        return said
+
+    def init(key: Key) -> PyTree:
+        return net.init(key, zeros.get("label"), zeros.get("text"))["params"] if needs else {}
+
+    def brief(params: PyTree, fields: Fields) -> Array | None:
+        return apply(params, fields).vector if "text" in needs else fields.get("label")
+
+    def without(fields: Fields, gone: Array) -> Fields:
+        changed = {name: fields[name] for name in needs}
+        return {**fields, **{name: jnp.where(gone.reshape(-1, *(1,) * (value.ndim - 1)), empty[name], value)
+                             for name, value in changed.items()}}
+
+    def drop(fields: Fields, key: Key, share: float) -> Fields:
+        return without(fields, jax.random.bernoulli(key, share, fields[needs[0]].shape[:1])) if needs else fields
+
+    def nothing(fields: Fields) -> Fields:
+        return without(fields, jnp.ones(fields[needs[0]].shape[:1], bool)) if needs else fields
+
+    empty = {"label": classes, "text": 0}
+    return Conditioning(needs, 0 if "text" in needs else classes, zeros, init, apply, brief, drop, nothing)
+
+
+def words(spec: Spec) -> int:
+    """Tokens of the text of a spec are in [0, words); 0 without a text."""
+    if "text" not in spec:
+        return 0
+    return _FIRST_WORD + len(spec["text"].names) if spec["text"].names else _BYTES

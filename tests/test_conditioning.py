@@ -1,0 +1,80 @@
+"""A text in the VAE and the GAN: it enters everywhere, may be missing, and leaves models of labels as they were."""
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from imggen_jax import conditioning
+from imggen_jax.storage.checkpoint import flatten
+
+TOLD = {"condition": {"width": 8, "layers": 1}}
+VARIANTS = [("vae", "gaussian"), ("gan", "dcgan"), ("gan", "r3gan")]
+
+
+@functools.cache
+def build(name, variant, spec):
+    config = tiny.config(name, variant, spec)
+    config["game"] |= TOLD
+    return tiny.building.build(tiny.check(config), spec)
+
+
+@pytest.mark.parametrize(("name", "variant", "spec"), [*((*names, tiny.TOLD) for names in VARIANTS),
+                                                       ("gan", "dcgan", tiny.TEXTS)],
+                         ids=["vae", "dcgan", "r3gan", "dcgan-text"])
+def test_every_loss_and_picture_depends_on_every_field(name, variant, spec):
+    game = build(name, variant, spec).game
+    rng = np.random.default_rng(0)
+    params, mutable = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32),
+                                   jax.eval_shape(lambda: game.init(jax.random.key(0), spec)))
+    mutable = jax.tree.map(jnp.abs, mutable)  # variances among them
+    batch = jax.tree.map(lambda x: x[0], tiny.examples(spec, 1, 4))
+    others = {**batch, "text": np.roll(batch["text"], 1, axis=0)}
+    if "label" in spec:
+        others["label"] = (batch["label"] + 1) % 4
+    fields = [name for name in ("text", "label") if name in spec]
+    assert set(game.main.needs) == set(fields)
+
+    @jax.jit
+    def everything(batch):
+        """A number for each loss, and pictures."""
+        found = [loss(params, mutable, batch, tiny.clock(), jax.random.key(0))[0] for _, loss in game.moves]
+        weights = game.weights(params, mutable)
+        z = game.main.prior(jax.random.key(1), 4, None)
+        told = game.main.condition(weights, {name: batch[name] for name in fields})
+        return jnp.stack(found), game.main.decode(weights, z, told, {})
+
+    losses, images = everything(batch)
+    assert np.isfinite(losses).all()
+    for field in fields:
+        other_losses, other_images = everything({**batch, field: others[field]})
+        assert np.all(other_losses != losses), field
+        assert np.abs(other_images - images).max() > 1e-4, field
+
+
+def test_models_of_labels_have_the_parameters_that_they_had():
+    for name, variant in VARIANTS:
+        shape = build(name, variant, tiny.LABELED).shape
+        names = list(flatten(shape.params))
+        assert not [each for each in names if "text" in each or "condition" in each]
+        assert [each for each in names if each.endswith("Embed_0.embedding")]
+
+
+def test_a_share_of_rows_says_nothing():
+    given = conditioning.make(tiny.TOLD, dtype="float32", width=8)
+    batch = {"text": jnp.full((1000, 6), 3), "label": jnp.zeros(1000, jnp.int32), "image": jnp.zeros((1000, 1))}
+    kept = given.drop(batch, jax.random.key(0), 0.25)
+    gone = np.asarray(kept["label"]) == 4
+    assert 0.2 < gone.mean() < 0.3 and kept["image"] is batch["image"]
+    np.testing.assert_array_equal(np.asarray(kept["text"]).max(1), np.where(gone, 0, 3))
+    none = given.nothing(batch)
+    assert int(none["text"].max()) == 0 and int(none["label"].min()) == 4
+
+
+def test_the_number_of_tokens_is_that_of_the_tokenizer():
+    from imggen_jax.data.text import Wanted, text_field, tokenizer_of
+    for field in (text_field(Wanted("bytes", 4)), text_field(Wanted("words", 4), ("a", "b"))):
+        assert conditioning.words(tiny.spec_of(16, 3, text=field)) == tokenizer_of(field).size
+    assert conditioning.words(tiny.SPEC) == 0
