@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imggen_jax.provenance import publishing
+from imggen_jax.pictures import grids
 from imggen_jax.storage.files import write_atomic
 
 
@@ -174,7 +174,7 @@ class Log:
             return
         path = self._workdir / "pictures" / f"{name}_{images:09d}.png"
         try:
-            publishing.write_png(path, image, publishing.Origin("train", composite=name != "samples"))
+            grids.write_png(path, image)  # not signed: a resumed run ends with the same files, to the bit
         except OSError as error:
             self.say(f"warning: {path} cannot be written ({error.strerror or error}) and is skipped; the run continues")
         self._events.add_image(name, image, step, dataformats="HWC")

@@ -50,9 +50,9 @@ def test_a_model_that_copies_is_flagged_and_shown(toy, tmp_path):
     with Image.open(results["page"]) as page:
         assert page.width > 8 * 64 and page.height > 3 * 2 * 64
         pixels = np.asarray(page.convert("RGB"))
-    # In the first pair the image above is the one below, but for one level.
+    # In the first pair the image above is the one below, but for one level and the page's watermark.
     above, below = pixels[24:88, 24:88], pixels[24 + 68:88 + 68, 24:88]
-    assert np.abs(above.astype(int) - below).max() <= 1 and above.std() > 10
+    assert np.abs(above.astype(int) - below).mean() <= 4 and above.std() > 10
 
 
 def test_a_model_that_does_not_copy_is_not_flagged(toy, tmp_path):
