@@ -25,6 +25,11 @@ RUNS = [("vae", "gaussian"), ("gan", "dcgan"), ("classifier", "plain"), ("paired
         ("unpaired", "cut"), ("restore", "l1"), ("flow", "pixels"), ("autoencoder", "judged"),
         ("toys.translator", "plain"), ("toys.texts", "plain")]
 
+# Their steps take long to compile and are made of what others have; `make test-all` plays them too.
+LONG = {"paired", "inpaint", "unpaired", "autoencoder"}
+runs = pytest.mark.parametrize(("name", "variant"), [
+    pytest.param(*run, marks=pytest.mark.slow if run[0] in LONG else ()) for run in RUNS])
+
 
 def settings(name, variant, **options):
     """A config whose rounds do not amplify rounding: Adam divides by the size of a gradient, so where a gradient is
@@ -43,7 +48,7 @@ def on(name, variant, count, calls=4, **options):
     return tiny.rounds(settings(name, variant, count=count, **options), tiny.richest(name), calls)
 
 
-@pytest.mark.parametrize(("name", "variant"), RUNS)
+@runs
 def test_one_and_eight_devices_play_the_same_twenty_rounds(name, variant):
     state, logs = on(name, variant, 1)
     assert int(state.step) == 20 and state.finite and np.isfinite(logs["loss"]).all()
@@ -97,7 +102,7 @@ def test_pmap_and_jit_agree_where_no_random_numbers_are_drawn():
         close(other, found[0])
 
 
-@pytest.mark.parametrize(("name", "variant"), RUNS)
+@runs
 def test_under_pmap_all_replicas_stay_equal_to_the_bit(name, variant):
     built = build(check(settings(name, variant, engine="pmap", count=4)), tiny.richest(name))
     engine = devices.make("pmap", devices.choose(4), built.play)
