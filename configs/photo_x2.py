@@ -1,7 +1,7 @@
 """Twofold enlargement of photographs that arrive damaged: blurred, noisy, compressed (Real-ESRGAN's degradations).
 
-Makes: pictures of twice the size, without noise and blocks. Expected: smooth and clean, less detail than upscale_x2.
-Hardware and time: two CPU cores, two hours.
+Makes: pictures of twice the size, without noise and blocks. Expected: smooth and clean; not trained yet.
+Hardware and time: two CPU cores, two hours by estimate.
 Run: imggen train --config photo_x2 --config.data.folder=PHOTOGRAPHS --config.init.workdir=runs/upscale_x2
 """
 from imggen_jax.config import merge

@@ -1,7 +1,7 @@
 """Noise and JPEG's losses removed from photographs: the network of upscale_x2 at the picture's own size.
 
-Makes: cleaner pictures of the same size. Expected: test/psnr some 4 dB above the damaged pictures'.
-Hardware and time: two CPU cores, 70 minutes.
+Makes: cleaner pictures of the same size. Expected: cleaner than the source; not trained to its end yet.
+Hardware and time: two CPU cores, 70 minutes by estimate.
 Run: imggen train --config restore --config.data.folder=PHOTOGRAPHS --config.init.workdir=runs/upscale_x2
 """
 from imggen_jax.config import merge

@@ -1,7 +1,6 @@
 """Restoration and super-resolution: p(image | source), where the source is smaller or damaged."""
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +25,7 @@ from imggen_jax.game import (
     Spec,
     Weights,
 )
+from imggen_jax.nets.translating import network as make_network
 
 
 def make(
@@ -68,9 +68,9 @@ def make(
     if any(a is not None and b is not None and a != scale * b for a, b in zip(image[:2], source[:2])):
         raise ValueError(f"game.scale is {scale}, but images have {image[:2]} pixels and sources {source[:2]}; set "
                          "transforms.degrade.scale alike")
-    net, channels = _network("Restorer", dtype, scale=scale, **network), image[2]
-    judge = _network("Discriminator", dtype, size=image[0], channels=channels, classes=0, **adversary) if adversary \
-        else None
+    net, channels = make_network("Restorer", dtype, scale=scale, **network), image[2]
+    judge = make_network("Discriminator", dtype, size=image[0], channels=channels, classes=0,
+                         **adversary) if adversary else None
     features = (pretrained or {}).get("features")
 
     def init(key: Key, spec: Spec) -> tuple[Params, Mutable]:
@@ -131,8 +131,3 @@ def make(
     moves = (("discriminator", discriminator_loss),) * bool(judge) + (("restorer", restorer_loss),)
     main = Generator(lambda key, n, condition: (), decode, condition, needs=("source",))
     return Game(init, moves, lambda params, mutable: {"restorer": params["restorer"]}, {"main": main}, metrics)
-
-
-def _network(role: str, dtype: str, *, name: str, **keys: Any):
-    module = importlib.import_module(f"imggen_jax.nets.{name}")
-    return getattr(module, role)(dtype=jnp.dtype(dtype), **keys)

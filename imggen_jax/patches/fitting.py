@@ -1,6 +1,6 @@
 """Pictures drawn nearer to the patches of another without an accelerator: the last touch of holes and of styles.
 
-Pitie et al.: Automated colour grading using colour distribution transfer (2007), which moves points along one
+Pitie, Kokaram and Dahyot, Computer Vision and Image Understanding 107 (2007), which moves points along one
 direction after the other to where they are distributed as others are; here the points are patches, whose pixels are
 averaged after each move, as in Rabin et al.: Wasserstein barycenter and its application to texture mixing (2011).
 """
