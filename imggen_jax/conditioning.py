@@ -31,11 +31,13 @@ class Conditioning(NamedTuple):
     # (parameters, fields) -> what a network reads that has no attention: None, with a table a label int32 [B], else the
     # vector of `said`
     brief: Callable[[PyTree, Fields], Array | None]
-    drop: Callable[[Fields, Key, float], Fields]  # (fields, key, share) -> fields, a share of whose rows says nothing
+    # (fields, key, share) -> fields, a share of whose rows says nothing, and others less than they did: see `parts`
+    drop: Callable[[Fields, Key, float], Fields]
     nothing: Callable[[Fields], Fields]           # (fields) -> as many rows that say nothing
 
 
-def make(spec: Spec, *, dtype: str, width: int = 64, layers: int = 2, heads: int = 2) -> Conditioning:
+def make(spec: Spec, *, dtype: str, width: int = 64, layers: int = 2, heads: int = 2,
+         parts: float = 0.0) -> Conditioning:
     """The conditioning of a spec with "label", "text", both or neither.
 
     Args:
@@ -43,7 +45,14 @@ def make(spec: Spec, *, dtype: str, width: int = 64, layers: int = 2, heads: int
       dtype: of the computations inside the network.
       width: of the vectors of a text or class.
       layers, heads: of the text encoder; heads divide width.
+      parts: share of the texts of which `drop` keeps some consecutive words alone, as many as chance wants, so that
+        short texts are understood where the captions of a dataset say everything.
+
+    Raises:
+      ValueError: parts is no share.
     """
+    if not 0 <= parts <= 1:
+        raise ValueError(f"condition.parts is {parts}; it is a share of the texts, from 0 to 1")
     needs = tuple(name for name in FIELDS if name in spec)
     classes = spec["label"].classes if "label" in spec else 0
     zeros: dict[str, Any] = {name: np.zeros((1, *(side or 1 for side in spec[name].shape)), np.int32) for name in needs}
@@ -65,13 +74,31 @@ def make(spec: Spec, *, dtype: str, width: int = 64, layers: int = 2, heads: int
                              for name, value in changed.items()}}
 
     def drop(fields: Fields, key: Key, share: float) -> Fields:
-        return without(fields, jax.random.bernoulli(key, share, fields[needs[0]].shape[:1])) if needs else fields
+        if not needs:
+            return fields
+        if parts and "text" in needs:
+            fields = {**fields, "text": some_words(fields["text"], jax.random.fold_in(key, 1), parts)}
+        return without(fields, jax.random.bernoulli(key, share, fields[needs[0]].shape[:1]))
 
     def nothing(fields: Fields) -> Fields:
         return without(fields, jnp.ones(fields[needs[0]].shape[:1], bool)) if needs else fields
 
     empty = {"label": classes, "text": 0}
     return Conditioning(needs, 0 if "text" in needs else classes, zeros, init, apply, brief, drop, nothing)
+
+
+def some_words(text: Array, key: Key, share: float) -> Array:
+    """int32 [B,T] -> int32 [B,T]: of a share of the texts a run of consecutive tokens, its length and place uniform."""
+    key_which, key_length, key_start = jax.random.split(key, 3)
+    rows, most = text.shape
+    length = jnp.sum(text > 0, axis=1)
+    kept = 1 + jnp.floor(jax.random.uniform(key_length, (rows,)) * length).astype(jnp.int32)
+    kept = jnp.minimum(kept, length)
+    start = jnp.floor(jax.random.uniform(key_start, (rows,)) * (length - kept + 1)).astype(jnp.int32)
+    places = jnp.arange(most)
+    run = jnp.take_along_axis(text, jnp.minimum(start[:, None] + places, most - 1), axis=1)
+    run = jnp.where(places < kept[:, None], run, 0)
+    return jnp.where(jax.random.bernoulli(key_which, share, (rows, 1)), run, text)
 
 
 def words(spec: Spec) -> int:

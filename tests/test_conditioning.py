@@ -78,3 +78,25 @@ def test_the_number_of_tokens_is_that_of_the_tokenizer():
     for field in (text_field(Wanted("bytes", 4)), text_field(Wanted("words", 4), ("a", "b"))):
         assert conditioning.words(tiny.spec_of(16, 3, text=field)) == tokenizer_of(field).size
     assert conditioning.words(tiny.SPEC) == 0
+
+
+def test_a_share_of_the_texts_keeps_a_run_of_words():
+    texts = np.zeros((600, 6), np.int32)
+    texts[:500, :4] = [2, 3, 4, 5]  # the others are empty, and stay so
+    short = np.asarray(conditioning.some_words(jnp.asarray(texts), jax.random.key(0), 0.5))
+    assert not short[500:].any()
+    shapes = {tuple(row) for row in short[:500].tolist()}
+    runs = {tuple([*range(a, b), *[0] * (6 - (b - a))]) for a in range(2, 6) for b in range(a + 1, 7)}
+    assert shapes == {run for run in runs if max(run) <= 5}
+    whole = np.mean(np.all(short[:500] == texts[0], axis=1))
+    assert 0.5 < whole < 0.75  # half, and an eighth by chance
+    np.testing.assert_array_equal(conditioning.some_words(jnp.asarray(texts), jax.random.key(0), 0.0), texts)
+
+
+def test_dropping_shortens_where_it_is_wanted():
+    drop = conditioning.make(tiny.TEXTS, dtype="float32", parts=1.0).drop
+    rows = {"text": jnp.full((50, 6), 2, jnp.int32)}
+    lengths = np.asarray((drop(rows, jax.random.key(0), 0.0)["text"] > 0).sum(axis=1))
+    assert lengths.min() == 1 and lengths.max() > 4
+    with pytest.raises(ValueError, match="condition.parts is 2"):
+        conditioning.make(tiny.TEXTS, dtype="float32", parts=2.0)

@@ -2,17 +2,19 @@
 
     python experiments/one_picture/measure.py PART --data FOLDER [--pictures N]
 
-PART: time, holes, tiles, style, gpdm. FOLDER holds kodak24/, paintings/ and panoramas/. `holes` needs the packages of
+PART: time, growth, holes, tiles, style, gpdm, worst. FOLDER holds kodak24/, paintings/ and panoramas/. `holes` needs the packages of
 requirements.txt. `--pictures` takes the first N of each set only.
 """
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import earth
@@ -104,20 +106,33 @@ RUNS = {
 }
 
 
-def measure_time(data: Path, count: int) -> None:
+SIZES = (0.5, 1, 2, 4, 8, 16)  # megapixels
+GROWTH = {f"{verb} {size} MP": functools.partial(run, size) for size in SIZES for verb, run in {
+    "remove": lambda size, d: patches.remove(photo(d, size), hole(photo(d, size))),
+    "stylize": lambda size, d: patches.stylize(photo(d, size), _style(d)),
+    "texture": lambda size, d: patches.texture(earth.cracked(512), (round((size * 1e6) ** 0.5),) * 2),
+    "recolor": lambda size, d: patches.recolor(photo(d, size), _style(d)),
+}.items()}
+
+
+def measure_time(data: Path, count: int, part: str = "time", runs: Iterable[str] = RUNS) -> None:
     found = {}
-    for name in RUNS:
+    for name in runs:
         line = subprocess.run([sys.executable, __file__, "one", "--data", data, "--run", name], check=True,
                               stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
         found[name] = json.loads(line) | {"load": os.getloadavg()[0]}
         print(name, found[name], flush=True)
-        store("time", found)
+        store(part, found)
+
+
+def measure_growth(data: Path, count: int) -> None:
+    measure_time(data, count, "growth", GROWTH)
 
 
 def one(data: Path, name: str) -> None:
     import resource
 
-    _, seconds, used = timed(lambda: RUNS[name](data))
+    _, seconds, used = timed(lambda: (RUNS | GROWTH)[name](data))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps({"seconds": round(seconds, 1), "processor": round(used, 1), "GiB": round(peak, 2)}))
 
@@ -330,9 +345,56 @@ def measure_gpdm(data: Path, count: int) -> None:
         page("gpdm", shown)
 
 
+# ------------------------------------------------------------------------------------------------ the worst ten of a verb
+
+
+def worse(made: np.ndarray, source: np.ndarray) -> float:
+    """How far the patches of a result are from those of the picture that it is made of."""
+    return patches.patch_distance(made, source, **PATCH)
+
+
+def _painted(picture: np.ndarray) -> np.ndarray:
+    """A rough edit: a piece of the picture pasted at another place."""
+    height, width = picture.shape[:2]
+    paint = picture.copy()
+    paint[height // 2 :, : width // 3] = picture[: height - height // 2, width - width // 3 :]
+    return paint
+
+
+# verb -> (picture, another one, style) -> (the result, what its patches are to be like, what is shown before it)
+VERBS = {
+    "variations": lambda p, q, s: (patches.variations(p, 1, strength=0.6)[0], p, [p]),
+    "retarget": lambda p, q, s: (patches.retarget(p, (p.shape[0], p.shape[1] * 5 // 4)), p, [p]),
+    "panorama": lambda p, q, s: (patches.panorama(p, p.shape[1] * 3 // 2), p, [p]),
+    "outpaint": lambda p, q, s: (patches.outpaint(p, left=p.shape[1] // 4, top=p.shape[0] // 8), p, [p]),
+    "mix": lambda p, q, s: (patches.mix(p, q), np.concatenate([p, q[:p.shape[0], :p.shape[1]]], 1), [p, q]),
+    "edit": lambda p, q, s: (patches.edit(p, _painted(p)), p, [_painted(p)]),
+    "stylize": lambda p, q, s: (patches.stylize(p, s), s, [p, s]),
+    "recolor": lambda p, q, s: (patches.recolor(p, s), s, [p, s]),
+}
+
+
+def measure_worst(data: Path, count: int) -> None:
+    paintings = sorted((data / "paintings").glob("*.jpg"))
+    wide = [halved(picture) for picture in (kodak(data, k) for k in range(1, 25)) if picture.shape[1] > picture.shape[0]]
+    found = {}
+    for verb, run in VERBS.items():
+        judged = []
+        for k, picture in enumerate(wide[:count]):
+            style = np.asarray(Image.open(paintings[8 * k % len(paintings)]).convert("RGB"))
+            made, source, before = run(picture, wide[(k + 1) % len(wide)], style)
+            judged.append((worse(made, source), [*before, made]))
+        judged.sort(key=lambda pair: -pair[0])
+        found[verb] = [round(distance, 4) for distance, _ in judged]
+        print(verb, found[verb], flush=True)
+        store("worst", found)
+        rows = [row for _, row in judged[:10]]
+        page(f"worst_{verb}", [left + right for left, right in zip(rows[::2], rows[1::2])], height=180)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("time", "holes", "tiles", "style", "gpdm", "one"))
+    parser.add_argument("part", choices=("time", "growth", "holes", "tiles", "style", "gpdm", "worst", "one"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--run", help=argparse.SUPPRESS)
