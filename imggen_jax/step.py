@@ -34,7 +34,8 @@ def init_state(game: Game, optimizers: Optimizers, key: Key, spec: Spec) -> Trai
       key: random key for the parameters.
       spec: the fields of an example.
     """
-    params, mutable = game.init(key, spec)
+    # Of strong types, as they are after a step: else the step would be compiled for both.
+    params, mutable = jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), game.init(key, spec))
     movers = dict.fromkeys(who for who, _ in game.moves)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
