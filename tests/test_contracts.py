@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 import imggen_jax
-from imggen_jax import sampling, step
+from imggen_jax import devices, sampling, step
 from imggen_jax.augment import to_float
 from imggen_jax.game import Classifier, Generator
 from imggen_jax.training.build import example_batch
@@ -31,14 +31,16 @@ STILL = {"relativistic": {"['Dense_0']['bias']", "['Conv_3']['bias']", "['a_to_b
 
 @functools.cache
 def start(name, variant):
-    """(what was built, the state after sixty steps, their logs, the state before, init): a program for many tests."""
+    """(what was built, the state after sixty steps, their logs, the state before, init): a program for many tests, and
+    that of test_devices on one device."""
     spec = tiny.richest(name)
-    built = tiny.build(name, variant, spec, batch=BATCH, learning_rate=1e-2)
+    built = tiny.build(name, variant, spec, batch=BATCH, **tiny.STEADY)
     init = jax.jit(lambda key: step.init_state(built.game, built.optimizers, key, spec))
-    play, batches = jax.jit(built.play(None)), tiny.examples(spec, 5, BATCH)
-    state, logs = init(jax.random.key(0)), []
+    engine = devices.make("jit", devices.choose(1), built.play)
+    state, pretrained = engine.put_state(init(jax.random.key(0))), engine.put_state(built.pretrained)
+    batches, logs = engine.put_batches(tiny.examples(spec, 5, BATCH)), []
     for _ in range(12):
-        state, log = play(state, batches, jax.random.key(0), built.pretrained)
+        state, log = engine.run(state, batches, jax.random.key(0), pretrained)
         logs.append(log)
     return built, state, jax.tree.map(lambda *x: np.concatenate(x), *logs), init(jax.random.key(0)), init
 

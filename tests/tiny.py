@@ -4,12 +4,13 @@ Two of them are toys that only tests contain, tests/toys: they prove that a new 
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from imggen_jax import devices
 from imggen_jax import spec as specs
@@ -156,6 +157,10 @@ def _toy(spec: Spec) -> dict:
     return {"plain": {}}
 
 
+# An optimizer whose rounds do not amplify rounding: Adam divides by the size of a gradient, so where a gradient is
+# nothing but rounding it makes a whole step of it, unless its eps is larger than that.
+STEADY = {"learning_rate": 1e-3, "eps": 1e-3}
+
 # One entry for each module of imggen_jax/games, and the toys; test_contracts fails where one is missing.
 GAMES = {"vae": Tiny(("vae",), _vae, (SPEC, LABELED)),
          "gan": Tiny(("discriminator", "generator"), _gan, (SPEC, LABELED)),
@@ -169,6 +174,15 @@ GAMES = {"vae": Tiny(("vae",), _vae, (SPEC, LABELED)),
          "toys.translator": Tiny(("translator",), _toy, (TRANSLATED,)),
          "toys.texts": Tiny(("flow",), _toy, (TEXTS,))}
 VARIANTS = [(name, variant) for name, tiny in GAMES.items() for variant in tiny.variants(tiny.specs[-1])]
+
+
+# Their steps take long to compile and are made of what others have; `make test-all` plays them too.
+LONG = {"paired", "inpaint", "unpaired", "autoencoder"}
+
+
+def marked(runs: Iterable[tuple[str, str]], long: Container[str] = LONG) -> list:
+    """(game, variant)s as parameters of a test, those of long games marked as slow."""
+    return [pytest.param(*run, marks=pytest.mark.slow if run[0] in long else ()) for run in runs]
 
 
 def richest(name: str) -> Spec:

@@ -352,8 +352,10 @@ def _svg(title: str, drawn: Sequence[Series]) -> str:
              "text.color": ink, "axes.edgecolor": faint, "axes.linewidth": 0.8, "xtick.color": faint,
              "xtick.labelcolor": ink, "ytick.color": faint, "ytick.labelcolor": ink, "path.simplify_threshold": 0.5}
     with matplotlib.rc_context(cast(Any, style)):
-        figure = Figure(figsize=(4.6, 2.6), layout="constrained")
-        axes = figure.add_subplot()
+        # The same margins in every chart, wide enough for the longest figures: their axes stand below each other, and
+        # a layout that measures each label takes as long as the rest of the chart.
+        figure = Figure(figsize=(4.6, 2.6))
+        axes = figure.add_axes((0.18, 0.11, 0.785, 0.85))
         for series in drawn:
             _draw(axes, series)
         low, high = _range(drawn)

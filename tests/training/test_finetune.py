@@ -58,7 +58,8 @@ def finetuned(run, workdir, *words):
     return shell.call("--config", run.config, "--workdir", workdir, f"--config.init.workdir={run.workdir}", *words)
 
 
-@pytest.mark.parametrize(("name", "variant"), dict(reversed(tiny.VARIANTS)).items())  # the first variant of each
+# The first variant of each.
+@pytest.mark.parametrize(("name", "variant"), tiny.marked(dict(reversed(tiny.VARIANTS)).items()))
 def test_every_game_starts_from_averaged_weights_and_the_rest_anew(name, variant):
     source = saved(name, variant, tiny.richest(name))
     start = begin(source, name, variant, tiny.richest(name))

@@ -209,8 +209,9 @@ def same(run, workdir: Path) -> None:
     assert shell.contents(workdir / "pictures") == shell.contents(run.workdir / "pictures")
 
 
-@pytest.mark.parametrize(("run", "moments"), [("vae", ("while compiling", "while saving")),
-                                              ("gan", ("after some rounds", "while saving"))], indirect=["run"])
+@pytest.mark.parametrize(("run", "moments"), [
+    ("vae", ("while compiling", "while saving")),
+    pytest.param("gan", ("after some rounds", "while saving"), marks=pytest.mark.slow)], indirect=["run"])
 def test_a_run_that_is_killed_ends_with_the_same_bits(run, moments, tmp_path):
     for moment in moments:
         kill(run, tmp_path / "run", MOMENTS[moment])
@@ -259,7 +260,8 @@ def test_a_signal_saves_and_says_so_and_the_run_resumes_with_the_same_bits(run, 
 
 
 # A discriminator of absurd parameters is noticed in the same round: by the generator, whose move comes after its own.
-@pytest.mark.parametrize(("game", "wild", "named"), [("vae", "vae", "vae"), ("gan", "discriminator", "generator")])
+@pytest.mark.parametrize(("game", "wild", "named"), [
+    ("vae", "vae", "vae"), pytest.param("gan", "discriminator", "generator", marks=pytest.mark.slow)])
 def test_a_run_that_diverges_stops_and_its_checkpoint_is_good(game, wild, named, tmp_path):
     content = shell.config(game, log={"every": 8, "save": 8})
     # The warm-up makes the first round harmless; what the second one does to the parameters, the third one sees.
