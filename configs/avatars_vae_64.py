@@ -11,7 +11,7 @@ def get_config() -> dict:
         "data": {"name": "avatars/64x64", "test": "test"},
         "game": {
             "name": "vae",
-            "network": {"name": "vae", "widths": (32, 64, 96, 128), "blocks": (1, 2, 2, 2), "hidden": 384,
+            "network": {"name": "vae", "widths": (32, 64, 96, 96), "blocks": (1, 2, 2, 1), "hidden": 384,
                         "dense_blocks": 1},
             "latent": 96,
             "mixtures": 0,
