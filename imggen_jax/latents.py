@@ -36,12 +36,14 @@ def pixels(shape: tuple[int, int, int]) -> Space:
 def of(image: tuple[int, int, int], network: Pretrained | None) -> Space:
     """The space of an autoencoder's latents, each channel with mean 0 and variance 1; that of pixels without one.
 
+    Latents that are vectors [n,d] are maps [n,1,1,d] here.
+
     Args:
       image: (H,W,C) of the pictures.
       network: a trained model with `encode` and `decode`, conditioned on nothing.
 
     Raises:
-      ValueError: it has none, or its latents are not maps.
+      ValueError: it has none, or its latents are neither maps nor vectors.
     """
     if network is None:
         return pixels(image)
@@ -49,13 +51,13 @@ def of(image: tuple[int, int, int], network: Pretrained | None) -> Space:
         raise ValueError(f"config.pretrained.{NAME} has no encoder and decoder; name the run of an autoencoder or VAE")
     found = jax.eval_shape(lambda x: network.apply["encode"](network.weights, x, None),
                            jax.ShapeDtypeStruct((1, *image), jnp.float32))
-    if getattr(found, "ndim", 0) != 4:
+    if getattr(found, "ndim", 0) not in (2, 4):
         raise ValueError(f"config.pretrained.{NAME} has latents {getattr(found, 'shape', 'of several arrays')}, and "
-                         "maps [n,h,w,c] are needed; train the config avatars_autoencoder, or its like")
-    shape = found.shape[1:]
+                         "maps [n,h,w,c] or vectors [n,d] are needed; train the config avatars_vae_64, or its like")
+    shape = found.shape[1:] if found.ndim == 4 else (1, 1, found.shape[1])
 
     def encode(weights: Weights, images: Array) -> Array:
-        return network.apply["encode"](weights[NAME], images, None)
+        return network.apply["encode"](weights[NAME], images, None).reshape(-1, *shape)
 
     def start() -> Mutable:
         return {"latents": {"mean": jnp.zeros(shape[-1]), "square": jnp.ones(shape[-1])}}
@@ -79,6 +81,7 @@ def of(image: tuple[int, int, int], network: Pretrained | None) -> Space:
 
     def leave(weights: Weights, x: Array) -> Array:
         mean, deviation = scale(weights)
-        return jnp.clip(network.apply["decode"](weights[NAME], x * deviation + mean, None, {}), -1, 1)
+        z = (x * deviation + mean).reshape(-1, *found.shape[1:])
+        return jnp.clip(network.apply["decode"](weights[NAME], z, None, {}), -1, 1)
 
     return Space(shape, start, measure, enter, leave)

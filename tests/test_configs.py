@@ -44,7 +44,7 @@ def spec_of(config) -> Spec:
 
 def stand_ins(config) -> dict[str, Pretrained]:
     """Of the pretrained networks of a config, such as have the right shapes."""
-    encoded = {"encode": lambda weights, images, condition: jnp.zeros((len(images), 8, 8, 8)),
+    encoded = {"encode": lambda weights, images, condition: jnp.zeros((len(images), 96)),
                "decode": lambda weights, z, condition, options: jnp.zeros((len(z), 64, 64, 3))}
     assert set(config["pretrained"]) <= {"autoencoder"}
     return {name: Pretrained({}, encoded, "stand-in") for name in config["pretrained"]}

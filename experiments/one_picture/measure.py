@@ -2,8 +2,8 @@
 
     python experiments/one_picture/measure.py PART --data FOLDER [--pictures N]
 
-PART: time, growth, holes, tiles, style, gpdm, worst. FOLDER holds kodak24/, paintings/ and panoramas/. `holes` needs the packages of
-requirements.txt. `--pictures` takes the first N of each set only.
+PART: time, growth, holes, tiles, style, gpdm, worst. FOLDER holds kodak24/, paintings/ and panoramas/. `holes` needs
+the packages of requirements.txt. `--pictures` takes the first N of each set only.
 """
 from __future__ import annotations
 
@@ -345,7 +345,7 @@ def measure_gpdm(data: Path, count: int) -> None:
         page("gpdm", shown)
 
 
-# ------------------------------------------------------------------------------------------------ the worst ten of a verb
+# ---------------------------------------------------------------------------------------------- the worst ten of a verb
 
 
 def worse(made: np.ndarray, source: np.ndarray) -> float:
@@ -376,7 +376,8 @@ VERBS = {
 
 def measure_worst(data: Path, count: int) -> None:
     paintings = sorted((data / "paintings").glob("*.jpg"))
-    wide = [halved(picture) for picture in (kodak(data, k) for k in range(1, 25)) if picture.shape[1] > picture.shape[0]]
+    every = [halved(kodak(data, number)) for number in range(1, 25)]
+    wide = [picture for picture in every if picture.shape[1] > picture.shape[0]]
     found = {}
     for verb, run in VERBS.items():
         judged = []

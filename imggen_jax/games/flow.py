@@ -57,7 +57,7 @@ def make(
     Args:
       spec: fields of an example: an "image" of fixed size; a "label", a "text" or both condition the model.
       dtype: of the computations inside the networks, "float32" or "bfloat16".
-      pretrained: {"autoencoder": ...}, a trained model with spatial latents, in which the flow then takes place.
+      pretrained: {"autoencoder": ...}, a trained model, in whose latents the flow then takes place.
       network: `name`, a module of imggen_jax/nets with a `Denoiser`, and arguments of that class.
       condition: arguments of `conditioning.make`: width, layers and heads of the text encoder.
       prediction: what the network gives: "velocity", or "picture" (JiT, arXiv 2511.13720: x, whose velocity is
@@ -69,7 +69,7 @@ def make(
       steps, guidance: defaults of the options of these names.
 
     Raises:
-      ValueError: an unknown prediction, a share out of [0, 1), or an autoencoder without spatial latents.
+      ValueError: an unknown prediction, a share out of [0, 1), or an autoencoder that has no latents of one array.
     """
     if prediction not in PREDICTIONS:
         raise ValueError(f"unknown prediction {prediction!r}; choose from {', '.join(PREDICTIONS)}")

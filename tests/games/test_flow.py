@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from imggen_jax import editing
+from imggen_jax import editing, latents
 from imggen_jax.augment import to_float
 from imggen_jax.config import check
 from imggen_jax.errors import ConfigError, RunError
@@ -127,6 +127,20 @@ def test_latents_are_standardized_by_what_was_measured():
     np.testing.assert_allclose(seen[:, ::4, ::4], small, atol=1e-4)
 
 
+def test_latents_that_are_vectors_are_maps_of_one_place():
+    toy = tiny.toy_autoencoder()
+    apply = {"encode": lambda *args: toy.apply["encode"](*args).reshape(-1, 64),
+             "decode": lambda weights, z, *args: toy.apply["decode"](weights, z.reshape(-1, 4, 4, 4), *args)}
+    vectors = latents.of((16, 16, 3), toy._replace(apply=apply))
+    assert vectors.shape == (1, 1, 64)
+    images = to_float(batch_of(tiny.spec_of(16, 3))["image"])
+    weights = {"autoencoder": toy.weights, "latents": {"mean": jnp.full(64, 0.5), "square": jnp.full(64, 4.25)}}
+    x = vectors.enter(weights, images)
+    np.testing.assert_allclose(x.reshape(-1, 64), (apply["encode"](toy.weights, images, None) - 0.5) / 2, atol=1e-5)
+    np.testing.assert_allclose(vectors.leave(weights, x), toy.apply["decode"](
+        toy.weights, toy.apply["encode"](toy.weights, images, None), None, {}), atol=1e-5)
+
+
 def test_what_cannot_be_is_one_clear_line():
     def fails(message, pretrained=None, **options):
         settings = tiny.config("flow", "pixels", tiny.TEXTS)
@@ -138,9 +152,9 @@ def test_what_cannot_be_is_one_clear_line():
     fails("config.game: drop is 1.0; it is a share", drop=1.0)
     fails("sides are multiples of 12, not 16x16; choose another game.network.patch", network={**UNET, "patch": 6})
     fails("config.game: 3 heads do not divide a width of 8", network={**DIT, "heads": 3})
-    vector = Pretrained({}, {"encode": lambda w, x, c: x.reshape(len(x), -1), "decode": None}, "x")
-    fails("config.pretrained.autoencoder has latents .1, 768., and maps", {"autoencoder": vector})
-    fails("config.pretrained.autoencoder has no encoder", {"autoencoder": vector._replace(apply={"features": None})})
+    rows = Pretrained({}, {"encode": lambda w, x, c: x.reshape(len(x), 16, -1), "decode": None}, "x")
+    fails("config.pretrained.autoencoder has latents .1, 16, 48., and maps", {"autoencoder": rows})
+    fails("config.pretrained.autoencoder has no encoder", {"autoencoder": rows._replace(apply={"features": None})})
 
 
 def test_every_editing_verb_works_on_it():
