@@ -280,6 +280,19 @@ def test_folders_called_train_and_test_are_splits(tmp_path):
     assert card["splits"] == {"train": 6, "validation": 6, "test": 6} and card["labels"] == {"a": 9, "b": 9}
 
 
+@pytest.mark.parametrize("told", ["folders", "table"])
+def test_one_class_is_a_label_too(told, tmp_path):
+    cats = "cats/" if told == "folders" else ""
+    names = [f"train/{cats}0.png", f"train/{cats}1.png", f"test/{cats}2.png"]
+    table = "file_name,label\n" + "".join(f"{name},cats\n" for name in names)
+    card, _ = plan_of(tmp_path, names, [("metadata.csv", table)] if told == "table" else [])
+    assert card["labels"] == {"cats": 3} and card["label_from"] == told
+    assert dict(lines(card))["Labels"] == f"1 from {told}: cats 3"
+    made = ingest(tmp_path / "in", size=SIZE, out=tmp_path / "out", workers=1)
+    dataset = data.open_dataset(name=made.name, dir=made.dir, split="train", label="label", size=SIZE)
+    assert dataset.spec["label"].names == ("cats",) and dataset.read(np.arange(2))["label"].tolist() == [0, 0]
+
+
 def test_a_column_label_goes_before_folders_and_tables_lie_anywhere(tmp_path):
     table = "file_name,label,consent\n" + "".join(f"{i}.png,{'xy'[i % 2]},yes\n" for i in range(3))
     card, examples = plan_of(tmp_path, [f"{kind}/{i}.png" for kind in "ab" for i in range(3)],
