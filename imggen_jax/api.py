@@ -181,7 +181,7 @@ def export(
       RunError: the model cannot be loaded, or the folder cannot be written.
     """
     path = given_path(model, "the model")
-    if foreign.is_weight_file(path) or pipelines.is_folder(path):
+    if foreign.is_weight_file(path) or pipelines.is_pipeline(path):
         raise RunError(f"{path} is a model of others, which is used as it is; only runs are exported")
     run, out = open_run(path), given_path(out, "the export")
     networks = pretrained.load_all(run.settings)

@@ -29,10 +29,10 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
       WeightsError: a weight file that cannot be read or is of no known network.
     """
     folder = find(path)
-    if foreign.is_weight_file(folder):
-        model = _of_others(folder, name)
-    elif pipelines.is_folder(folder):
+    if pipelines.is_pipeline(folder):
         model = pipelines.load(folder, name)
+    elif foreign.is_weight_file(folder):
+        model = _of_others(folder, name)
     else:
         model = exporting.read(folder, name) if exporting.is_export(folder) else _of_run(folder, name)
     if model.name not in model.game.models:
@@ -42,7 +42,7 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
 
 def is_used_as_it_is(path: Path) -> bool:
     """Whether a path is a model of others, or an exported one: there is no run behind it."""
-    return exporting.is_export(path) or foreign.is_weight_file(path) or pipelines.is_folder(path)
+    return exporting.is_export(path) or foreign.is_weight_file(path) or pipelines.is_pipeline(path)
 
 
 def find(path: str | os.PathLike[str]) -> Path:

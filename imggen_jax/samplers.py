@@ -93,8 +93,8 @@ def dpmpp_2m(denoise: Predict, z: Array, times: Array, path: Path = FLOW) -> Arr
     return multistep(lambda z, i: denoise(z, times[i]), z, path.alpha(times), path.sigma(times))
 
 
-# Along times that a table gives, what a network is asked with is the number of the step, an int32 scalar. `first` is the
-# step to begin with, and `after` changes what a step has made: (z, number of the next step) -> z.
+# Along times that a table gives, what a network is asked with is the number of the step, an int32 scalar. `first` is
+# the step to begin with, and `after` changes what a step has made: (z, number of the next step) -> z.
 
 def multistep(denoise: Predict, z: Array, alphas: Array, sigmas: Array, second: Array | None = None,
               first: int | Array = 0, after: Predict | None = None) -> Array:

@@ -3,8 +3,8 @@
     steps = make("euler", read(config), 25)      # NumPy: what a solver of `samplers` goes through
     z = samplers.ddim(denoise, steps.start * noise, steps.alphas, steps.sigmas, steps.fresh, draw)
 
-A model sees z = alpha x + sigma noise with alpha^2 + sigma^2 = 1, or for flows with alpha + sigma = 1, and a time of its
-training, 0 to 999. In these terms DDIM, Euler's method and the flow's Euler are one formula, and their steps alone
+A model sees z = alpha x + sigma noise with alpha^2 + sigma^2 = 1, or for flows with alpha + sigma = 1, and a time of
+its training, 0 to 999. In these terms DDIM, Euler's method and the flow's Euler are one formula, and their steps alone
 differ. Keys that a config leaves out have the defaults of diffusers' class for that sampler.
 """
 from __future__ import annotations
@@ -105,7 +105,7 @@ def make(sampler: str, trained: Trained, steps: int, tokens: int = 0) -> Steps:
     """
     keys = dict(trained.keys)
     if (sampler == "flow_euler") != (trained.prediction == "flow"):
-        kind = "a flow: choose flow_euler" if trained.prediction == "flow" else "no flow: choose another than flow_euler"
+        kind = "a flow: choose flow_euler" if trained.prediction == "flow" else "no flow: choose another one"
         raise WeightsError(f"the sampler {sampler} is of another kind than the model, which is {kind}")
     total = keys.get("original_inference_steps", 50) if sampler == "lcm" else keys.get("num_train_timesteps", 1000)
     if not 1 <= steps <= total:
@@ -225,10 +225,11 @@ def _flow(keys: Mapping[str, Any], steps: int, tokens: int) -> Steps:
     if keys.get("use_dynamic_shifting"):
         low, high = keys.get("base_image_seq_len", 256), keys.get("max_image_seq_len", 4096)
         least, most = keys.get("base_shift", 0.5), keys.get("max_shift", 1.15)
-        shift, sigmas = math.exp(least + (most - least) * (tokens - low) / (high - low)), np.linspace(1, 1 / steps, steps)
+        shift = math.exp(least + (most - least) * (tokens - low) / (high - low))
+        sigmas = np.linspace(1, 1 / steps, steps)
     else:
-        ends = [shift * end / (1 + (shift - 1) * end) for end in (1.0, 1 / total)]
-        sigmas = np.linspace(*ends, steps)
+        begin, end = (shift * end / (1 + (shift - 1) * end) for end in (1.0, 1 / total))
+        sigmas = np.linspace(begin, end, steps)
     sigmas = shift * sigmas / (1 + (shift - 1) * sigmas)
     ends = np.append(sigmas, 0.0)
     return _steps(total * sigmas, 1 - ends, ends)

@@ -27,7 +27,8 @@ CLIP = {"bos_token_id": 998, "eos_token_id": 999, "hidden_size": 8, "intermediat
 XL_CLIP = CLIP | {"hidden_size": 32, "intermediate_size": 37, "num_attention_heads": 4, "num_hidden_layers": 5,
                   "projection_dim": 32, "hidden_act": "gelu", "eos_token_id": 2}
 SCHEDULER = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
-DDIM = SCHEDULER | {"_class_name": "DDIMScheduler", "clip_sample": False, "set_alpha_to_one": False}
+DDIM = SCHEDULER | {"_class_name": "DDIMScheduler", "clip_sample": False, "set_alpha_to_one": False,
+                    "steps_offset": 1}
 EULER = SCHEDULER | {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading", "steps_offset": 1}
 
 MODELS = {  # name -> (class, {component: config}, scheduler)
@@ -74,8 +75,8 @@ def write_tokenizer(folder, *, pad="<|endoftext|>"):
             parts[:2] = ["".join(parts[:2])]
             if parts[0] not in known:
                 known.append(parts[0])
+    known += [f"<|unused_{number}|>" for number in range(998 - len(known))] + ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {token: number for number, token in enumerate(known)}
-    vocabulary |= {"<|startoftext|>": 998, "<|endoftext|>": 999}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")

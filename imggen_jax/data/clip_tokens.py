@@ -54,7 +54,7 @@ def read(folder: Path) -> Bpe:
         model = tokenizers.models.BPE(known, pairs, continuing_subword_prefix="", end_of_word_suffix="</w>",
                                       fuse_unk=False, unk_token="<|endoftext|>")
         start, end = (known[f"<|{name}oftext|>"] for name in ("start", "end"))
-    except Exception as error:  # noqa: BLE001  the package raises plain Exceptions
+    except Exception as error:
         raise DataError(f"the tokenizer in {folder} cannot be read ({error}); get it again") from error
     backend = tokenizers.Tokenizer(model)
     backend.normalizer = tokenizers.normalizers.Sequence([
@@ -135,6 +135,14 @@ def _joined(pieces: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     return made
 
 
+_known: dict[tuple[str, ...], tuple[Bpe, ...]] = {}
+
+
+def vocabularies_of(names: tuple[str, ...]) -> tuple[Bpe, ...]:
+    """The vocabularies behind the names that `field_names` gave."""
+    return _known[names]
+
+
 def field_names(vocabularies: Sequence[Bpe]) -> tuple[str, ...]:
     """The names of a text field that these vocabularies read; `data.text.tokenizer_of` then finds its tokenizer.
 
@@ -142,6 +150,7 @@ def field_names(vocabularies: Sequence[Bpe]) -> tuple[str, ...]:
     the bits of their 77 weights float32. `unpack` takes them apart.
     """
     names = ("clip", *(one.digest for one in vocabularies))
+    _known[names] = tuple(vocabularies)
 
     def encode(texts: Sequence[str], length: int | None = None) -> tuple[np.ndarray, int]:
         del length
@@ -154,7 +163,8 @@ def field_names(vocabularies: Sequence[Bpe]) -> tuple[str, ...]:
 
     def decode(tokens: np.ndarray) -> str:
         ids, _ = unpack(np.asarray(tokens)[None], len(vocabularies))
-        return " ".join(vocabularies[0].backend.decode([int(i) for i in ids[0][0].ravel()]).replace("</w>", " ").split())
+        words = vocabularies[0].backend.decode([int(token) for token in ids[0][0].ravel()])
+        return " ".join(words.replace("</w>", " ").split())
 
     register(names, Tokenizer(2**31 - 1, encode, decode, lambda text: {}))
     return names

@@ -79,7 +79,7 @@ _registered: dict[tuple[str, ...], Tokenizer] = {}
 
 
 def register(names: tuple[str, ...], tokenizer: Tokenizer) -> None:
-    """Have `tokenizer_of` find the tokenizer of a field with these names, which are none of words: others' tokenizers."""
+    """Have `tokenizer_of` find another's tokenizer for a field with these names, which are no words."""
     _registered[names] = tokenizer
 
 

@@ -142,12 +142,14 @@ def denoised(recipe: Recipe, weights: Weights, z: Array, condition: Condition, c
         first = jnp.clip(count - jnp.floor(count * jnp.asarray(chosen["strength"]) + 1e-4).astype(int), 0, count - 1)
         begin = jnp.where(first > 0, alphas[first] * source + sigmas[first] * noise, begin)
 
-    def after(z: Array, i: Array) -> Array:  # what is not to be made anew is the source's, as noisy as it is there
-        still = jnp.where(i == count, source, alphas[i] * source + sigmas[i] * noise)
-        return hole * z + (1 - hole) * still
+    blended = None
+    if source is not None and condition["mask"] is not None and not recipe.inpainting:
+        hole = condition["mask"][:, ::recipe.factor, ::recipe.factor]
 
-    hole = None if condition.get("mask") is None else condition["mask"][:, ::recipe.factor, ::recipe.factor]
-    blended = after if hole is not None and source is not None and not recipe.inpainting else None
+        def blended(z: Array, i: Array) -> Array:  # what is not made anew is the source's, as noisy as it is there
+            still = jnp.where(i == count, source, alphas[i] * source + sigmas[i] * noise)
+            return hole * z + (1 - hole) * still
+
     denoise = _denoiser(recipe, weights, condition, steps, chosen["guidance"])
     if name.startswith("dpmpp_2m"):
         return samplers.multistep(denoise, begin, alphas, sigmas, jnp.asarray(steps.second), first, blended)
@@ -194,7 +196,7 @@ def _denoiser(recipe: Recipe, weights: Weights, condition: Condition, steps: sch
 
 
 def _beside(recipe: Recipe, weights: Weights, condition: Condition) -> Array:
-    """What an inpainting U-Net sees beside the latents, float32 [n or 1,h,w,5]; all is hidden where nothing is given."""
+    """What an inpainting U-Net sees beside latents, float32 [n or 1,h,w,5]; all is hidden where nothing is given."""
     if "seen" not in condition:
         side = (1, recipe.height, recipe.width, recipe.decoder.channels)
         seen = latents(recipe, weights, jnp.zeros(side))

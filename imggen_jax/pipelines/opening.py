@@ -1,6 +1,7 @@
 """Open a text-to-image model of others: from its files to a `Model`, with a check of memory before anything is read."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from imggen_jax.game import Field, PyTree
 from imggen_jax.model import Model
 from imggen_jax.pipelines import diffusion, texts
 from imggen_jax.pipelines.diffusion import MASKED, Recipe
-from imggen_jax.weights import diffusers, published, tensors
+from imggen_jax.weights import diffusers, ldm, published, tensors
 from imggen_jax.weights.published import Part
 
 GAME = "pipeline"  # the name of such a model's game in its config
@@ -25,14 +26,18 @@ SMALLEST, LARGEST = 8, 4096  # sides of pictures
 SIDES = {  # what belongs to the other half of an autoencoder
     "encoder": (r"^(decoder|post_quant_conv)\.",), "decoder": (r"^(encoder|quant_conv)\.",)}
 
-is_folder = diffusers.is_folder
 
 
-def load(folder: Path, name: str | None = None) -> Model:
-    """A model in diffusers' layout. On a CPU it computes in float32, elsewhere in bfloat16.
+def is_pipeline(path: Path) -> bool:
+    """Whether a path is such a model: a folder in diffusers' layout, or a checkpoint in one file."""
+    return diffusers.is_folder(path) or ldm.is_checkpoint(path)
+
+
+def load(path: Path, name: str | None = None) -> Model:
+    """A text-to-image model of others. On a CPU it computes in float32, elsewhere in bfloat16.
 
     Args:
-      folder: with model_index.json.
+      path: a folder with model_index.json, or a safetensors checkpoint of Stable Diffusion 1.5 or XL.
       name: of the model; it has one, "main".
 
     Raises:
@@ -41,14 +46,14 @@ def load(folder: Path, name: str | None = None) -> Model:
       RunError: memory will not suffice.
     """
     dtype = jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
-    found = diffusers.read(folder)
-    trained = schedules.read(found.configs["scheduler"], str(folder / "scheduler" / "scheduler_config.json"))
-    parts = _parts(folder, found, dtype)
+    found = ldm.read(path) if path.is_file() else diffusers.read(path)
+    trained = schedules.read(_corrected(found), str(path / "scheduler" / "scheduler_config.json"))
+    parts = _parts(path, found, dtype)
     vocabularies = tuple(clip_tokens.read(place) for place in found.tokenizers)
     recipe = _recipe(found, parts, trained, vocabularies)
-    _check_memory(folder, parts, dtype)
-    weights = {name: _filled(folder, found, name, part, dtype) for name, part in parts.items()}
-    facts = {"architecture": "Stable Diffusion XL" if found.xl else "Stable Diffusion", "file": folder.name,
+    _check_memory(path, parts, dtype)
+    weights = {name: _filled(path, found, name, part, dtype) for name, part in parts.items()}
+    facts = {"architecture": "Stable Diffusion XL" if found.xl else "Stable Diffusion", "file": path.name,
              "dtype": dtype.name, "sampler": trained.sampler, "left_out": list(found.notes)}
     return Model({"game": {"name": GAME, **facts}, "train": {"batch": 0}}, recipe.spec(), 0, weights,
                  diffusion.make(recipe), name or "main")
@@ -64,15 +69,40 @@ def resized(model: Model, height: int, width: int) -> Model:
     Raises:
       RunError: a side out of range, or a model of another kind.
     """
-    if model.config["game"]["name"] != GAME:
-        raise RunError("this model makes pictures of the size that it was trained on")
-    recipe: Recipe = model.generator.decode.args[0]  # pyright: ignore[reportFunctionMemberAccess]  a partial, see `make`
+    recipe = recipe_of(model)
     for side in (height, width):
         if not SMALLEST <= side <= LARGEST:
             raise RunError(f"the size is {width}x{height}; sides go from {SMALLEST} to {LARGEST} pixels")
     height, width = (max(1, round(side / recipe.factor)) * recipe.factor for side in (height, width))
-    recipe = recipe._replace(height=height, width=width)
+    return remade(model, recipe._replace(height=height, width=width))
+
+
+def scheduled(model: Model, trained: schedules.Trained) -> Model:
+    """The same model with the scheduler of another config, as `schedules.read` gives it."""
+    return remade(model, recipe_of(model)._replace(trained=trained))
+
+
+def recipe_of(model: Model) -> Recipe:
+    """What makes a model's functions. Raises RunError for a model of another kind."""
+    function = model.generator.decode
+    if not isinstance(function, functools.partial) or not isinstance(function.args[0], Recipe):
+        raise RunError("this model is none of Stable Diffusion; it makes pictures of the size that it was trained on")
+    return function.args[0]
+
+
+def remade(model: Model, recipe: Recipe) -> Model:
+    """The same weights with other functions."""
     return model._replace(spec=recipe.spec(), game=diffusion.make(recipe))
+
+
+def _corrected(found: diffusers.Folder) -> dict[str, Any]:
+    """The scheduler's config, with what diffusers corrects in old ones of Stable Diffusion 1 and 2."""
+    config = dict(found.configs["scheduler"])
+    if not found.xl and "steps_offset" in config:
+        config["steps_offset"] = 1
+    if not found.xl and "clip_sample" in config:
+        config["clip_sample"] = False
+    return config
 
 
 def _parts(folder: Path, found: diffusers.Folder, dtype: Any) -> dict[str, Part]:
@@ -97,7 +127,8 @@ def _recipe(found: diffusers.Folder, parts: Mapping[str, Part], trained: schedul
                        f"with {channels} that is neither a model for pictures nor one for inpainting")
     width = sum(net.width for net in encoders)
     if unet["cross_attention_dim"] != width:
-        raise RunError(f"the U-Net reads texts of width {unet['cross_attention_dim']}, and the text encoders give {width}")
+        raise RunError(f"the U-Net reads texts of width {unet['cross_attention_dim']}, and those of the encoders have "
+                       f"{width}")
     if wrong := [net for net, one in zip(encoders, vocabularies) if one.size > net.words]:
         raise RunError(f"the tokenizer has more tokens than its encoder knows, {wrong[0].words}")
     names = clip_tokens.field_names(vocabularies)

@@ -14,7 +14,8 @@ INDEX = "model_index.json"
 PIPELINES = {  # class -> whether it is SDXL
     "StableDiffusionPipeline": False, "StableDiffusionImg2ImgPipeline": False, "StableDiffusionInpaintPipeline": False,
     "LatentConsistencyModelPipeline": False, "LatentConsistencyModelImg2ImgPipeline": False,
-    "StableDiffusionXLPipeline": True, "StableDiffusionXLImg2ImgPipeline": True, "StableDiffusionXLInpaintPipeline": True}
+    "StableDiffusionXLPipeline": True, "StableDiffusionXLImg2ImgPipeline": True,
+    "StableDiffusionXLInpaintPipeline": True}
 CLASSES = {
     "unet": ("UNet2DConditionModel",), "vae": ("AutoencoderKL",),
     "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection"),
@@ -57,7 +58,8 @@ def read(folder: Path) -> Folder:
     if kind not in PIPELINES:
         raise WeightsError(f"{folder / INDEX}: the pipeline {kind} is not known here; known are {', '.join(PIPELINES)}")
     xl, notes = PIPELINES[kind], []
-    wanted = ["unet", "vae", "text_encoder", "tokenizer", "scheduler", *(["text_encoder_2", "tokenizer_2"] if xl else ())]
+    wanted = ["unet", "vae", "scheduler", "text_encoder", "tokenizer"]
+    wanted += ["text_encoder_2", "tokenizer_2"] if xl else []
     for name, value in index.items():
         there = isinstance(value, list) and len(value) == 2 and value[1] is not None
         if name in UNUSED:

@@ -33,6 +33,7 @@ class Stored(NamedTuple):
     dtype: np.dtype
     shape: tuple[int, ...]
     start: int  # byte in the file
+    turned: bool = False  # whether the file has its two axes in the other order
 
     def read(self) -> np.ndarray:
         """Its numbers. Raises WeightsError where the file has changed since."""
@@ -43,7 +44,7 @@ class Stored(NamedTuple):
             raise WeightsError(f"the weight file {self.path} cannot be read ({error.strerror or error})") from error
         if len(numbers) != count:
             raise WeightsError(f"the weight file {self.path} has become shorter while it was read")
-        return numbers.reshape(self.shape)
+        return numbers.reshape(self.shape[::-1]).T if self.turned else numbers.reshape(self.shape)
 
 
 class Header(NamedTuple):
@@ -66,8 +67,8 @@ def open_file(path: Path) -> Header:
             length = int.from_bytes(first, "little")
             if len(first) < 8 or length > LONGEST_HEADER or 8 + length > size:
                 if first[:4] == b"PK\x03\x04" or first[:1] == b"\x80":
-                    raise WeightsError(f"{path} is a file of torch.save, whatever its name says; only safetensors files "
-                                       "are read here, since a pickle is a program. Get the safetensors file")
+                    raise WeightsError(f"{path} is a file of torch.save, whatever its name says; only safetensors "
+                                       "files are read here, since a pickle is a program. Get that file of the model")
                 raise WeightsError(f"{path} is truncated, or no safetensors file; get it again")
             content = json.loads(file.read(length))
         about = content.pop("__metadata__", {})
@@ -153,6 +154,17 @@ def tensor_name(path: Sequence[Any]) -> str:
 def shapes(net: nn.Module, *inputs: Any) -> PyTree:
     """The parameters of a network as shapes, without computing any. inputs: arrays, or `jax.ShapeDtypeStruct`."""
     return jax.eval_shape(net.init, jax.random.key(0), *inputs)["params"]
+
+
+def stored_shapes(wanted: PyTree) -> dict[str, tuple[int, ...]]:
+    """The tensors that `fill` takes for parameters, {name: shape}; axes are turned as in the files."""
+    turned = {4: (3, 2, 0, 1), 2: (1, 0)}
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(wanted):
+        kernel = path[-1].key.rpartition(".")[2] == "kernel"
+        axes = turned[len(leaf.shape)] if kernel else range(len(leaf.shape))
+        found[tensor_name(path)] = tuple(leaf.shape[axis] for axis in axes)
+    return found
 
 
 def parameters(tree: PyTree) -> int:
