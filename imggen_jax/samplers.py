@@ -148,8 +148,9 @@ def ddim(denoise: Predict, z: Array, alphas: Array, sigmas: Array, fresh: Array 
     return jax.lax.fori_loop(first, len(alphas) - 1, step, z)
 
 
-# Adams and Bashforth's weights of the last four, the newest first.
-_ADAMS = ((1.0, 0.0, 0.0, 0.0), (1.5, -0.5, 0.0, 0.0), (23 / 12, -16 / 12, 5 / 12, 0.0),
+# Weights of the noise at a place and at those before it (Adams and Bashforth), after so many evaluations. The second
+# evaluation looks ahead from the first, and the first step is taken again with the mean of both.
+_ADAMS = ((1.0, 0.0, 0.0, 0.0), (0.5, 0.5, 0.0, 0.0), (1.5, -0.5, 0.0, 0.0), (23 / 12, -16 / 12, 5 / 12, 0.0),
           (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 
 
@@ -159,26 +160,25 @@ def plms(denoise: Predict, z: Array, alphas: Array, sigmas: Array, first: int | 
 
     The first step is of order 2 and asks the network once more. Arguments as for `multistep`.
     """
-    def noise_of(z: Array, i: Array) -> Array:
-        return (z - alphas[i] * denoise(z, i)) / sigmas[i]
-
-    def moved(z: Array, noise: Array, i: Array) -> Array:
-        z = alphas[i + 1] * (z - sigmas[i] * noise) / alphas[i] + sigmas[i + 1] * noise
-        return z if after is None else after(z, i + 1)
-
-    def step(i, carry):
-        z, before = carry
-        noises = jnp.concatenate([noise_of(z, i)[None], before])
-        weights = jnp.asarray(_ADAMS)[jnp.minimum(i - first, 3)]
-        return moved(z, jnp.tensordot(weights, noises, 1), i), noises[:3]
-
+    steps = len(alphas) - 1
     begin = jnp.asarray(first)
-    noise = noise_of(z, begin)
-    alone = len(alphas) - 2 <= begin  # a single step has no second time to look from
-    ahead = jnp.minimum(begin + 1, len(alphas) - 2)
-    second = jnp.where(alone, noise, noise_of(moved(z, noise, begin), ahead))
-    z, before = moved(z, (noise + second) / 2, begin), jnp.stack([noise, *[jnp.zeros_like(z)] * 2])
-    return jax.lax.fori_loop(first + 1, len(alphas) - 1, step, (z, before))[0]
+
+    def evaluate(number, carry):
+        z, start, before = carry
+        at = begin + number - (number >= 2)   # the time that the network sees
+        since = at - (number == 1)            # and that from which the step is taken
+        noise = (z - alphas[at] * denoise(z, at)) / sigmas[at]
+        noises = jnp.concatenate([noise[None], before])
+        moving = jnp.tensordot(jnp.asarray(_ADAMS)[jnp.minimum(number, 4)], noises, 1)
+        z = jnp.where(number == 1, start, z)
+        x = (z - sigmas[since] * moving) / alphas[since]
+        z = alphas[since + 1] * x + sigmas[since + 1] * moving
+        z = z if after is None else after(z, since + 1)
+        return z, start, jnp.where(number == 1, before, noises[:3])
+
+    # A single step has no second time to look from.
+    evaluations = jnp.where(steps - begin > 1, steps - begin + 1, 1)
+    return jax.lax.fori_loop(0, evaluations, evaluate, (z, z, jnp.zeros((3, *z.shape), z.dtype)))[0]
 
 
 SOLVERS = ("euler", "heun", "dpmpp_2m")

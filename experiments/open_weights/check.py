@@ -106,7 +106,9 @@ class Pair:
         def make(weights, z, fields):
             return generator.decode(weights, z, generator.condition(weights, fields), options)
 
-        return np.asarray(jax.jit(make)(self.model.weights, noise, fields))
+        # One operation after another: each is compiled once, and a program would be for every sampler.
+        with jax.disable_jit():
+            return np.asarray(make(self.model.weights, jnp.asarray(noise), fields))
 
     def theirs(self, prompt, noise, scheduler, *, negative=None, pipe=None, **options):
         pipe = pipe or self.pipe

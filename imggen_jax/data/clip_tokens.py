@@ -7,7 +7,7 @@ tokens fills several chunks, each with a start and an end of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ class Bpe(NamedTuple):
     pad: int
     size: int
     digest: str   # of its files
+    longer: Mapping[str, str] = {}  # word of textual inversion -> the names of its tokens
 
 
 def read(folder: Path) -> Bpe:
@@ -68,7 +69,7 @@ def read(folder: Path) -> Bpe:
     if pad not in known:
         raise DataError(f"the tokenizer in {folder} fills up with {pad!r}, which is not in its vocabulary")
     return Bpe(backend, start, end, known[pad], max(known.values()) + 1,
-               sha256(vocabulary.read_bytes() + merges.read_bytes() + pad.encode()))
+               sha256(vocabulary.read_bytes(), merges.read_bytes(), pad))
 
 
 def _padding(folder: Path) -> str:
@@ -87,13 +88,19 @@ def _padding(folder: Path) -> str:
 
 
 def with_words(bpe: Bpe, words: Sequence[str]) -> Bpe:
-    """The same with further words, each one token, in their order: those of textual inversion."""
+    """The same with a further word that stands for several tokens, as textual inversion has it.
+
+    Args:
+      bpe: the vocabulary.
+      words: the names of the tokens; in a prompt, the first one stands for all of them.
+    """
+    from tokenizers import AddedToken
     from tokenizers import Tokenizer as Backend
 
     backend = Backend.from_str(bpe.backend.to_str())
-    backend.add_tokens(list(words))
-    return bpe._replace(backend=backend, size=bpe.size + len(words), digest=sha256(
-        bpe.digest.encode() + "\0".join(words).encode()))
+    backend.add_tokens([AddedToken(word, normalized=False) for word in words])
+    return bpe._replace(backend=backend, size=bpe.size + len(words), digest=sha256(bpe.digest, words),
+                        longer={**bpe.longer, words[0]: " ".join(words)})
 
 
 def weighted(prompt: str) -> list[tuple[str, float]]:
@@ -177,6 +184,8 @@ def unpack(tokens: Any, vocabularies: int) -> tuple[list[Any], list[Any]]:
 
 
 def _chunks(prompt: str, bpe: Bpe) -> list[tuple[list[int], list[float]]]:
+    for word, names in bpe.longer.items():
+        prompt = prompt.replace(word, names)
     known = [(token, weight) for text, weight in weighted(prompt)
              for token in bpe.backend.encode(text, add_special_tokens=False).ids]
     room = LENGTH - 2

@@ -45,6 +45,9 @@ class Recipe(NamedTuple):
     width: int
     steps: int                    # defaults of options
     guidance: float
+    # Whether one batch holds what is predicted with the prompt and without it. In turn, the program has the network
+    # once in place of three times, and on a CPU that is as fast.
+    together: bool
 
     @property
     def xl(self) -> bool:
@@ -142,14 +145,12 @@ def denoised(recipe: Recipe, weights: Weights, z: Array, condition: Condition, c
         first = jnp.clip(count - jnp.floor(count * jnp.asarray(chosen["strength"]) + 1e-4).astype(int), 0, count - 1)
         begin = jnp.where(first > 0, alphas[first] * source + sigmas[first] * noise, begin)
 
-    blended = None
-    if source is not None and condition["mask"] is not None and not recipe.inpainting:
+    def after(z: Array, i: Array) -> Array:  # what is not made anew is the source's, as noisy as it is there
         hole = condition["mask"][:, ::recipe.factor, ::recipe.factor]
+        still = jnp.where(i == count, condition["source"], alphas[i] * condition["source"] + sigmas[i] * noise)
+        return hole * z + (1 - hole) * still
 
-        def blended(z: Array, i: Array) -> Array:  # what is not made anew is the source's, as noisy as it is there
-            still = jnp.where(i == count, source, alphas[i] * source + sigmas[i] * noise)
-            return hole * z + (1 - hole) * still
-
+    blended = after if condition.get("mask") is not None and not recipe.inpainting else None
     denoise = _denoiser(recipe, weights, condition, steps, chosen["guidance"])
     if name.startswith("dpmpp_2m"):
         return samplers.multistep(denoise, begin, alphas, sigmas, jnp.asarray(steps.second), first, blended)
@@ -182,7 +183,16 @@ def _denoiser(recipe: Recipe, weights: Weights, condition: Condition, steps: sch
         made = found(z, i, every)
         return made[:len(z)], made[len(z):]
 
-    predict = samplers.guided(both, alone, guidance, -jnp.inf, jnp.inf)
+    def in_turn(z: Array, i: Array) -> Array:
+        every = jax.tree.map(lambda a, b: jnp.stack([a, b]), condition["with"], condition["without"])
+
+        def one(k: Array, made: Array) -> Array:
+            return made.at[k].set(found(z, i, jax.tree.map(lambda leaf: leaf[k], every)))
+
+        made = jax.lax.fori_loop(0, jnp.where(jnp.asarray(guidance) == 1, 1, 2), one, jnp.zeros((2, *z.shape)))
+        return made[1] + guidance * (made[0] - made[1])  # at guidance 1, made[1] is 0
+
+    predict = samplers.guided(both, alone, guidance, -jnp.inf, jnp.inf) if recipe.together else in_turn
 
     def denoise(z: Array, i: Array) -> Array:
         alpha, sigma, made = tables["alphas"][i], tables["sigmas"][i], predict(z, i)

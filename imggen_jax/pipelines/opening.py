@@ -138,7 +138,7 @@ def _recipe(found: diffusers.Folder, parts: Mapping[str, Part], trained: schedul
     return Recipe(nets["unet"], nets["encoder"], nets["decoder"], tuple(encoders), trained, channels,
                   float(vae["scaling_factor"]), float(vae["shift_factor"] or 0.0), unet["in_channels"] != channels,
                   found.zeros, names, tuple(int(token) for token in empty), side, side, 4 if quick else 30,
-                  1.0 if quick else 5.0 if found.xl else 7.5)
+                  1.0 if quick else 5.0 if found.xl else 7.5, jax.default_backend() != "cpu")
 
 
 def _check_memory(folder: Path, parts: Mapping[str, Part], dtype: Any) -> None:

@@ -2,7 +2,8 @@
 
 A LoRA adds strength * alpha / rank * up @ down to a layer. Its names are kohya's
 (`lora_unet_..._to_q.lora_down.weight` with alpha beside it, for SDXL in the names of the code that trained it) or
-diffusers' (`unet....to_q.lora_A.weight`, and the older `processor.to_q_lora.down.weight`). What matched is counted, and what did not is named.
+diffusers' (`unet....to_q.lora_A.weight`, and the older `processor.to_q_lora.down.weight`). What matched is counted, and
+what did not is named.
 """
 from __future__ import annotations
 
