@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from imggen_jax import cards, exporting
+from imggen_jax import cards, exporting, pipelines
 from imggen_jax.config import check
 from imggen_jax.errors import RunError, SaveError
 from imggen_jax.evaluation import watch
 from imggen_jax.evaluation.run import compare, evaluate, score_table
-from imggen_jax.loading import find, load
+from imggen_jax.loading import find, is_used_as_it_is, load
 from imggen_jax.model import Model, check_truncation
 from imggen_jax.pictures import grids
 from imggen_jax.provenance import publishing, records
@@ -149,7 +149,7 @@ def describe(model: str | os.PathLike[str]) -> dict[str, Any]:
       RunError: there is no such model, or a file of it is damaged.
     """
     folder = find(model)
-    if exporting.is_export(folder) or foreign.is_weight_file(folder):
+    if is_used_as_it_is(folder):
         one = load(folder)
         return {"step": one.step, "images": one.images_seen, "parameters": building.parameter_counts(one.weights),
                 "sha256": checkpoint.fingerprint(one.weights), "config": one.config}
@@ -180,8 +180,9 @@ def export(
     Raises:
       RunError: the model cannot be loaded, or the folder cannot be written.
     """
-    if foreign.is_weight_file(path := given_path(model, "the model")):
-        raise RunError(f"{path} is a weight file of others, which is used as it is; only runs are exported")
+    path = given_path(model, "the model")
+    if foreign.is_weight_file(path) or pipelines.is_pipeline(path):
+        raise RunError(f"{path} is a model of others, which is used as it is; only runs are exported")
     run, out = open_run(path), given_path(out, "the export")
     networks = pretrained.load_all(run.settings)
     card = cards.of_run(run, about)

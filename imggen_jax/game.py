@@ -83,6 +83,7 @@ class Generator(NamedTuple):
     # Fields that may be given to `condition` beside those that it needs, each the like of a field of the data:
     # {"negative": "text"}
     accepts: Mapping[str, str] = {}
+    batch: int | None = None                   # pictures that one program makes; None: as many as their size allows
 
 
 class Classifier(NamedTuple):

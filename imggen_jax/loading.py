@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from imggen_jax import exporting, zoo
+from imggen_jax import exporting, pipelines, zoo
 from imggen_jax.errors import RunError
 from imggen_jax.model import Model
 from imggen_jax.storage.files import given_path
@@ -19,8 +19,9 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
     disk is changed: the run may be training at this moment.
 
     Args:
-      path: folder of a run or of an exported model, a weight file of others that `weights.foreign` knows, or the name
-        of a model that ships with the package (`imggen_jax.zoo.names()`). What exists under this name comes first.
+      path: folder of a run, of an exported model or of a text-to-image model of others (`pipelines.load`), a weight
+        file of others that `weights.foreign` knows, or the name of a model that ships with the package
+        (`imggen_jax.zoo.names()`). What exists under this name comes first.
       name: of the model, where a game trains several; None for "main", or the first.
 
     Raises:
@@ -28,13 +29,20 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
       WeightsError: a weight file that cannot be read or is of no known network.
     """
     folder = find(path)
-    if foreign.is_weight_file(folder):
+    if pipelines.is_pipeline(folder):
+        model = pipelines.load(folder, name)
+    elif foreign.is_weight_file(folder):
         model = _of_others(folder, name)
     else:
         model = exporting.read(folder, name) if exporting.is_export(folder) else _of_run(folder, name)
     if model.name not in model.game.models:
         raise RunError(f"{path} has no model {name!r}; it has {', '.join(model.game.models)}")
     return model
+
+
+def is_used_as_it_is(path: Path) -> bool:
+    """Whether a path is a model of others, or an exported one: there is no run behind it."""
+    return exporting.is_export(path) or foreign.is_weight_file(path) or pipelines.is_pipeline(path)
 
 
 def find(path: str | os.PathLike[str]) -> Path:

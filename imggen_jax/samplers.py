@@ -90,20 +90,95 @@ def dpmpp_2m(denoise: Predict, z: Array, times: Array, path: Path = FLOW) -> Arr
       times: float [steps+1], from noise to data; sigma may be 0 at the last one and alpha at the first.
       path: what time means.
     """
-    alpha, sigma = path.alpha(times), path.sigma(times)
-    ratio = sigma[1:] / sigma[:-1]
+    return multistep(lambda z, i: denoise(z, times[i]), z, path.alpha(times), path.sigma(times))
+
+
+# Along times that a table gives, what a network is asked with is the number of the step, an int32 scalar. `first` is
+# the step to begin with, and `after` changes what a step has made: (z, number of the next step) -> z.
+
+def multistep(denoise: Predict, z: Array, alphas: Array, sigmas: Array, second: Array | None = None,
+              first: int | Array = 0, after: Predict | None = None) -> Array:
+    """As `dpmpp_2m`, along tables.
+
+    Args:
+      denoise: (z [n,...], i) -> the mean of x given z at step i.
+      z: float [n,...], at the beginning of step `first`.
+      alphas, sigmas: float [steps+1], at the beginning of each step and at the end.
+      second: [steps], 0 for a step of order 1; None: order 2 wherever it can be.
+      first, after: see above.
+    """
+    ratio = sigmas[1:] / sigmas[:-1]
     # alpha' (1 - exp(-h)) with h = log(alpha'/sigma') - log(alpha/sigma), finite where alpha or sigma' is 0.
-    gain = alpha[1:] - alpha[:-1] * ratio
-    share = _extrapolation(alpha, sigma)
+    gain = alphas[1:] - alphas[:-1] * ratio
+    share = _extrapolation(alphas, sigmas)
+    share = share if second is None else share * second
 
-    def step(carry, now):
+    def step(i, carry):
         z, before = carry
-        t, ratio, gain, share = now
-        seen = denoise(z, t)
-        z = ratio * z + gain * (seen + share * (seen - before))
-        return (z, seen), None
+        seen = denoise(z, i)
+        z = ratio[i] * z + gain[i] * (seen + jnp.where(i > first, share[i], 0.0) * (seen - before))
+        return (z if after is None else after(z, i + 1)), seen
 
-    return jax.lax.scan(step, (z, jnp.zeros_like(z)), (times[:-1], ratio, gain, share))[0][0]
+    return jax.lax.fori_loop(first, len(ratio), step, (z, jnp.zeros_like(z)))[0]
+
+
+def ddim(denoise: Predict, z: Array, alphas: Array, sigmas: Array, fresh: Array | None = None,
+         draw: Callable[[Array], Array] | None = None, first: int | Array = 0, after: Predict | None = None) -> Array:
+    """x as it is thought to be, with as much of the noise that is thought to be in z as the next time has.
+
+    DDIM (arXiv 2010.02502, eq. 12), which in other coordinates is Euler's method; where noise is drawn anew, the
+    ancestral one, and where all of it is, sampling of a consistency model.
+
+    Args:
+      denoise, z, alphas, sigmas, first, after: as for `multistep`.
+      fresh: float [steps], the standard deviation of the noise that is drawn anew, at most sigmas[1:]; None: none.
+      draw: i -> that noise, of variance 1, like z.
+    """
+    def step(i, z):
+        x = denoise(z, i)
+        noise = (z - alphas[i] * x) / sigmas[i]
+        if fresh is None:
+            z = alphas[i + 1] * x + sigmas[i + 1] * noise
+        else:
+            assert draw is not None, "where noise is drawn, something draws it"
+            kept = jnp.sqrt(jnp.maximum(sigmas[i + 1] ** 2 - fresh[i] ** 2, 0.0))
+            z = alphas[i + 1] * x + kept * noise + fresh[i] * draw(i)
+        return z if after is None else after(z, i + 1)
+
+    return jax.lax.fori_loop(first, len(alphas) - 1, step, z)
+
+
+# Weights of the noise at a place and at those before it (Adams and Bashforth), after so many evaluations. The second
+# evaluation looks ahead from the first, and the first step is taken again with the mean of both.
+_ADAMS = ((1.0, 0.0, 0.0, 0.0), (0.5, 0.5, 0.0, 0.0), (1.5, -0.5, 0.0, 0.0), (23 / 12, -16 / 12, 5 / 12, 0.0),
+          (55 / 24, -59 / 24, 37 / 24, -9 / 24))
+
+
+def plms(denoise: Predict, z: Array, alphas: Array, sigmas: Array, first: int | Array = 0,
+         after: Predict | None = None) -> Array:
+    """As `ddim`, with the noise extrapolated from the last four steps (PNDM, arXiv 2202.09778, section 3.3).
+
+    The first step is of order 2 and asks the network once more. Arguments as for `multistep`.
+    """
+    steps = len(alphas) - 1
+    begin = jnp.asarray(first)
+
+    def evaluate(number, carry):
+        z, start, before = carry
+        at = begin + number - (number >= 2)   # the time that the network sees
+        since = at - (number == 1)            # and that from which the step is taken
+        noise = (z - alphas[at] * denoise(z, at)) / sigmas[at]
+        noises = jnp.concatenate([noise[None], before])
+        moving = jnp.tensordot(jnp.asarray(_ADAMS)[jnp.minimum(number, 4)], noises, 1)
+        z = jnp.where(number == 1, start, z)
+        x = (z - sigmas[since] * moving) / alphas[since]
+        z = alphas[since + 1] * x + sigmas[since + 1] * moving
+        z = z if after is None else after(z, since + 1)
+        return z, start, jnp.where(number == 1, before, noises[:3])
+
+    # A single step has no second time to look from.
+    evaluations = jnp.where(steps - begin > 1, steps - begin + 1, 1)
+    return jax.lax.fori_loop(0, evaluations, evaluate, (z, z, jnp.zeros((3, *z.shape), z.dtype)))[0]
 
 
 SOLVERS = ("euler", "heun", "dpmpp_2m")

@@ -134,6 +134,8 @@ def _make(generator: Generator, spec: Spec) -> Sampler:
         return program
 
     def block(given):
+        if generator.batch is not None:
+            return generator.batch
         shape: tuple[Any, ...] = next(
             (value.shape[1:3] for _, value in sorted(given.items()) if np.ndim(value) == 4), spec["image"].shape[:2])
         return min(BLOCK, max(LEAST, 2 ** int(math.log2(PIXELS / (shape[0] * shape[1])))))

@@ -75,8 +75,18 @@ def text_field(wanted: Wanted, vocabulary: Sequence[str] = ()) -> Field:
     return Field((wanted.length,), "int32", tuple(vocabulary) if wanted.kind == "words" else ())
 
 
+_registered: dict[tuple[str, ...], Tokenizer] = {}
+
+
+def register(names: tuple[str, ...], tokenizer: Tokenizer) -> None:
+    """Have `tokenizer_of` find another's tokenizer for a field with these names, which are no words."""
+    _registered[names] = tokenizer
+
+
 def tokenizer_of(field: Field) -> Tokenizer:
     """The tokenizer of a text field; one for bytes where the field has no names."""
+    if field.names in _registered:
+        return _registered[field.names]
     return _words_tokenizer(field) if field.names else _bytes_tokenizer(field)
 
 

@@ -1,0 +1,339 @@
+"""Compare text-to-image models of others, read by imggen_jax, with diffusers, on the same tiny random weights.
+
+Run by `make parity` in an environment of its own, since only these checks need torch. Prints a table and writes
+results.json beside this file and, with --golden, the values with which tests/pipelines compare.
+"""
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from unittest import mock
+
+# Programs are compiled for some steps of networks of a few channels: how long that takes is what counts.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT / "tests")]
+
+import diffusers  # noqa: E402
+import reference_pipelines as reference  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+
+import imggen_jax  # noqa: E402
+from imggen_jax import pipelines, schedules  # noqa: E402
+
+BOUND = 1e-4
+GOLDEN = ROOT / "tests" / "pipelines" / "golden.json"
+SIZE = 64  # sides of pictures
+SCHEDULERS = {  # name of a sampler -> diffusers' class, and keys beside those of the model
+    "ddim": (diffusers.DDIMScheduler, {"clip_sample": False}),
+    "euler": (diffusers.EulerDiscreteScheduler, {}),
+    "euler_ancestral": (diffusers.EulerAncestralDiscreteScheduler, {}),
+    "dpmpp_2m": (diffusers.DPMSolverMultistepScheduler, {}),
+    "dpmpp_2m_karras": (diffusers.DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
+    "lcm": (diffusers.LCMScheduler, {}),
+    "plms": (diffusers.PNDMScheduler, {"skip_prk_steps": True})}
+VARIANTS = ({}, {"timestep_spacing": "leading", "steps_offset": 1}, {"timestep_spacing": "trailing"})
+SCRIPTS = (("latin", 0x41, 0x7A), ("accents", 0xC0, 0x17F), ("greek", 0x391, 0x3C9), ("cyrillic", 0x410, 0x44F),
+           ("hebrew", 0x5D0, 0x5EA), ("arabic", 0x621, 0x64A), ("devanagari", 0x905, 0x939), ("thai", 0xE01, 0xE30),
+           ("kana", 0x3041, 0x3096), ("han", 0x4E00, 0x9FA5), ("hangul", 0xAC00, 0xD7A3), ("emoji", 0x1F600, 0x1F64F),
+           ("signs", 0x21, 0x2F), ("digits", 0x30, 0x39))
+
+
+def modules(name):
+    """{component: diffusers' module} of a tiny model, with the weights of its seeds."""
+    made = {}
+    for number, (component, config) in enumerate(reference.MODELS[name][1].items()):
+        library, kind = reference.COMPONENTS[component]
+        if library == "diffusers":
+            module = getattr(diffusers, kind).from_config(config)
+        else:
+            module = getattr(transformers, kind)(transformers.CLIPTextConfig(**config))
+        state = reference.state(shapes_of(module), number)
+        module.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
+        made[component] = module.eval()
+    return made
+
+
+def shapes_of(module):
+    return {key: tuple(value.shape) for key, value in module.state_dict().items()}
+
+
+def turned(array):
+    """[n,H,W,C] as a tensor [n,C,H,W]."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(array), -1, 1)))
+
+
+def back(tensor):
+    return np.moveaxis(tensor.detach().numpy(), 1, -1)
+
+
+def difference(ours, theirs):
+    return float(np.max(np.abs(np.asarray(ours) - np.asarray(theirs))))
+
+
+class Pair:
+    """A tiny model here and there."""
+
+    def __init__(self, name: str, folder: Path):
+        self.name, self.parts = name, modules(name)
+        self.folder = reference.write(folder / name, name, {each: shapes_of(one) for each, one in self.parts.items()})
+        self.model = pipelines.resized(imggen_jax.load(self.folder), SIZE, SIZE)
+        more = {} if name == "xl" else {"safety_checker": None, "requires_safety_checker": False}
+        self.pipe = getattr(diffusers, reference.MODELS[name][0]).from_pretrained(self.folder, **more)
+        self.pipe.set_progress_bar_config(disable=True)
+
+    def ours(self, prompt, noise, *, negative=None, source=None, mask=None, **options):
+        """Pictures float [1,H,W,3] in [-1,1]."""
+        generator, given = self.model.generator, {"text": prompt, "negative": negative, "source": source, "mask": mask}
+        fields = self.model.check_given({key: value for key, value in given.items() if value is not None}, 1)
+
+        def make(weights, z, fields):
+            return generator.decode(weights, z, generator.condition(weights, fields), options)
+
+        # One operation after another: each is compiled once, and a program would be for every sampler.
+        with jax.disable_jit():
+            return np.asarray(make(self.model.weights, jnp.asarray(noise), fields))
+
+    def theirs(self, prompt, noise, scheduler, *, negative=None, pipe=None, **options):
+        pipe = pipe or self.pipe
+        pipe.scheduler = scheduler
+        size = {} if "image" in options else {"height": SIZE, "width": SIZE}
+        with torch.no_grad(), drawing(noise):
+            made = pipe(prompt, negative_prompt=negative, output_type="np", **size, **options).images
+        return made * 2 - 1
+
+
+def drawing(noise):
+    """What diffusers draws at random: the first noise, and then that of each step as our sampler draws it."""
+    drawn = []
+
+    def draw(shape, **more):
+        number = len(drawn)
+        drawn.append(shape)
+        key = jax.random.wrap_key_data(jax.lax.bitcast_convert_type(
+            jnp.asarray(noise).reshape(-1)[:2], jnp.uint32), impl="threefry2x32")
+        return turned(jax.random.normal(jax.random.fold_in(key, number), noise.shape[1:])[None])
+
+    names = ["scheduling_lcm", "scheduling_euler_ancestral_discrete"]
+    stack = [mock.patch(f"diffusers.schedulers.{name}.randn_tensor", draw) for name in names]
+    return functools.reduce(lambda outer, inner: _Both(outer, inner), stack)
+
+
+class _Both:
+    def __init__(self, one, other):
+        self.each = (one, other)
+
+    def __enter__(self):
+        for one in self.each:
+            one.__enter__()
+
+    def __exit__(self, *error):
+        for one in reversed(self.each):
+            one.__exit__(*error)
+
+
+def scheduler_of(pair, sampler, **keys):
+    kind, own = SCHEDULERS[sampler]
+    base = {key: value for key, value in reference.MODELS[pair.name][2].items()
+            if key in reference.SCHEDULER or key in ("prediction_type", "steps_offset")}
+    return kind.from_config(base | own | keys)
+
+
+def with_scheduler(pair, sampler, **keys):
+    """The pair with a scheduler of a sampler, and diffusers' scheduler."""
+    scheduler = scheduler_of(pair, sampler, **keys)
+    return schedules.read(json.loads(scheduler.to_json_string())), scheduler
+
+
+# ------------------------------------------------------------------------------------------------------------ checks
+
+
+def components(pair):
+    """(title, difference) of each network."""
+    nets, weights = pipelines.recipe_of(pair.model), pair.model.weights
+    rng = np.random.RandomState(1)
+    for number, name in enumerate(each for each in pair.parts if each.startswith("text")):
+        ids = rng.randint(0, 998, (2, 77))
+        ids[0, 20:], ids[1, 50:] = 999, 999
+        with torch.no_grad():
+            theirs = pair.parts[name](torch.from_numpy(ids), output_hidden_states=True)
+        ours = nets.texts[number].apply({"params": weights[name]}, jnp.asarray(ids))
+        pooled = theirs.text_embeds if name.endswith("2") else theirs.pooler_output
+        yield f"{name}, last layer", difference(ours.last, theirs.last_hidden_state)
+        yield f"{name}, before the last layer", difference(ours.hidden[-2], theirs.hidden_states[-2])
+        yield f"{name}, vector", difference(ours.vector, pooled)
+    with torch.no_grad():
+        picture, z = rng.uniform(-1, 1, (2, 24, 32, 3)).astype("f"), rng.standard_normal((2, 8, 12, 4)).astype("f")
+        moments = pair.parts["vae"].encode(turned(picture)).latent_dist.parameters
+        yield "encoder", difference(nets.encoder.apply({"params": weights["encoder"]}, picture), back(moments))
+        decoded = pair.parts["vae"].decode(turned(z)).sample
+        yield "decoder", difference(nets.decoder.apply({"params": weights["decoder"]}, z), back(decoded))
+        for sides in ((8, 8), (9, 11)):
+            yield f"U-Net, {sides[0]}x{sides[1]}", unet(pair, nets, rng, sides)
+
+
+def unet(pair, nets, rng, sides):
+    config = reference.MODELS[pair.name][1]["unet"]
+    z = rng.standard_normal((2, *sides, config["in_channels"])).astype("f")
+    text = rng.standard_normal((2, 77, config["cross_attention_dim"])).astype("f")
+    vector, sizes = rng.standard_normal((2, 32)).astype("f"), np.tile(np.float32([[64, 80, 3, 0, 64, 80]]), (2, 1))
+    xl = pair.name == "xl"
+    known = {"text_embeds": torch.from_numpy(vector), "time_ids": torch.from_numpy(sizes)} if xl else None
+    theirs = pair.parts["unet"](turned(z), torch.tensor([501, 20]), torch.from_numpy(text), added_cond_kwargs=known)
+    ours = nets.unet.apply({"params": pair.model.weights["unet"]}, z, jnp.array([501.0, 20.0]), text,
+                           *((vector, sizes) if xl else ()))
+    return difference(ours, back(theirs.sample))
+
+
+def samplers(pair):
+    """Five steps of every scheduler, from the prompt to the picture, with guidance."""
+    noise = reference.noise(3)
+    for sampler in SCHEDULERS:
+        if pair.name != "sd" and sampler not in ("ddim", "euler", "dpmpp_2m_karras"):
+            continue  # the others differ in steps alone
+        for keys in VARIANTS if pair.name == "sd" and sampler not in ("lcm", "plms") else VARIANTS[:1]:
+            trained, scheduler = with_scheduler(pair, sampler, **keys)
+            pair.model = pipelines.scheduled(pair.model, trained)
+            options = {"steps": 5, "sampler": schedules.SAMPLERS.index(sampler), "guidance": 4.0}
+            ours = pair.ours("a red cat", noise, **options)
+            start = turned(noise)
+            theirs = pair.theirs("a red cat", noise, scheduler, latents=start, num_inference_steps=5,
+                                 guidance_scale=4.0, **masked(pair))
+            spacing = keys.get("timestep_spacing", "as the class has it")
+            yield f"{sampler}, 5 steps, times {spacing}", difference(ours, theirs)
+
+
+def masked(pair):
+    """What an inpainting pipeline has to be given: everything is to be made anew."""
+    if pair.name != "inpaint":
+        return {}
+    return {"image": torch.zeros(1, 3, SIZE, SIZE), "mask_image": torch.ones(1, 1, SIZE, SIZE), "height": SIZE,
+            "width": SIZE}
+
+
+def prompts(pair):
+    """Negative prompts, and prompts of a size and a guidance of their own."""
+    trained, scheduler = with_scheduler(pair, "ddim")
+    pair.model = pipelines.scheduled(pair.model, trained)
+    for title, more in (("negative prompt", {"negative": "blue tree"}), ("no guidance", {"guidance": 1.0})):
+        options = {"steps": 3, "sampler": 0, "guidance": more.get("guidance", 4.0)}
+        ours = pair.ours("the green house", reference.noise(4), negative=more.get("negative"), **options)
+        theirs = pair.theirs("the green house", reference.noise(4), scheduler, negative=more.get("negative"),
+                             latents=turned(reference.noise(4)), num_inference_steps=3,
+                             guidance_scale=options["guidance"], **masked(pair))
+        yield title, difference(ours, theirs)
+
+
+def pictures(pair):
+    """Picture to picture, and a part of one made anew."""
+    trained, scheduler = with_scheduler(pair, "ddim")
+    pair.model = pipelines.scheduled(pair.model, trained)
+    noise, source, mask = reference.noise(6), reference.source(), reference.mask()
+    image = turned(source.astype("f") / 127.5 - 1)
+    cases = [] if pair.name == "inpaint" else [("picture to picture, strength 0.6", "Img2Img", None)]
+    cases += [("a part made anew, strength 0.6" if pair.name != "inpaint" else "inpainting U-Net", "Inpaint", mask)]
+    for title, kind, hole in cases:
+        parts = {name: part for name, part in pair.pipe.components.items()}
+        more = {"requires_safety_checker": False} if pair.name != "xl" else {}
+        stem = reference.MODELS[pair.name][0].replace("Inpaint", "").removesuffix("Pipeline")
+        pipe = getattr(diffusers, f"{stem}{kind}Pipeline")(**parts, **more)
+        pipe.set_progress_bar_config(disable=True)
+        strength = 1.0 if pair.name == "inpaint" else 0.6
+        given = {"image": image, "strength": strength, "num_inference_steps": 5, "guidance_scale": 4.0}
+        if hole is not None:
+            given |= {"mask_image": turned(hole.astype("f") / 255), "height": SIZE, "width": SIZE}
+        with mock.patch("diffusers.utils.torch_utils.torch.randn", lambda *a, **k: turned(noise)), means():
+            theirs = pair.theirs("a photo", noise, scheduler, pipe=pipe, **given)
+        ours = pair.ours("a photo", noise, source=source, mask=hole, steps=5, sampler=0, guidance=4.0,
+                         strength=strength)
+        if hole is not None:  # outside, ours has the source itself
+            inside = hole[..., 0] > 0
+            yield title, difference(ours[inside], theirs[inside])
+        else:
+            yield title, difference(ours, theirs)
+
+
+def means():
+    """diffusers draws the latents of a picture around their means; here the means are taken."""
+    kind = diffusers.models.autoencoders.vae.DiagonalGaussianDistribution
+    return mock.patch.object(kind, "sample", lambda self, generator=None: self.mean)
+
+
+def tokens(pair):
+    """1,000 sentences in many scripts: how many are other tokens."""
+    rng, wrong = np.random.RandomState(0), 0
+    tokenizers = [pair.pipe.tokenizer] + ([pair.pipe.tokenizer_2] if pair.name == "xl" else [])
+    for number in range(1000):
+        _, low, high = SCRIPTS[number % len(SCRIPTS)]
+        words = ["".join(map(chr, rng.randint(low, high + 1, rng.randint(1, 7)))) for _ in range(rng.randint(1, 5))]
+        words.append(reference.WORDS[number % len(reference.WORDS)])
+        sentence = "\t ".join(words).translate({ord(letter): None for letter in "()[]\\"})  # they mean weights
+        packed = pair.model.check_given({"text": sentence}, 1)["text"]
+        ours = packed.reshape(-1, len(tokenizers), 2, 77)[0, :, 0]
+        theirs = [each(sentence, padding="max_length", max_length=77, truncation=True).input_ids for each in tokenizers]
+        longer = [len(each(sentence).input_ids) > 77 for each in tokenizers]
+        wrong += any((one[:76] != np.array(other)[:76]).any() if long else (one != np.array(other)).any()
+                     for one, other, long in zip(ours, theirs, longer))
+    yield "1,000 sentences that are tokenized otherwise", float(wrong)
+
+
+CHECKS: tuple[Callable, ...] = (components, samplers, prompts, pictures, tokens)
+
+
+def golden(pair):
+    """What tests/pipelines compare with: a digest of all names and shapes, and some values of a picture."""
+    sizes = {f"{each}.{name}": math.prod(shape) for each, one in pair.parts.items()
+             for name, shape in shapes_of(one).items()}
+    trained, scheduler = with_scheduler(pair, "ddim")
+    made = pair.theirs("a red cat", reference.noise(3), scheduler, latents=turned(reference.noise(3)),
+                       num_inference_steps=3, guidance_scale=4.0, negative="tree", **masked(pair))
+    digest = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()
+    return {"names": digest, "picture": [round(float(value), 6) for value in made.ravel()[::197]]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--golden", action="store_true", help=f"rewrite {GOLDEN.relative_to(ROOT)}")
+    parser.add_argument("--only", default="", help="one model")
+    parser.add_argument("--check", default="", help="one check")
+    args = parser.parse_args()
+    diffusers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
+    lines, kept = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (name for name in reference.MODELS if args.only in ("", name)):
+            pair = Pair(name, Path(folder))
+            kept[name] = golden(pair)
+            for title, value in (found for check in CHECKS if args.check in check.__name__ for found in check(pair)):
+                agrees = value <= BOUND
+                lines.append({"what": f"{name}: {title}", "difference": value, "bound": BOUND, "agrees": agrees})
+                print(f"{'ok  ' if agrees else 'FAIL'}  {name + ': ' + title:<70} {value:9.2e}", flush=True)
+    if not args.only and not args.check:
+        packages = ("imggen_jax", "jax", "numpy", "torch", "diffusers", "transformers", "tokenizers")
+        results = {"versions": {name: version(name) for name in packages}, "checks": lines}
+        (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    if args.golden:
+        GOLDEN.write_text(json.dumps(kept, indent=1) + "\n")
+    failed = sum(not line["agrees"] for line in lines)
+    print(f"{len(lines) - failed} agree, {failed} do not")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

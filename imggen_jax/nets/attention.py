@@ -1,0 +1,55 @@
+"""Attention as published transformers have it: softmax of scaled products, fused where the device has it fused."""
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+ON_CPU = 2**24  # products that are held at once on a CPU: more no longer fit into its caches, and memory grows
+WIDEST_FUSED = 128  # channels of a head in cuDNN's kernel
+
+
+def attend(q: Array, k: Array, v: Array, *, causal: bool = False) -> Array:
+    """softmax(q k^T / sqrt(D)) v, for each head (arXiv 1706.03762, eq. 1).
+
+    Args:
+      q: float [B,N,heads,D].
+      k, v: float [B,M,heads,D].
+      causal: whether place n sees places 0 to n alone.
+
+    Returns:
+      [B,N,heads,D], dtype of v. The softmax is computed in float32.
+    """
+    if q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and q.shape[-1] <= WIDEST_FUSED:
+        fused = functools.partial(jax.nn.dot_product_attention, is_causal=causal, implementation="cudnn")
+    else:
+        fused = functools.partial(jax.nn.dot_product_attention, is_causal=causal, implementation="xla")
+    plain = functools.partial(jax.nn.dot_product_attention, is_causal=causal, implementation="xla")
+    return jax.lax.platform_dependent(
+        q, k, v, cpu=functools.partial(_in_parts, causal=causal), cuda=fused, default=plain)
+
+
+def _in_parts(q: Array, k: Array, v: Array, *, causal: bool) -> Array:
+    """As `attend`, for a part of the queries at a time."""
+    batch, length, heads, width = q.shape
+    rows = max(1, ON_CPU // (batch * heads * k.shape[1]))
+    parts = next(n for n in range(-(-length // rows), length + 1) if length % n == 0)
+    turned = tuple(jnp.swapaxes(each, 1, 2) for each in (q, k, v))  # [B,heads,N,D]: matrices that lie together
+
+    def part(start: Array, q: Array) -> Array:
+        logits = (q @ jnp.swapaxes(turned[1], 2, 3)).astype(jnp.float32) / math.sqrt(width)
+        if causal:
+            seen = jnp.arange(k.shape[1]) <= (start + jnp.arange(q.shape[2]))[:, None]
+            logits = jnp.where(seen, logits, -jnp.inf)
+        return jax.nn.softmax(logits).astype(v.dtype) @ turned[2]
+
+    if parts == 1:
+        return jnp.swapaxes(part(jnp.int32(0), turned[0]), 1, 2)
+    pieces = jnp.moveaxis(turned[0].reshape(batch, heads, parts, length // parts, width), 2, 0)
+    starts = jnp.arange(parts) * (length // parts)
+    made = jax.lax.map(lambda each: part(*each), (starts, pieces))  # [parts,B,heads,rows,D]
+    return jnp.moveaxis(made, (0, 3), (1, 2)).reshape(batch, length, heads, width)
