@@ -134,7 +134,7 @@ def genes(workdir, *, learn: bool = False, **options) -> tuple[genetics.Genes, l
 def recall(workdir, out, name: str) -> Done:
     """Makes a picture again, from what it says of itself; tells whether every bit is the same."""
     run = _open(workdir)
-    family = records.read(name)
+    family = publishing.read(name)
     if family is None:
         raise RunError(f"{name} has no metadata of this project; nothing is known of how it was made")
     image = _again(run, family, name)
@@ -156,7 +156,7 @@ def recall(workdir, out, name: str) -> Done:
 def lineage(workdir, out, name: str) -> Done:
     """lineage.html: the family tree of a picture, on one page that needs nothing but itself."""
     run = _open(workdir)
-    family = records.read(name)
+    family = publishing.read(name)
     if family is None:
         raise RunError(f"{name} has no metadata of this project; nothing is known of its family")
     sources.latents_of(run, family, name)  # refuses another run's picture, and a sheet

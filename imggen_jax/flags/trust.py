@@ -44,7 +44,9 @@ def add(parser: argparse.ArgumentParser) -> None:
                        help="its private key (default: $IMGGEN_JAX_SIGN_KEY)")
     group.add_argument("--sign-tsa", metavar="URL",
                        help="time-stamp authority, asked over the network (default: $IMGGEN_JAX_SIGN_TSA, or none)")
-    group.add_argument("--sign-prompt", action="store_true", help="sign the texts that a picture was made from, too")
+    group.add_argument("--sign-prompt", action="store_true",
+                       help="tell the texts that a picture was made from, in its record, signed; else they stay in "
+                            "prompts.jsonl beside it")
 
 
 @contextlib.contextmanager

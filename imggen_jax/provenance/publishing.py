@@ -28,7 +28,7 @@ from PIL import Image
 from imggen_jax.errors import RunError, brief
 from imggen_jax.pictures import files, grids
 from imggen_jax.pictures.files import Picture
-from imggen_jax.provenance import credentials, keys, records, watermark
+from imggen_jax.provenance import credentials, keys, prompts, records, watermark
 from imggen_jax.provenance.credentials import Statement
 from imggen_jax.provenance.records import Family
 from imggen_jax.storage.files import write_atomic
@@ -46,7 +46,7 @@ class Settings(NamedTuple):
 
     credentials: bool = True
     watermark: bool = True
-    prompt: bool = False                 # sign the texts that a picture was made from, too
+    prompt: bool = False                 # tell the texts that a picture was made from: in its record, and signed
     certificate: str | None = None       # PEM files; None: this computer's own
     key: str | None = None
     authority: str | None = None         # URL of a time-stamp authority
@@ -144,8 +144,34 @@ def _carries(shape: Sequence[int], origin: Origin) -> bool:
 
 def looks(image: np.ndarray, family: Family) -> list[np.ndarray]:
     """What the file of a picture with a record may hold: uint8 [H,W,C], plain and, where it can be, marked."""
-    found = marked(image, Origin(family.record.verb, family))
-    return [image] if found is None else [image, found]
+    kept = prompts.hidden(family)[0]
+    found = (marked(image, Origin(family.record.verb, one)) for one in ([family] if kept == family else [family, kept]))
+    return [image, *(each for each in found if each is not None)]
+
+
+def read(path: str | Path) -> Family | None:
+    """`records.read`, with the texts that are kept beside the picture.
+
+    Raises:
+      RunError: as `records.read`.
+    """
+    found = records.read(path)
+    return None if found is None else prompts.shown(found, Path(path).parent)
+
+
+def _private(origin: Origin, folder: Path) -> Origin:
+    """An origin whose texts are kept beside the picture, unless they are to be told."""
+    if settings().prompt or origin.family is None:
+        return origin
+    kept, texts = prompts.hidden(origin.family)
+    try:
+        if texts:
+            folder.mkdir(parents=True, exist_ok=True)
+            prompts.keep(folder, texts)
+    except OSError as error:
+        note(f"the texts that pictures were made from cannot be kept in {folder / prompts.FILE} "
+             f"({error.strerror or error}), so that `recall` will not make these again")
+    return origin._replace(family=kept)
 
 
 def write_png(path: str | Path, image: np.ndarray, origin: Origin) -> None:
@@ -155,6 +181,7 @@ def write_png(path: str | Path, image: np.ndarray, origin: Origin) -> None:
       OSError: it cannot be written.
     """
     path, image = Path(path), np.asarray(image)
+    origin = _private(origin, path.parent)
     image, has_mark = _marked(image if image.ndim == 3 else image[..., None], origin, path)
     info = None if origin.family is None else records.png_info(origin.family)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,6 +211,7 @@ def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], ba
       PictureError, SaveError: as `files.write_bands`.
     """
     path, dtype = Path(path), like.pixels.dtype
+    origin = _private(origin, path.parent)
     kind, has_mark = files.check_output(path), settings().watermark and _carries(shape, origin)
     hashed = credentials.PixelHash(shape, dtype)
 
@@ -230,6 +258,7 @@ def write_film(path: Path, frames: np.ndarray, origin: Origin, **options: Any) -
     Raises:
       OSError: it cannot be written.
     """
+    origin = _private(origin, path.parent)
     each = [_marked(frame, origin, path) for frame in frames]
     pictures = [Image.fromarray(pixels) for pixels, _ in each]
     kind, file = path.suffix[1:].upper(), io.BytesIO()
@@ -298,7 +327,7 @@ def _facts(origin: Origin, wanted: Settings, pixels: str | None, has_mark: bool)
     facts: dict[str, Any] = dict(origin.facts)
     if origin.family is not None:
         record = origin.family.record
-        given = {name: value for name, value in record.given.items() if wanted.prompt or not isinstance(value, str)}
+        given = {name: value for name, value in record.given.items() if not prompts.is_hidden(value)}
         facts |= {"model": record.weights, "run": record.run, "record": record.name, "given": given,
                   "arguments": dict(record.arguments), "parents": list(record.parents)}
         if "seed" in record.arguments:
