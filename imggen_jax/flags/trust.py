@@ -1,4 +1,4 @@
-"""The flags that say how pictures are signed and marked, and the verbs `verify` and `detect`."""
+"""The flags that say how pictures are signed and marked, and the verbs `verify`, `detect` and `whose`."""
 from __future__ import annotations
 
 import argparse
@@ -29,6 +29,14 @@ examples:
   imggen detect downloads/*.jpg --json --rate 1e-6
   imggen detect collage.jpg --explain                        # where in the picture
 """
+WHOSE = """\
+Looks for pictures in the log that --fingerprints keeps, by what they look like: in another size, compressed, darker or
+mirrored, with or without its watermark. A crop is not found. Exit code 0 where all are found, else 1.
+
+examples:
+  imggen generate --model runs/faces --num 64 --out out --fingerprints made.jsonl
+  imggen whose screenshot.png --log made.jsonl
+"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +52,9 @@ def add(parser: argparse.ArgumentParser) -> None:
                        help="its private key (default: $IMGGEN_JAX_SIGN_KEY)")
     group.add_argument("--sign-tsa", metavar="URL",
                        help="time-stamp authority, asked over the network (default: $IMGGEN_JAX_SIGN_TSA, or none)")
+    group.add_argument("--fingerprints", type=flags.path, metavar="L",
+                       help="add a robust hash of each picture to this file, for `whose` (default: "
+                            "$IMGGEN_JAX_FINGERPRINTS, or none)")
     group.add_argument("--sign-prompt", action="store_true",
                        help="tell the texts that a picture was made from, in its record, signed; else they stay in "
                             "prompts.jsonl beside it")
@@ -58,7 +69,7 @@ def using(args: argparse.Namespace) -> Iterator[None]:
     wanted = before._replace(
         credentials=not args.no_credentials, watermark=not args.no_watermark, prompt=args.sign_prompt,
         certificate=args.sign_cert or before.certificate, key=args.sign_key or before.key,
-        authority=args.sign_tsa or before.authority)
+        authority=args.sign_tsa or before.authority, fingerprints=args.fingerprints or before.fingerprints)
     with publishing.using(wanted):
         if args.no_credentials:
             print("note: pictures are not signed: nobody can check who made them, or whether they were changed",
@@ -107,6 +118,30 @@ def detect(words: Sequence[str]) -> int:
         if args.explain:
             facts["where"] = watermark.where(pixels, found).round(1).tolist()
         streams.say([json.dumps(facts)] if args.json else _lines(facts))
+    return 0 if every else 1
+
+
+def whose(words: Sequence[str]) -> int:
+    """Look for pictures in a log of fingerprints; returns the exit code."""
+    parser = flags.Parser("whose", WHOSE)
+    parser.add_argument("files", nargs="+", type=flags.path, metavar="F", help="pictures")
+    parser.add_argument("--log", required=True, type=flags.path, metavar="L", help="file that --fingerprints was given")
+    parser.add_argument("--json", action="store_true", help="one JSON object a picture")
+    args = parser.parse_args(words)
+    from imggen_jax.pictures import files
+    from imggen_jax.provenance import fingerprints
+
+    log, every = fingerprints.read(args.log), True
+    for file in args.files:
+        found = log.whose(files.read(Path(file)).pixels)
+        every &= bool(found)
+        facts = {"file": file, "found": [one._asdict() for one in found]}
+        said = "in the log" if found else f"nothing like it is among the {len(log.made):,} pictures of the log"
+        streams.say([json.dumps(facts)] if args.json else [
+            f"{file}: {said}",
+            *(f"  {one.made.get('file', '')}, by {one.made.get('verb', '')} at {one.made.get('time', '')}"
+              f"{', mirrored' if one.mirrored else ''}; {one.distance} of {fingerprints.BITS} bits differ"
+              for one in found)])
     return 0 if every else 1
 
 

@@ -28,12 +28,13 @@ from PIL import Image
 from imggen_jax.errors import RunError, brief
 from imggen_jax.pictures import files, grids
 from imggen_jax.pictures.files import Picture
-from imggen_jax.provenance import credentials, keys, prompts, records, watermark
+from imggen_jax.provenance import credentials, fingerprints, keys, prompts, records, watermark
 from imggen_jax.provenance.credentials import Statement
 from imggen_jax.provenance.records import Family
 from imggen_jax.storage.files import write_atomic
 
 CERTIFICATE, KEY, AUTHORITY = "IMGGEN_JAX_SIGN_CERT", "IMGGEN_JAX_SIGN_KEY", "IMGGEN_JAX_SIGN_TSA"
+FINGERPRINTS = "IMGGEN_JAX_FINGERPRINTS"
 LEAST_PART = 0.1     # share of a picture below which the part that was made is too small to carry a mark
 _LOSSY = ("JPEG", "AVIF")
 _MEMORY = 2**25      # bytes of a picture from which it is put aside on the disk while it is marked and signed
@@ -50,6 +51,7 @@ class Settings(NamedTuple):
     certificate: str | None = None       # PEM files; None: this computer's own
     key: str | None = None
     authority: str | None = None         # URL of a time-stamp authority
+    fingerprints: str | None = None      # file to which the fingerprint of each picture is added
 
 
 class Origin(NamedTuple):
@@ -69,12 +71,12 @@ _said: set[str] = set()
 
 
 def settings() -> Settings:
-    """Those in force here; where none are set, the environment names certificate, key and authority."""
+    """Those in force here; where none are set, the environment names certificate, key, authority and fingerprints."""
     found = _settings.get()
     if found is not None:
         return found
     return Settings(certificate=os.environ.get(CERTIFICATE) or None, key=os.environ.get(KEY) or None,
-                    authority=os.environ.get(AUTHORITY) or None)
+                    authority=os.environ.get(AUTHORITY) or None, fingerprints=os.environ.get(FINGERPRINTS) or None)
 
 
 @contextlib.contextmanager
@@ -82,10 +84,13 @@ def using(wanted: Settings) -> Iterator[None]:
     """Settings for what is written inside.
 
     Raises:
-      RunError: certificate and key do not fit each other, are not valid, or only one of them is given.
+      RunError: certificate and key do not fit each other, are not valid, or only one of them is given; the log of
+        fingerprints cannot be written to.
     """
     if wanted.credentials:
         identity(wanted)
+    if wanted.fingerprints:
+        fingerprints.check(wanted.fingerprints)
     before = _settings.set(wanted)
     try:
         yield
@@ -187,6 +192,7 @@ def write_png(path: str | Path, image: np.ndarray, origin: Origin) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     data = grids.png(image, info)
     write_atomic(path, _signed(data, "PNG", grids.without_color(image), origin, path, has_mark))
+    _log([image], origin, path)
 
 
 def write(path: str | Path, picture: Picture, origin: Origin) -> tuple[str, ...]:
@@ -213,12 +219,12 @@ def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], ba
     path, dtype = Path(path), like.pixels.dtype
     origin = _private(origin, path.parent)
     kind, has_mark = files.check_output(path), settings().watermark and _carries(shape, origin)
-    hashed = credentials.PixelHash(shape, dtype)
+    hashed, seen = credentials.PixelHash(shape, dtype), fingerprints.Seen(*shape[:2])
 
     def encode(file) -> None:
         with tempfile.SpooledTemporaryFile(_MEMORY, dir=str(path.parent)) as aside:
             rows = _marked_bands(bands, shape, dtype, origin, aside) if has_mark else bands
-            files.encode_bands(file, kind, like, shape, _through(hashed, rows))
+            files.encode_bands(file, kind, like, shape, _through(hashed, seen, rows))
 
     def content(file) -> None:
         if not settings().credentials:
@@ -228,6 +234,7 @@ def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], ba
             _sign(plain, file, kind, None if kind in _LOSSY else hashed.hex(), origin, path, has_mark)
 
     files.put(path, content)
+    _add(seen, origin, path)
 
 
 def _marked_bands(bands: Iterable[np.ndarray], shape: tuple[int, int, int], dtype: np.dtype, origin: Origin, aside: IO
@@ -246,10 +253,35 @@ def _marked_bands(bands: Iterable[np.ndarray], shape: tuple[int, int, int], dtyp
         yield layer.on(np.frombuffer(read, dtype).reshape(rows, width, channels), top, part)
 
 
-def _through(hashed: credentials.PixelHash, bands: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _through(hashed: credentials.PixelHash, seen: fingerprints.Seen, bands: Iterable[np.ndarray]
+             ) -> Iterator[np.ndarray]:
     for band in bands:
         hashed.add(band)
+        if settings().fingerprints:
+            seen.add(band)
         yield band
+
+
+def _log(images: Iterable[np.ndarray], origin: Origin, path: Path) -> None:
+    """Add the fingerprints of pictures in a file to the log, where there is one."""
+    for image in images if settings().fingerprints else ():
+        seen = fingerprints.Seen(*image.shape[:2])
+        seen.add(image)
+        _add(seen, origin, path)
+
+
+def _add(seen: fingerprints.Seen, origin: Origin, path: Path) -> None:
+    log = settings().fingerprints
+    if not log:
+        return
+    record = None if origin.family is None else origin.family.record
+    model = origin.facts.get("model", "") if record is None else record.weights
+    made = {"file": str(path.absolute()), "verb": origin.verb, "model": str(model),
+            "record": "" if record is None else record.name}
+    try:
+        fingerprints.add(log, seen.bits(), made)
+    except OSError as error:
+        note(f"fingerprints cannot be added to {log} ({error.strerror or error})")
 
 
 def write_film(path: Path, frames: np.ndarray, origin: Origin, **options: Any) -> None:
@@ -264,6 +296,7 @@ def write_film(path: Path, frames: np.ndarray, origin: Origin, **options: Any) -
     kind, file = path.suffix[1:].upper(), io.BytesIO()
     pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], **options)
     write_atomic(path, _signed(file.getvalue(), kind, None, origin, path, each[0][1]))
+    _log([pixels for pixels, _ in each], origin, path)
 
 
 def training_facts(data: Mapping[str, Any]) -> dict[str, Any]:
