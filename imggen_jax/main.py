@@ -41,6 +41,8 @@ other verbs (each has --help):
   verify       who signed a picture, and whether it was changed since
   detect       find this project's watermark in a picture
   whose        find a picture in the log of those that were made here
+  policy       what a model may be used for, and what is refused
+  audit        one page about a model: data, copying, balance, marks, refusals
 editing, with a model:
 EDITING
 of one picture, without a model:
@@ -79,7 +81,7 @@ def main(words: Sequence[str]) -> int:
     """
     verbs = {"train": _train, "generate": _generate, "evaluate": _evaluate, "describe": _describe, "export": _export,
              "prepare": datasets.prepare, "data": datasets.ingest, "verify": trust.verify, "detect": trust.detect,
-             "whose": trust.whose}
+             "whose": trust.whose, "policy": trust.policy, "audit": trust.audit}
     verbs |= {name: functools.partial(_editing, name) for name in editing.VERBS}
     verbs |= {name: functools.partial(_picture, name) for name in picture_verbs.VERBS if name not in verbs}
     if any(word.partition("=")[0] == "--paint" for word in words):  # a picture's own `edit`; the other needs a model

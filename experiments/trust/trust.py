@@ -117,7 +117,7 @@ BARS = ("JPEG 50", "half size", "double size", "brightness 0.7", "brightness 1.4
         "blur 1", "noise 5", "crop to 80%")      # at each of which at least 95% are to be found
 EVERYWHERE = {"crop to 80%"}     # for which all pictures are searched
 SEARCHED = {"crop to 71%", "crop to 50%", "rotation 9", "rotation 45", "mirrored", "geometric", "all three"}
-FEW = 25                         # pictures of a set that are searched after the other attacks, and seen for these
+FEW = 12                         # pictures of a set that are searched after the other attacks, and seen for these
 ATTACKS: dict[str, Attack] = {
     "none": lambda image, rng: image,
     "JPEG 90": saved(90), "JPEG 70": saved(70), "JPEG 50": saved(50), "JPEG 30": saved(30), "JPEG 10": saved(10),

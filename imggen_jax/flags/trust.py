@@ -1,4 +1,4 @@
-"""The flags that say how pictures are signed and marked, and the verbs `verify`, `detect` and `whose`."""
+"""The flags that say how pictures are signed and marked, and the verbs verify, detect, whose, policy and audit."""
 from __future__ import annotations
 
 import argparse
@@ -36,6 +36,22 @@ mirrored, with or without its watermark. A crop is not found. Exit code 0 where 
 examples:
   imggen generate --model runs/faces --num 64 --out out --fingerprints made.jsonl
   imggen whose screenshot.png --log made.jsonl
+"""
+POLICY = """\
+Tells what a model may be used for, and what is refused before anything runs. A policy is a TOML file: MODEL/policy.toml
+for a model, $IMGGEN_JAX_POLICY for all. There is none by default. Exit code 0 where there is one, else 1.
+
+examples:
+  imggen policy --example > runs/faces/policy.toml
+  imggen policy --model runs/faces
+"""
+AUDIT = """\
+Writes one page about a model: its data and their licenses, copying, balance by attribute and truncation, what signs and
+marks its pictures, what was refused. What was not evaluated yet is said, with the command that does.
+
+examples:
+  imggen evaluate --model runs/faces --only copying,balance
+  imggen audit --workdir runs/faces                          # runs/faces/audit.html
 """
 
 
@@ -143,6 +159,40 @@ def whose(words: Sequence[str]) -> int:
               f"{', mirrored' if one.mirrored else ''}; {one.distance} of {fingerprints.BITS} bits differ"
               for one in found)])
     return 0 if every else 1
+
+
+def policy(words: Sequence[str]) -> int:
+    """Tell the policies in force; returns the exit code."""
+    parser = flags.Parser("policy", POLICY)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", "--workdir", dest="model", type=flags.path, metavar="M",
+                      help="the folder of a run or of an exported model")
+    what.add_argument("--example", action="store_true", help="print a policy that explains every key")
+    args = parser.parse_args(words)
+    from imggen_jax.provenance import policy as policies
+
+    if args.example:
+        streams.say([policies.EXAMPLE.read_text(encoding="utf-8").rstrip()])
+        return 0
+    if not Path(args.model).exists():
+        parser.error(f"--model {args.model} is not there; name the folder of a run or of an exported model")
+    found = policies.in_force(args.model)
+    streams.say([line for one in found for line in policies.lines(one)] or [
+        f"no policy is in force for {args.model}; a file {policies.FILE} in it is one"])
+    return 0 if found else 1
+
+
+def audit(words: Sequence[str]) -> int:
+    """Write a model's audit; returns the exit code."""
+    parser = flags.Parser("audit", AUDIT)
+    flags.add_model(parser, what="to audit")
+    parser.add_argument("--out", type=flags.path, metavar="F",
+                        help="the page's file (default: audit.html in the model's folder)")
+    args = parser.parse_args(words)
+    from imggen_jax.evaluation import audit as audits
+
+    streams.say([f"Audit: {audits.write(args.model, args.out)}"])
+    return 0
 
 
 def _rate(text: str) -> float:

@@ -279,7 +279,8 @@ def detect(pixels: np.ndarray, *, rate: float = RATE, search: bool = True) -> De
     found = _fits(luma, Place(), moved=False)
     best = _judged(found, rate)
     if search and (not best.marked or best.payload is None):
-        found += [fit for place in _places() for fit in _fits(luma, place, moved=True)]
+        small = _resized(luma, WORK, WORK)           # that is turned, so that it is made once
+        found += [fit for place in _places() for fit in _fits(small if place.angle else luma, place, moved=True)]
         for _ in range(_REFINED):
             top = max(found[len(_REACHES):], key=lambda one: one.statistic).place
             found += [fit for place in _near(top) for fit in _fits(luma, place, moved=True)]
@@ -385,16 +386,13 @@ def _read(fit: _Fit, rate: float, wanted: float) -> Detection:
 
 def _laid(luma: np.ndarray, place: Place) -> np.ndarray:
     """float32 [WORK,WORK]: the normalized picture where it lay in the marked one, its middle in the middle."""
-    picture = Image.fromarray(luma[:, ::-1] if place.mirrored else luma)
-    inside = None
-    if place.angle:
-        picture = picture.resize((WORK, WORK), Image.Resampling.BICUBIC)
-        inside = Image.new("L", (WORK, WORK), 255).rotate(-place.angle, Image.Resampling.NEAREST)
-        picture = picture.rotate(-place.angle, Image.Resampling.BICUBIC)
     height, width = (max(8, round(WORK * side)) for side in (place.height, place.width))
-    normal, _ = _normalized(np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC)))
-    if inside is not None:
-        normal = normal * (np.asarray(inside.resize((width, height))) > 0)
+    luma = luma[:, ::-1] if place.mirrored else luma
+    if place.angle:
+        turned = Image.fromarray(_resized(luma, WORK, WORK)).rotate(-place.angle, Image.Resampling.BICUBIC)
+        normal = _normalized(_resized(np.asarray(turned), height, width))[0] * _inside(place.angle, height, width)
+    else:
+        normal = _normalized(_resized(luma, height, width))[0]
     if (height, width) == (WORK, WORK):
         return normal
     out = np.zeros((WORK, WORK), np.float32)
@@ -402,6 +400,13 @@ def _laid(luma: np.ndarray, place: Place) -> np.ndarray:
     (above, below), (before, after) = (_middle(side, min(side, WORK)) for side in (height, width))
     out[top:down, left:right] = normal[above:below, before:after]
     return out
+
+
+@functools.lru_cache(maxsize=256)
+def _inside(angle: float, height: int, width: int) -> np.ndarray:
+    """bool [H,W]: what a turned picture covers."""
+    turned = Image.new("L", (WORK, WORK), 255).rotate(-angle, Image.Resampling.NEAREST)
+    return np.asarray(turned.resize((width, height))) > 0
 
 
 def _middle(whole: int, part: int) -> tuple[int, int]:
