@@ -20,12 +20,12 @@ from imggen_jax.evaluation.run import compare, evaluate, score_table
 from imggen_jax.loading import find, is_used_as_it_is, load
 from imggen_jax.model import Model, check_truncation
 from imggen_jax.pictures import grids
-from imggen_jax.provenance import publishing, records
+from imggen_jax.provenance import policy, publishing, records
 from imggen_jax.provenance.publishing import Origin
 from imggen_jax.sampling import Fields
 from imggen_jax.spec import Spec
 from imggen_jax.storage import checkpoint
-from imggen_jax.storage.files import disk_is_full, given_path
+from imggen_jax.storage.files import disk_is_full, given_path, write_atomic
 from imggen_jax.training import build as building
 from imggen_jax.training import pretrained
 from imggen_jax.training import train as training
@@ -88,13 +88,15 @@ def generate(
       The path of the grid.
 
     Raises:
-      RunError: the model cannot be loaded or does not take what is asked for, or `out` cannot be written to.
+      RunError: the model cannot be loaded or does not take what is asked for, a policy refuses it, or `out` cannot be
+        written to.
       SaveError: the disk is full.
     """
     loaded, out = load(model), given_path(out, "the images")
     numbers = loaded.check_seeds(seeds, num, seed)
     truncation = check_truncation(options.pop("truncation", 1.0))
     asked = {"truncation": truncation, **loaded.check_options(options)}
+    policy.check(find(model), "generate", loaded.spec, given, drawn=loaded.generator.needs)
     fields = loaded.check_given(given, len(numbers), drawn=True)
     weights, run = checkpoint.fingerprint(loaded.weights), Path(model).resolve().name
     facts = publishing.training_facts(loaded.data)
@@ -187,6 +189,8 @@ def export(
     networks = pretrained.load_all(run.settings)
     card = cards.of_run(run, about)
     exporting.write(load(model), networks, out, card=card, dtype=dtype, stablehlo=stablehlo, orbax=orbax)
+    if (path / policy.FILE).is_file():
+        write_atomic(out / policy.FILE, (path / policy.FILE).read_bytes())
     for name, entry in run.settings.pretrained.items():
         if "workdir" in entry:
             export(entry["workdir"], out / "pretrained" / name, dtype=dtype)

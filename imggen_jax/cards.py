@@ -10,6 +10,7 @@ from imggen_jax.errors import MetricsError
 from imggen_jax.evaluation import store
 from imggen_jax.game import Generator
 from imggen_jax.metrics import scores
+from imggen_jax.provenance import policy
 from imggen_jax.training.folder import DATA
 from imggen_jax.training.log import read_metrics
 from imggen_jax.training.saved import Saved, read_json
@@ -37,6 +38,14 @@ def of_run(run: Saved, about: str = "") -> str:
         f"{what}; {run.step * run.settings.train.batch:,} images seen.",
         "",
         *([about.strip(), ""] if about.strip() else []),
+        "## Use",
+        "",
+        *_use(run.workdir),
+        "",
+        "## Known bias",
+        "",
+        *_bias(run.workdir),
+        "",
         "## Data",
         "",
         *_data(facts),
@@ -54,6 +63,34 @@ def of_run(run: Saved, about: str = "") -> str:
         *_scores(run.workdir),
         "",
     ])
+
+
+def _use(workdir: Path) -> list[str]:
+    """What its policy says that it is for."""
+    if not (workdir / policy.FILE).is_file():
+        return [f"Nothing was said of what it is for; a file {policy.FILE} beside it would, and would be obeyed."]
+    one = policy.read(workdir / policy.FILE)
+    rules = len(one.words) + len(one.verbs) + sum(map(len, one.labels.values()))
+    lines = [f"Intended: {one.intended}"] if one.intended else []
+    lines += [f"Not for: {', '.join(one.not_for)}."] if one.not_for else []
+    lines += [f"{policy.FILE} refuses {rules} words, verbs and labels."] if rules else []
+    return [line for each in lines + ([f"Questions: {one.contact}"] if one.contact else []) for line in (each, "")][:-1]
+
+
+def _bias(workdir: Path) -> list[str]:
+    """How much more or less often than in the data each attribute's values are made."""
+    found = store.newest(workdir / "scores", "balance")
+    if found is None:
+        return ["It was not measured; `imggen evaluate --only balance` does, for data with labels."]
+    rows = ["Share of each value in generated images, at truncation 1, beside the data's; counted by one classifier, "
+            f"over {found['pictures']:,} images. Values that differ by more than both intervals are in bold.", "",
+            "| attribute | value | data | generated |", "| --- | --- | --- | --- |"]
+    for name, each in found["attributes"].items():
+        for value, data, made in zip(each["values"], each["data"], each["generated"][-1]["shares"]):
+            apart = made["low"] > data["high"] or made["high"] < data["low"]
+            share = f"{made['value']:.1%}"
+            rows.append(f"| {name} | {value} | {data['value']:.1%} | {f'**{share}**' if apart else share} |")
+    return rows
 
 
 def _data(facts: Mapping) -> list[str]:

@@ -40,6 +40,9 @@ other verbs (each has --help):
   data         look through a folder of pictures and make a dataset of it
   verify       who signed a picture, and whether it was changed since
   detect       find this project's watermark in a picture
+  whose        find a picture in the log of those that were made here
+  policy       what a model may be used for, and what is refused
+  audit        one page about a model: data, copying, balance, marks, refusals
 editing, with a model:
 EDITING
 of one picture, without a model:
@@ -77,7 +80,8 @@ def main(words: Sequence[str]) -> int:
     The process may also leave by itself, with 3 where another process of the run was lost, and 128 + signal.
     """
     verbs = {"train": _train, "generate": _generate, "evaluate": _evaluate, "describe": _describe, "export": _export,
-             "prepare": datasets.prepare, "data": datasets.ingest, "verify": trust.verify, "detect": trust.detect}
+             "prepare": datasets.prepare, "data": datasets.ingest, "verify": trust.verify, "detect": trust.detect,
+             "whose": trust.whose, "policy": trust.policy, "audit": trust.audit}
     verbs |= {name: functools.partial(_editing, name) for name in editing.VERBS}
     verbs |= {name: functools.partial(_picture, name) for name in picture_verbs.VERBS if name not in verbs}
     if any(word.partition("=")[0] == "--paint" for word in words):  # a picture's own `edit`; the other needs a model

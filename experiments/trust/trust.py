@@ -1,19 +1,21 @@
 """Measure the watermark: what it costs, what it survives, and how often an unmarked picture is taken for a marked one.
 
-    python experiments/trust/trust.py --data ../shared/data/folders --num 20 --crops 2000 --full 200
+    python experiments/trust/trust.py --data ../shared/data/folders --work runs/trust
 
-Writes results.json, and table.md, beside this file. Pictures are taken from photos.zip and emoji_fluent.zip in the
-folder, and from the avatars that imggen_jax draws; nothing is downloaded.
+Pictures are taken from photos.zip and emoji_fluent.zip in the folder, and from the avatars that imggen_jax draws;
+nothing is downloaded. Each picture is a line of a file in --work, so that the same command goes on where it was
+stopped; results.json and table.md, beside this file, are made of what is there.
 """
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +29,9 @@ from imggen_jax.provenance import coding
 HERE = Path(__file__).parent
 RATE = 1e-3
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
-SETS = {"photos 128": ("photos.zip", 128), "photos 256": ("photos.zip", 256), "photos 512": ("photos.zip", 512),
-        "emoji 128": ("emoji_fluent.zip", 128), "avatars 64": (None, 64), "avatars 128": (None, 128)}
+SETS = {"photos 128": ("photos.zip", 128, 125), "photos 256": ("photos.zip", 256, 125),
+        "photos 512": ("photos.zip", 512, 125), "emoji 128": ("emoji_fluent.zip", 128, 225),
+        "avatars 64": (None, 64, 200), "avatars 128": (None, 128, 200)}     # file, size, how many
 
 Pixels = np.ndarray   # uint8 [H,W,3]
 Attack = Callable[[Pixels, np.random.Generator], Pixels]
@@ -112,6 +115,10 @@ COLORS = both(enhanced(LIGHT, 1.3), enhanced(CONTRAST, 1.3))
 DAMAGE = both(blurred(0.7), noised(4), saved(60))
 BARS = ("JPEG 50", "half size", "double size", "brightness 0.7", "brightness 1.4", "contrast 0.7", "contrast 1.4",
         "blur 1", "noise 5", "crop to 80%")      # at each of which at least 95% are to be found
+# What is found by a search over places, which takes half a second: the first pictures of a set.
+SEARCHED = {"crop to 80%": 60, **dict.fromkeys(
+    ("crop to 71%", "crop to 50%", "rotation 9", "rotation 45", "mirrored", "geometric", "all three"), 12)}
+FEW = 12                         # pictures of a set that are searched after all other attacks, too
 ATTACKS: dict[str, Attack] = {
     "none": lambda image, rng: image,
     "JPEG 90": saved(90), "JPEG 70": saved(70), "JPEG 50": saved(50), "JPEG 30": saved(30), "JPEG 10": saved(10),
@@ -128,14 +135,17 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
-def pictures(data: Path, name: str, num: int) -> Iterator[Pixels]:
-    """uint8 [S,S,3], the same ones each time."""
-    file, size = SETS[name]
+def pictures(data: Path, work: Path, name: str, num: int) -> Iterator[Pixels]:
+    """uint8 [S,S,3], the same ones each time; avatars are drawn once, into `work`."""
+    file, size, _ = SETS[name]
     if file is None:
-        with tempfile.TemporaryDirectory() as folder:
-            name = datasets.draw_avatars("measured", size=size, train=num, test=1, dir=folder)
-            faces = datasets.open_dataset(name=name, split="train", dir=folder)
-            yield from (faces.read(np.array([face]))["image"][0] for face in range(num))
+        aside = work / f"avatars_{size}_{num}.npy"
+        if not aside.exists():
+            with tempfile.TemporaryDirectory() as folder:
+                name = datasets.draw_avatars("measured", size=size, train=num, test=1, dir=folder)
+                faces = datasets.open_dataset(name=name, split="train", dir=folder)
+                np.save(aside, faces.read(np.arange(num))["image"])
+        yield from np.load(aside)
         return
     with zipfile.ZipFile(data / file) as archive:
         names = sorted(one for one in archive.namelist() if one.lower().endswith(PICTURES))
@@ -159,32 +169,46 @@ def ssim(a: Pixels, b: Pixels) -> float:
                          / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))))
 
 
-def measure(images: list[Pixels]) -> dict:
-    """What marks cost, and what they survive."""
-    payloads = [int(word) for word in np.random.default_rng(1).integers(0, 2**32, len(images))]
+def measure(image: Pixels, number: int) -> dict:
+    """What the mark of one picture costs, and what it survives."""
+    payload = int(np.random.default_rng([1, number]).integers(0, 2**32))
     start = time.process_time()
-    marked = [provenance.mark(image, payload) for image, payload in zip(images, payloads)]
-    seconds = (time.process_time() - start) / len(images)
-    errors = [np.mean((a.astype(float) - b)**2) for a, b in zip(images, marked)]
-    psnr = [10 * np.log10(255**2 / error) for error in errors]
-    out = {"pictures": len(images), "psnr": mean(psnr), "psnr_least": round(float(min(psnr)), 2),
-           "ssim": mean([ssim(a, b) for a, b in zip(images, marked)]), "mark_ms": round(1000 * seconds, 2),
-           "attacks": {}}
+    marked = provenance.mark(image, payload)
+    seconds = time.process_time() - start
+    error = np.mean((image.astype(float) - marked)**2)
+    out: dict = {"psnr": 10 * np.log10(255**2 / error), "ssim": ssim(image, marked), "mark_ms": 1000 * seconds}
     for name, attack in ATTACKS.items():
-        rng = np.random.default_rng(2)
-        found = [provenance.detect(attack(image, rng), rate=RATE) for image in marked]
-        bits = [np.mean(np.sign(one.soft) == coding.encode(payload)) for one, payload in zip(found, payloads)]
-        out["attacks"][name] = {"found": mean([one.marked for one in found]),
-                                "payload": mean([one.payload == payload for one, payload in zip(found, payloads)]),
-                                "wrong": mean([one.payload not in (None, payload) and one.marked
-                                               for one, payload in zip(found, payloads)]),
-                                "bits": mean(bits)}
-        print(f"    {name:18}{out['attacks'][name]}", flush=True)
+        changed = attack(marked, np.random.default_rng([2, number]))
+        found = provenance.detect(changed, rate=RATE, search=number < SEARCHED.get(name, FEW))
+        out[name] = {"found": int(found.marked), "payload": int(found.payload == payload),
+                     "wrong": int(found.marked and found.payload not in (None, payload)),
+                     "bits": float(np.mean(np.sign(found.soft) == coding.encode(payload)))}
     return out
 
 
-def mean(values) -> float:
-    return round(float(np.mean(values)), 4)
+def summed(rows: list[dict]) -> dict:
+    """The figures of a set, from those of its pictures."""
+    psnr = [row["psnr"] for row in rows]
+    out: dict = {"pictures": len(rows), "psnr": mean(psnr), "psnr_least": round(min(psnr), 2),
+                 "ssim": mean(row["ssim"] for row in rows), "mark_ms": mean(row["mark_ms"] for row in rows),
+                 "attacks": {}}
+    for name in ATTACKS:
+        seen = [row[name] for row in rows[:SEARCHED.get(name)]]
+        out["attacks"][name] = {key: mean(one[key] for one in seen) for key in ("found", "payload", "wrong", "bits")}
+        out["attacks"][name]["pictures"] = len(seen)
+        out["attacks"][name]["interval"] = wilson(sum(one["found"] for one in seen), len(seen))
+    return out
+
+
+def mean(values: Iterable[float]) -> float:
+    return round(float(np.mean(list(values))), 4)
+
+
+def wilson(found: int, n: int) -> list[float]:
+    """The 95% interval of a share (E. B. Wilson, JASA 22, 1927)."""
+    z, share = 1.96, found / n
+    middle, half = (share + z * z / 2 / n) / (1 + z * z / n), z * (share * (1 - share) / n + (z / 2 / n)**2)**0.5
+    return [round(max(0.0, middle - half / (1 + z * z / n)), 5), round(min(1.0, middle + half / (1 + z * z / n)), 5)]
 
 
 def crops(data: Path, num: int) -> Iterator[Pixels]:
@@ -201,53 +225,96 @@ def crops(data: Path, num: int) -> Iterator[Pixels]:
             yield whole[top:top + side, left:left + side]
 
 
-def false_positives(data: Path, as_is: int, full: int) -> dict:
-    """The share of unmarked crops that pass: of the first stage alone, for many, and of all of it, for fewer."""
-    first = [provenance.detect(image, rate=RATE, search=False) for image in crops(data, as_is)]
-    every = [provenance.detect(image, rate=RATE) for image in crops(data, full)]
-    return {"as it is": interval(first), "everywhere": interval(every),
-            "statistic": {"mean": mean([one.statistic for one in first]),
-                          "deviation": round(float(np.std([one.statistic for one in first])), 4)}}
+def look(image: Pixels, number: int, full: int) -> dict:
+    """What is said of an unmarked crop as it is, and of the first `full` after all places were searched."""
+    first = provenance.detect(image, rate=RATE, search=False)
+    out = {"statistic": first.statistic, "as it is": int(first.marked)}
+    return out | ({"everywhere": int(provenance.detect(image, rate=RATE).marked)} if number < full else {})
 
 
-def interval(found: list[provenance.Detection]) -> dict:
-    """With Wilson's 95% interval."""
-    n, k, z = len(found), sum(bool(one.marked) for one in found), 1.96
-    middle, half = (k + z * z / 2) / (n + z * z), z * (k * (n - k) / n + z * z / 4)**0.5 / (n + z * z)
-    return {"crops": n, "taken for marked": k, "rate": k / n, "interval": [max(0.0, middle - half), middle + half]}
+def false_positives(rows: list[dict]) -> dict:
+    """The share of unmarked crops that pass the first stage, and all of it."""
+    values = [row["statistic"] for row in rows]
+    out: dict = {"statistic": {"mean": mean(values), "deviation": round(float(np.std(values)), 4)}}
+    for stage in ("as it is", "everywhere"):
+        seen = [row[stage] for row in rows if stage in row]
+        if seen:
+            out[stage] = {"crops": len(seen), "taken for marked": sum(seen), "rate": sum(seen) / len(seen),
+                          "interval": wilson(sum(seen), len(seen))}
+    return out
 
 
 def table(results: dict) -> str:
     sets = list(results["sets"])
     lines = [f"| | {' | '.join(sets)} |", "| --- |" + " --- |" * len(sets)]
-    for row in ("pictures", "psnr", "psnr_least", "ssim", "mark_ms"):
+    for row in ("pictures", "psnr", "psnr_least", "ssim"):
         cells = [f"{results['sets'][one][row]:g}" for one in sets]
         lines.append(f"| {row} | {' | '.join(cells)} |")
     for name in ATTACKS:
         cells = [results["sets"][one]["attacks"][name] for one in sets]
         title = f"**{name}**" if name in BARS else name
-        lines.append(f"| {title} | " + " | ".join(f"{c['found']:.2f} / {c['payload']:.2f}" for c in cells) + " |")
+        title += f" ({SEARCHED[name]})" if name in SEARCHED else ""
+        lines.append(f"| {title} | " + " | ".join(f"{c['found']:.3f} / {c['payload']:.3f} / {c['bits']:.2f}"
+                                                  for c in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def resumed(file: Path, work: Iterator[tuple[str, Callable[[], dict]]]) -> None:
+    """Does what has no line in a file yet, and adds its line."""
+    done = set(read(file))
+    with file.open("a") as opened:
+        for key, each in work:
+            if key not in done:
+                opened.write(json.dumps({"key": key, **each()}) + "\n")
+                opened.flush()
+
+
+def read(file: Path) -> Mapping[str, dict]:
+    lines = file.read_text().splitlines() if file.exists() else []
+    return {row["key"]: row for row in map(json.loads, lines)}
+
+
+def attacked(data: Path, work: Path, most: int) -> Iterator[tuple[str, Callable[[], dict]]]:
+    """All pictures, one of each set in turn."""
+    each = [[(f"{name} {k}", image, k) for k, image in enumerate(pictures(data, work, name, min(most, num)))]
+            for name, (_, _, num) in SETS.items()]
+    for row in itertools.zip_longest(*each):
+        yield from ((one[0], lambda one=one: measure(one[1], one[2])) for one in row if one is not None)
+
+
+def unmarked(data: Path, num: int, full: int) -> Iterator[tuple[str, Callable[[], dict]]]:
+    """All crops; those that are searched everywhere are spread over them."""
+    stride = max(1, num // max(1, full))
+    for k, image in enumerate(crops(data, num)):
+        number = k // stride if k % stride == 0 else full
+        yield str(k), lambda image=image, number=number: look(image, number, full)
+
+
+def report(work: Path) -> None:
+    attacks, crop = read(work / "attacks.jsonl"), read(work / "unmarked.jsonl")
+    rows = {name: [row for key, row in attacks.items() if key.rsplit(" ", 1)[0] == name] for name in SETS}
+    results = {"rate": RATE, "sets": {name: summed(each) for name, each in rows.items() if each}}
+    if crop:
+        results["false positives"] = false_positives(list(crop.values()))
+    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (HERE / "table.md").write_text(table(results))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with photos.zip and emoji_fluent.zip")
-    parser.add_argument("--num", type=int, default=200, help="pictures of each set")
+    parser.add_argument("--work", type=Path, required=True, help="folder for one line a picture")
+    parser.add_argument("--num", type=int, default=225, help="pictures of each set, at most")
     parser.add_argument("--crops", type=int, default=20_000, help="unmarked crops, looked at as they are")
-    parser.add_argument("--full", type=int, default=2_000, help="unmarked crops, looked at everywhere")
-    parser.add_argument("--only", choices=("attacks", "false positives"), help="one part; the other stays as it was")
+    parser.add_argument("--full", type=int, default=2_000, help="of them, looked at everywhere")
+    parser.add_argument("--only", choices=("attacks", "unmarked", "report"), help="one part")
     args = parser.parse_args()
-    file = HERE / "results.json"
-    results = json.loads(file.read_text()) if args.only and file.exists() else {"rate": RATE, "sets": {}}
-    for name in SETS if args.only != "false positives" else ():
-        print(name, flush=True)
-        results["sets"][name] = measure(list(pictures(args.data, name, args.num)))
-        file.write_text(json.dumps(results, indent=1) + "\n")
-        (HERE / "table.md").write_text(table(results))
-    if args.only != "attacks":
-        results["false positives"] = false_positives(args.data, args.crops, args.full)
-        file.write_text(json.dumps(results, indent=1) + "\n")
+    args.work.mkdir(parents=True, exist_ok=True)
+    if args.only in (None, "attacks"):
+        resumed(args.work / "attacks.jsonl", attacked(args.data, args.work, args.num))
+    if args.only in (None, "unmarked"):
+        resumed(args.work / "unmarked.jsonl", unmarked(args.data, args.crops, args.full))
+    report(args.work)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from imggen_jax.editing.projection import Projection, project
 from imggen_jax.editing.space import check, join, rows_of, seeds, show
 from imggen_jax.errors import DataError, RunError
 from imggen_jax.model import Model
-from imggen_jax.provenance import publishing, records
+from imggen_jax.provenance import prompts, publishing, records
 from imggen_jax.provenance.records import Family, Record
 from imggen_jax.sampling import Latents
 
@@ -61,7 +61,7 @@ def find(run: Open, name: str, *, given: Mapping | None, truncation: float) -> F
     if name.strip().lstrip("-").isdecimal():
         return by_seed(run, int(name), given=given, truncation=truncation)
     path = Path(name)
-    family = records.read(path)
+    family = publishing.read(path)
     if family is None:
         return by_pixels(run, path, given=given)
     latents = latents_of(run, family, name)
@@ -106,6 +106,9 @@ def given_of(model: Model, record: Record, title: str) -> dict:
     """
     given = {}
     for name, value in record.given.items():
+        if prompts.is_hidden(value):
+            raise RunError(f"the {name} that {title} was made from is kept in {prompts.FILE} beside where it was made; "
+                           "put that file beside it, or project it to use its pixels alone")
         field = model.spec.get(model.generator.accepts.get(name, name))
         if isinstance(value, str) and field is not None and not field.classes:
             given[name] = value

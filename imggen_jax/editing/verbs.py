@@ -17,7 +17,7 @@ from imggen_jax.editing.space import join, moved, rows_of, show
 from imggen_jax.errors import RunError
 from imggen_jax.loading import find
 from imggen_jax.pictures import grids
-from imggen_jax.provenance import publishing, records
+from imggen_jax.provenance import policy, publishing, records
 from imggen_jax.provenance.publishing import Origin
 from imggen_jax.provenance.records import Family, Record
 from imggen_jax.sampling import Latents
@@ -40,7 +40,7 @@ def interpolate(
     workdir, out, names: Sequence[str], *, frames: int = 24, even: bool = True, given=None, truncation: float = 1.0
 ) -> Done:
     """Frames 000.png, ..., sheet.png, animation.webp and animation.gif of a way through pictures."""
-    run = _open(workdir)
+    run = _open(workdir, "interpolate", given, names)
     latents, found = sources.many(run, names, given=given, truncation=truncation)
     path = operations.interpolate(run.model, latents, frames, even=even)
     asked = {"pictures": list(names_of(found)), "frames": frames, "even": even}
@@ -59,7 +59,7 @@ def vary(
     truncation: float = 1.0,
 ) -> Done:
     """Variations 000.png, ... and sheet.png of a picture."""
-    run = _open(workdir)
+    run = _open(workdir, "vary", given, [name])
     latents, found = sources.many(run, [name], given=given, truncation=truncation)
     varied = operations.vary(run.model, latents, num, strength=strength, seed=draw, truncation=truncation)
     asked = {"strength": operations.strength_of(strength), "draw": draw, "truncation": truncation}
@@ -73,7 +73,7 @@ def breed(
     truncation: float = 1.0,
 ) -> Done:
     """Children 000.png, ... and sheet.png of one to five pictures; `inherit` as "hair_colour=2": of the second one."""
-    run = _open(workdir)
+    run = _open(workdir, "breed", given, names)
     latents, found = sources.many(run, names, given=given, truncation=truncation)
     parts = _inherited(workdir, run, inherit, len(names))
     children = operations.breed(run.model, latents, num, weights=weights, mutate=mutate, crossover=crossover,
@@ -86,7 +86,7 @@ def breed(
 
 def project(workdir, out, name: str, *, given=None, steps: int | None = None) -> Done:
     """projection.png, and sheet.png with the picture before it, of a user's own picture; PSNR and distance are told."""
-    run = _open(workdir)
+    run = _open(workdir, "project", given)
     found = sources.by_pixels(run, Path(name), given=given, steps=steps)
     projection, image = found.projection, found.image
     assert projection is not None and image is not None, "sources.by_pixels keeps both"
@@ -99,7 +99,7 @@ def edit(
     workdir, out, name: str, wanted: Sequence[str], *, given=None, truncation: float = 1.0
 ) -> Done:
     """edited.png, sheet.png with the picture before and after it, and for each gene a strip from -3 to +3."""
-    run = _open(workdir)
+    run = _open(workdir, "edit", given, [name])
     learned = genetics.load(find(workdir), run.model)
     amounts = parse_genes(wanted, learned.names())
     latents, found = sources.many(run, [name], given=given, truncation=truncation)
@@ -133,8 +133,8 @@ def genes(workdir, *, learn: bool = False, **options) -> tuple[genetics.Genes, l
 
 def recall(workdir, out, name: str) -> Done:
     """Makes a picture again, from what it says of itself; tells whether every bit is the same."""
-    run = _open(workdir)
-    family = records.read(name)
+    run = _open(workdir, "recall")
+    family = publishing.read(name)
     if family is None:
         raise RunError(f"{name} has no metadata of this project; nothing is known of how it was made")
     image = _again(run, family, name)
@@ -155,8 +155,8 @@ def recall(workdir, out, name: str) -> Done:
 
 def lineage(workdir, out, name: str) -> Done:
     """lineage.html: the family tree of a picture, on one page that needs nothing but itself."""
-    run = _open(workdir)
-    family = records.read(name)
+    run = _open(workdir, "lineage")
+    family = publishing.read(name)
     if family is None:
         raise RunError(f"{name} has no metadata of this project; nothing is known of its family")
     sources.latents_of(run, family, name)  # refuses another run's picture, and a sheet
@@ -231,8 +231,12 @@ def table(learned: genetics.Genes) -> list[str]:
     return lines
 
 
-def _open(workdir) -> Open:
-    return sources.open_run(workdir, api.load(workdir))
+def _open(workdir, verb: str = "", given: Mapping | None = None, names: Sequence[str] = ()) -> Open:
+    """A run, if a policy lets the verb make pictures of what is given with it; `names` of pictures may be seeds."""
+    run = sources.open_run(workdir, api.load(workdir))
+    drawn = run.model.generator.needs if any(name.strip().isdecimal() for name in names) else ()
+    policy.check(find(workdir), verb, run.model.spec, given, drawn=drawn)
+    return run
 
 
 def _said(found: Sequence[Found]) -> list[str]:

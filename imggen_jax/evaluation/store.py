@@ -53,6 +53,23 @@ def write_page(folder: Path | None, name: str, write: Callable[[Path], object]) 
     return str(path)
 
 
+def newest(folder: Path, name: str) -> dict | None:
+    """The newest stored result of an evaluator; None where there is none that can be read.
+
+    Args:
+      folder: of the stored results, such as scores/ of a run.
+      name: of the evaluator.
+    """
+    for path in sorted(folder.glob(f"{name}_*.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))[name]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if isinstance(found, dict):
+            return found
+    return None
+
+
 def read_report(path: str | Path) -> Report:
     """A stored report of scores. Raises MetricsError where there is none."""
     try:

@@ -27,6 +27,7 @@ examples:
   imggen data --folder holiday.zip --size 128 --fit pad --background "#202020" --out prepared
   imggen data --folder scans --license "CC BY 4.0"
   imggen data --folder facades --pairs side-by-side
+  imggen data --folder portraits --opt-out withdrawn.txt
 """
 
 
@@ -61,6 +62,9 @@ def ingest(words: Sequence[str]) -> int:
     parser.add_argument("--pairs", default="", metavar="P",
                         help="side-by-side: A and B in one file; aligned: folders A and B, or trainA, trainB, ..., "
                              "with equal names; unaligned: the same folders as two domains (default: no pairs)")
+    parser.add_argument("--opt-out", type=flags.path, metavar="L",
+                        help="list of pictures that must not be trained on: a line each, sha256 or path; they and what "
+                             "looks like them are left out and counted (default: $IMGGEN_JAX_OPT_OUT, or none)")
     parser.add_argument("--min-side", type=int, metavar="P",
                         help="pixels; pictures with a shorter side are left out (default: half of S)")
     parser.add_argument("--max-pixels", type=int, default=folders.MAX_PIXELS, metavar="P",
@@ -68,7 +72,7 @@ def ingest(words: Sequence[str]) -> int:
     args = parser.parse_args(words)
     made = data.ingest(args.folder, size=args.size, out=args.out or "", fit=args.fit, background=args.background,
                        license=args.license, min_side=args.min_side, max_pixels=args.max_pixels, pairs=args.pairs,
-                       verify=True)
+                       verify=True, opt_out=args.opt_out or "")
     facts = [*folders.lines(made.card), ("Every file", made.folder / "ingest.html"), ("Dataset", made.folder)]
     config = [f"--config.data.name={made.name}", f"--config.data.dir={made.dir}", f"--config.data.size={args.size}"]
     command = shlex.join([*flags.program().split(), "train", "--config", "folder_gan", *config])

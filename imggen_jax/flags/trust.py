@@ -1,4 +1,4 @@
-"""The flags that say how pictures are signed and marked, and the verbs `verify` and `detect`."""
+"""The flags that say how pictures are signed and marked, and the verbs verify, detect, whose, policy and audit."""
 from __future__ import annotations
 
 import argparse
@@ -29,6 +29,30 @@ examples:
   imggen detect downloads/*.jpg --json --rate 1e-6
   imggen detect collage.jpg --explain                        # where in the picture
 """
+WHOSE = """\
+Looks for pictures in the log that --fingerprints keeps, by what they look like: in another size, compressed, darker or
+mirrored, with or without its watermark. A crop is not found. Exit code 0 where all are found, else 1.
+
+examples:
+  imggen generate --model runs/faces --num 64 --out out --fingerprints made.jsonl
+  imggen whose screenshot.png --log made.jsonl
+"""
+POLICY = """\
+Tells what a model may be used for, and what is refused before anything runs. A policy is a TOML file: MODEL/policy.toml
+for a model, $IMGGEN_JAX_POLICY for all. There is none by default. Exit code 0 where there is one, else 1.
+
+examples:
+  imggen policy --example > runs/faces/policy.toml
+  imggen policy --model runs/faces
+"""
+AUDIT = """\
+Writes one page about a model: its data and their licenses, copying, balance by attribute and truncation, what signs and
+marks its pictures, what was refused. What was not evaluated yet is said, with the command that does.
+
+examples:
+  imggen evaluate --model runs/faces --only copying,balance
+  imggen audit --workdir runs/faces                          # runs/faces/audit.html
+"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +68,12 @@ def add(parser: argparse.ArgumentParser) -> None:
                        help="its private key (default: $IMGGEN_JAX_SIGN_KEY)")
     group.add_argument("--sign-tsa", metavar="URL",
                        help="time-stamp authority, asked over the network (default: $IMGGEN_JAX_SIGN_TSA, or none)")
-    group.add_argument("--sign-prompt", action="store_true", help="sign the texts that a picture was made from, too")
+    group.add_argument("--fingerprints", type=flags.path, metavar="L",
+                       help="add a robust hash of each picture to this file, for `whose` (default: "
+                            "$IMGGEN_JAX_FINGERPRINTS, or none)")
+    group.add_argument("--sign-prompt", action="store_true",
+                       help="tell the texts that a picture was made from, in its record, signed; else they stay in "
+                            "prompts.jsonl beside it")
 
 
 @contextlib.contextmanager
@@ -56,7 +85,7 @@ def using(args: argparse.Namespace) -> Iterator[None]:
     wanted = before._replace(
         credentials=not args.no_credentials, watermark=not args.no_watermark, prompt=args.sign_prompt,
         certificate=args.sign_cert or before.certificate, key=args.sign_key or before.key,
-        authority=args.sign_tsa or before.authority)
+        authority=args.sign_tsa or before.authority, fingerprints=args.fingerprints or before.fingerprints)
     with publishing.using(wanted):
         if args.no_credentials:
             print("note: pictures are not signed: nobody can check who made them, or whether they were changed",
@@ -106,6 +135,64 @@ def detect(words: Sequence[str]) -> int:
             facts["where"] = watermark.where(pixels, found).round(1).tolist()
         streams.say([json.dumps(facts)] if args.json else _lines(facts))
     return 0 if every else 1
+
+
+def whose(words: Sequence[str]) -> int:
+    """Look for pictures in a log of fingerprints; returns the exit code."""
+    parser = flags.Parser("whose", WHOSE)
+    parser.add_argument("files", nargs="+", type=flags.path, metavar="F", help="pictures")
+    parser.add_argument("--log", required=True, type=flags.path, metavar="L", help="file that --fingerprints was given")
+    parser.add_argument("--json", action="store_true", help="one JSON object a picture")
+    args = parser.parse_args(words)
+    from imggen_jax.pictures import files
+    from imggen_jax.provenance import fingerprints
+
+    log, every = fingerprints.read(args.log), True
+    for file in args.files:
+        found = log.whose(files.read(Path(file)).pixels)
+        every &= bool(found)
+        facts = {"file": file, "found": [one._asdict() for one in found]}
+        said = "in the log" if found else f"nothing like it is among the {len(log.made):,} pictures of the log"
+        streams.say([json.dumps(facts)] if args.json else [
+            f"{file}: {said}",
+            *(f"  {one.made.get('file', '')}, by {one.made.get('verb', '')} at {one.made.get('time', '')}"
+              f"{', mirrored' if one.mirrored else ''}; {one.distance} of {fingerprints.BITS} bits differ"
+              for one in found)])
+    return 0 if every else 1
+
+
+def policy(words: Sequence[str]) -> int:
+    """Tell the policies in force; returns the exit code."""
+    parser = flags.Parser("policy", POLICY)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", "--workdir", dest="model", type=flags.path, metavar="M",
+                      help="the folder of a run or of an exported model")
+    what.add_argument("--example", action="store_true", help="print a policy that explains every key")
+    args = parser.parse_args(words)
+    from imggen_jax.provenance import policy as policies
+
+    if args.example:
+        streams.say([policies.EXAMPLE.read_text(encoding="utf-8").rstrip()])
+        return 0
+    if not Path(args.model).exists():
+        parser.error(f"--model {args.model} is not there; name the folder of a run or of an exported model")
+    found = policies.in_force(args.model)
+    streams.say([line for one in found for line in policies.lines(one)] or [
+        f"no policy is in force for {args.model}; a file {policies.FILE} in it is one"])
+    return 0 if found else 1
+
+
+def audit(words: Sequence[str]) -> int:
+    """Write a model's audit; returns the exit code."""
+    parser = flags.Parser("audit", AUDIT)
+    flags.add_model(parser, what="to audit")
+    parser.add_argument("--out", type=flags.path, metavar="F",
+                        help="the page's file (default: audit.html in the model's folder)")
+    args = parser.parse_args(words)
+    from imggen_jax.evaluation import audit as audits
+
+    streams.say([f"Audit: {audits.write(args.model, args.out)}"])
+    return 0
 
 
 def _rate(text: str) -> float:

@@ -28,12 +28,13 @@ from PIL import Image
 from imggen_jax.errors import RunError, brief
 from imggen_jax.pictures import files, grids
 from imggen_jax.pictures.files import Picture
-from imggen_jax.provenance import credentials, keys, records, watermark
+from imggen_jax.provenance import credentials, fingerprints, keys, prompts, records, watermark
 from imggen_jax.provenance.credentials import Statement
 from imggen_jax.provenance.records import Family
 from imggen_jax.storage.files import write_atomic
 
 CERTIFICATE, KEY, AUTHORITY = "IMGGEN_JAX_SIGN_CERT", "IMGGEN_JAX_SIGN_KEY", "IMGGEN_JAX_SIGN_TSA"
+FINGERPRINTS = "IMGGEN_JAX_FINGERPRINTS"
 LEAST_PART = 0.1     # share of a picture below which the part that was made is too small to carry a mark
 _LOSSY = ("JPEG", "AVIF")
 _MEMORY = 2**25      # bytes of a picture from which it is put aside on the disk while it is marked and signed
@@ -46,10 +47,11 @@ class Settings(NamedTuple):
 
     credentials: bool = True
     watermark: bool = True
-    prompt: bool = False                 # sign the texts that a picture was made from, too
+    prompt: bool = False                 # tell the texts that a picture was made from: in its record, and signed
     certificate: str | None = None       # PEM files; None: this computer's own
     key: str | None = None
     authority: str | None = None         # URL of a time-stamp authority
+    fingerprints: str | None = None      # file to which the fingerprint of each picture is added
 
 
 class Origin(NamedTuple):
@@ -69,12 +71,12 @@ _said: set[str] = set()
 
 
 def settings() -> Settings:
-    """Those in force here; where none are set, the environment names certificate, key and authority."""
+    """Those in force here; where none are set, the environment names certificate, key, authority and fingerprints."""
     found = _settings.get()
     if found is not None:
         return found
     return Settings(certificate=os.environ.get(CERTIFICATE) or None, key=os.environ.get(KEY) or None,
-                    authority=os.environ.get(AUTHORITY) or None)
+                    authority=os.environ.get(AUTHORITY) or None, fingerprints=os.environ.get(FINGERPRINTS) or None)
 
 
 @contextlib.contextmanager
@@ -82,10 +84,13 @@ def using(wanted: Settings) -> Iterator[None]:
     """Settings for what is written inside.
 
     Raises:
-      RunError: certificate and key do not fit each other, are not valid, or only one of them is given.
+      RunError: certificate and key do not fit each other, are not valid, or only one of them is given; the log of
+        fingerprints cannot be written to.
     """
     if wanted.credentials:
         identity(wanted)
+    if wanted.fingerprints:
+        fingerprints.check(wanted.fingerprints)
     before = _settings.set(wanted)
     try:
         yield
@@ -144,8 +149,34 @@ def _carries(shape: Sequence[int], origin: Origin) -> bool:
 
 def looks(image: np.ndarray, family: Family) -> list[np.ndarray]:
     """What the file of a picture with a record may hold: uint8 [H,W,C], plain and, where it can be, marked."""
-    found = marked(image, Origin(family.record.verb, family))
-    return [image] if found is None else [image, found]
+    kept = prompts.hidden(family)[0]
+    found = (marked(image, Origin(family.record.verb, one)) for one in ([family] if kept == family else [family, kept]))
+    return [image, *(each for each in found if each is not None)]
+
+
+def read(path: str | Path) -> Family | None:
+    """`records.read`, with the texts that are kept beside the picture.
+
+    Raises:
+      RunError: as `records.read`.
+    """
+    found = records.read(path)
+    return None if found is None else prompts.shown(found, Path(path).parent)
+
+
+def _private(origin: Origin, folder: Path) -> Origin:
+    """An origin whose texts are kept beside the picture, unless they are to be told."""
+    if settings().prompt or origin.family is None:
+        return origin
+    kept, texts = prompts.hidden(origin.family)
+    try:
+        if texts:
+            folder.mkdir(parents=True, exist_ok=True)
+            prompts.keep(folder, texts)
+    except OSError as error:
+        note(f"the texts that pictures were made from cannot be kept in {folder / prompts.FILE} "
+             f"({error.strerror or error}), so that `recall` will not make these again")
+    return origin._replace(family=kept)
 
 
 def write_png(path: str | Path, image: np.ndarray, origin: Origin) -> None:
@@ -155,11 +186,13 @@ def write_png(path: str | Path, image: np.ndarray, origin: Origin) -> None:
       OSError: it cannot be written.
     """
     path, image = Path(path), np.asarray(image)
+    origin = _private(origin, path.parent)
     image, has_mark = _marked(image if image.ndim == 3 else image[..., None], origin, path)
     info = None if origin.family is None else records.png_info(origin.family)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = grids.png(image, info)
     write_atomic(path, _signed(data, "PNG", grids.without_color(image), origin, path, has_mark))
+    _log([image], origin, path)
 
 
 def write(path: str | Path, picture: Picture, origin: Origin) -> tuple[str, ...]:
@@ -184,13 +217,14 @@ def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], ba
       PictureError, SaveError: as `files.write_bands`.
     """
     path, dtype = Path(path), like.pixels.dtype
+    origin = _private(origin, path.parent)
     kind, has_mark = files.check_output(path), settings().watermark and _carries(shape, origin)
-    hashed = credentials.PixelHash(shape, dtype)
+    hashed, seen = credentials.PixelHash(shape, dtype), fingerprints.Seen(*shape[:2])
 
     def encode(file) -> None:
         with tempfile.SpooledTemporaryFile(_MEMORY, dir=str(path.parent)) as aside:
             rows = _marked_bands(bands, shape, dtype, origin, aside) if has_mark else bands
-            files.encode_bands(file, kind, like, shape, _through(hashed, rows))
+            files.encode_bands(file, kind, like, shape, _through(hashed, seen, rows))
 
     def content(file) -> None:
         if not settings().credentials:
@@ -200,6 +234,7 @@ def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], ba
             _sign(plain, file, kind, None if kind in _LOSSY else hashed.hex(), origin, path, has_mark)
 
     files.put(path, content)
+    _add(seen, origin, path)
 
 
 def _marked_bands(bands: Iterable[np.ndarray], shape: tuple[int, int, int], dtype: np.dtype, origin: Origin, aside: IO
@@ -218,10 +253,35 @@ def _marked_bands(bands: Iterable[np.ndarray], shape: tuple[int, int, int], dtyp
         yield layer.on(np.frombuffer(read, dtype).reshape(rows, width, channels), top, part)
 
 
-def _through(hashed: credentials.PixelHash, bands: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _through(hashed: credentials.PixelHash, seen: fingerprints.Seen, bands: Iterable[np.ndarray]
+             ) -> Iterator[np.ndarray]:
     for band in bands:
         hashed.add(band)
+        if settings().fingerprints:
+            seen.add(band)
         yield band
+
+
+def _log(images: Iterable[np.ndarray], origin: Origin, path: Path) -> None:
+    """Add the fingerprints of pictures in a file to the log, where there is one."""
+    for image in images if settings().fingerprints else ():
+        seen = fingerprints.Seen(*image.shape[:2])
+        seen.add(image)
+        _add(seen, origin, path)
+
+
+def _add(seen: fingerprints.Seen, origin: Origin, path: Path) -> None:
+    log = settings().fingerprints
+    if not log:
+        return
+    record = None if origin.family is None else origin.family.record
+    model = origin.facts.get("model", "") if record is None else record.weights
+    made = {"file": str(path.absolute()), "verb": origin.verb, "model": str(model),
+            "record": "" if record is None else record.name}
+    try:
+        fingerprints.add(log, seen.bits(), made)
+    except OSError as error:
+        note(f"fingerprints cannot be added to {log} ({error.strerror or error})")
 
 
 def write_film(path: Path, frames: np.ndarray, origin: Origin, **options: Any) -> None:
@@ -230,11 +290,13 @@ def write_film(path: Path, frames: np.ndarray, origin: Origin, **options: Any) -
     Raises:
       OSError: it cannot be written.
     """
+    origin = _private(origin, path.parent)
     each = [_marked(frame, origin, path) for frame in frames]
     pictures = [Image.fromarray(pixels) for pixels, _ in each]
     kind, file = path.suffix[1:].upper(), io.BytesIO()
     pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], **options)
     write_atomic(path, _signed(file.getvalue(), kind, None, origin, path, each[0][1]))
+    _log([pixels for pixels, _ in each], origin, path)
 
 
 def training_facts(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,7 +360,7 @@ def _facts(origin: Origin, wanted: Settings, pixels: str | None, has_mark: bool)
     facts: dict[str, Any] = dict(origin.facts)
     if origin.family is not None:
         record = origin.family.record
-        given = {name: value for name, value in record.given.items() if wanted.prompt or not isinstance(value, str)}
+        given = {name: value for name, value in record.given.items() if not prompts.is_hidden(value)}
         facts |= {"model": record.weights, "run": record.run, "record": record.name, "given": given,
                   "arguments": dict(record.arguments), "parents": list(record.parents)}
         if "seed" in record.arguments:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -51,12 +52,12 @@ _REFINED = 2                         # times that the neighbors of the best plac
 _DECODED = 8                         # places at which the bits are read
 
 # Marking: root mean squares are in gray levels of 255.
-_STRENGTH, _WEAKEST, _STRONGEST = 2.3, 2.0, 4.5   # at first, at least, and at most
-_FLAT, _HIDDEN = 2.6, 0.15           # most where nothing hides it, and what a gray level of contrast hides besides
-_AIM = 15                            # the statistic that is aimed at
+_STRENGTH, _WEAKEST, _STRONGEST = 2.0, 1.5, 4.0   # at first, at least, and at most
+_FLAT, _HIDDEN = (1.6, 2.8), 0.12    # most where nothing hides it, and what a gray level of contrast hides besides
 _ROUNDS = 2
 _AMOUNTS = (0.3, 2.5)                # of a group of waves, relative to the others
 _MAKE_UP = 0.7                       # share of what a picture says against a bit that is made up for in a round
+_UNTOUCHED, _BRIGHT, _COMPRESSED = 12.0, 6.0, 7.0    # statistics that are aimed at, as it is and after damage
 
 
 class Pattern(NamedTuple):
@@ -168,8 +169,7 @@ class Layer:
 
     def __init__(self, seen: Overview, payload: int):
         self._height, self._width = seen.height, seen.width
-        work = _resized(seen.luma(), WORK, WORK)
-        fitted = _fitted(work, payload, pattern().ends[_reach(min(seen.height, seen.width))])
+        fitted = _fitted(seen.luma(), payload, pattern().ends[_reach(min(seen.height, seen.width))])
         self._added = Image.fromarray(fitted)
 
     def on(self, band: np.ndarray, top: int, part: np.ndarray | None = None) -> np.ndarray:
@@ -203,26 +203,52 @@ def _reach(side: int) -> int:
     return sum(0.32 * side >= reach for reach in _REACHES[1:])
 
 
-def _fitted(work: np.ndarray, payload: int, end: int) -> np.ndarray:
+def _fitted(luma: np.ndarray, payload: int, end: int) -> np.ndarray:
     """float32 [WORK,WORK]: what is added to a picture of the working size, in gray levels.
 
-    Waves that the picture speaks against are made stronger, and all of them where it hides them from the detector.
+    Waves that the picture speaks against are made stronger. All of them are as strong as it takes to be found in the
+    picture as it is and after what costs most: bright colors that are clipped, and JPEG where the picture is small.
+
+    Args:
+      luma: float32 [h,w], 0 to 255.
+      payload: 32 bits.
+      end: how many of the waves are used.
     """
     plan = Pattern(*(each[:end] for each in pattern()))
     groups = plan.bits % (coding.BITS + 1)                     # the last: what is always the same
     phases = plan.phases * np.append(coding.encode(payload), 1)[groups]
-    size = np.bincount(groups)
-    limit = _FLAT + _HIDDEN * _normalized(work)[1]
-    amount, strength = np.ones(coding.BITS + 1, np.float32), _STRENGTH
+    work, size = _resized(luma, WORK, WORK), np.bincount(groups)
+    hidden = _HIDDEN * _normalized(work)[1]
+    amount, strength, flat = np.ones(coding.BITS + 1, np.float32), _STRENGTH, _FLAT[0]
     for _ in range(_ROUNDS):
-        added = _waves(plan, phases * amount[groups]) * np.minimum(limit, strength)
+        added = _waves(plan, phases * amount[groups]) * np.minimum(flat + hidden, strength)
         found = _spectrum(_normalized(np.clip(work + added, 0, 255))[0])[:end]
         said = np.bincount(groups, (found * phases.conj()).real) / size
         change = 1 + _MAKE_UP * (1 - said / max(said.mean(), 0.05))
         amount = np.clip(amount * np.clip(change, 0.5, 2), *_AMOUNTS)
-        statistic = said[-1] * math.sqrt(2 * size[-1] / np.mean(found.real**2 + found.imag**2))
-        strength = float(np.clip(strength * _AIM / max(statistic, 1), _WEAKEST, _STRONGEST))
-    return _waves(plan, phases * amount[groups]) * np.minimum(limit, strength)
+    waves = _waves(plan, phases * amount[groups])
+    for _ in range(_ROUNDS):
+        lacks = _lack(luma, waves * np.minimum(flat + hidden, strength), end)
+        strength = float(np.clip(strength * lacks, _WEAKEST, _STRONGEST))
+        flat = float(np.clip(flat * lacks, *_FLAT))
+    return waves * np.minimum(flat + hidden, strength)
+
+
+def _lack(luma: np.ndarray, added: np.ndarray, end: int) -> float:
+    """How many times as strong a mark had to be; luma: float32 [h,w], added: float32 [WORK,WORK]."""
+    marked = np.clip(luma + _resized(added, *luma.shape), 0, 255)
+    lacks = max(_UNTOUCHED / _statistic(marked, end), _BRIGHT / _statistic(np.minimum(1.4 * marked, 255), end))
+    if min(luma.shape) < 2 * WORK:                             # of larger ones, JPEG leaves these waves alone
+        file = io.BytesIO()
+        Image.fromarray(np.rint(marked).astype(np.uint8)).save(file, "JPEG", quality=50)
+        lacks = max(lacks, _COMPRESSED / _statistic(np.asarray(Image.open(file), np.float32), end))
+    return lacks
+
+
+def _statistic(luma: np.ndarray, end: int) -> float:
+    """What the detector says of a picture as it is, at least 1: float32 [h,w]."""
+    along = _spectrum(_normalized(_resized(luma, WORK, WORK))[0])[:end] * pattern().phases[:end].conj()
+    return max(1.0, _at(along, Place(), 1).statistic)
 
 
 def _waves(plan: Pattern, values: np.ndarray) -> np.ndarray:
@@ -253,7 +279,8 @@ def detect(pixels: np.ndarray, *, rate: float = RATE, search: bool = True) -> De
     found = _fits(luma, Place(), moved=False)
     best = _judged(found, rate)
     if search and (not best.marked or best.payload is None):
-        found += [fit for place in _places() for fit in _fits(luma, place, moved=True)]
+        small = _resized(luma, WORK, WORK)           # that is turned, so that it is made once
+        found += [fit for place in _places() for fit in _fits(small if place.angle else luma, place, moved=True)]
         for _ in range(_REFINED):
             top = max(found[len(_REACHES):], key=lambda one: one.statistic).place
             found += [fit for place in _near(top) for fit in _fits(luma, place, moved=True)]
@@ -359,16 +386,13 @@ def _read(fit: _Fit, rate: float, wanted: float) -> Detection:
 
 def _laid(luma: np.ndarray, place: Place) -> np.ndarray:
     """float32 [WORK,WORK]: the normalized picture where it lay in the marked one, its middle in the middle."""
-    picture = Image.fromarray(luma[:, ::-1] if place.mirrored else luma)
-    inside = None
-    if place.angle:
-        picture = picture.resize((WORK, WORK), Image.Resampling.BICUBIC)
-        inside = Image.new("L", (WORK, WORK), 255).rotate(-place.angle, Image.Resampling.NEAREST)
-        picture = picture.rotate(-place.angle, Image.Resampling.BICUBIC)
     height, width = (max(8, round(WORK * side)) for side in (place.height, place.width))
-    normal, _ = _normalized(np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC)))
-    if inside is not None:
-        normal = normal * (np.asarray(inside.resize((width, height))) > 0)
+    luma = luma[:, ::-1] if place.mirrored else luma
+    if place.angle:
+        turned = Image.fromarray(_resized(luma, WORK, WORK)).rotate(-place.angle, Image.Resampling.BICUBIC)
+        normal = _normalized(_resized(np.asarray(turned), height, width))[0] * _inside(place.angle, height, width)
+    else:
+        normal = _normalized(_resized(luma, height, width))[0]
     if (height, width) == (WORK, WORK):
         return normal
     out = np.zeros((WORK, WORK), np.float32)
@@ -376,6 +400,13 @@ def _laid(luma: np.ndarray, place: Place) -> np.ndarray:
     (above, below), (before, after) = (_middle(side, min(side, WORK)) for side in (height, width))
     out[top:down, left:right] = normal[above:below, before:after]
     return out
+
+
+@functools.lru_cache(maxsize=256)
+def _inside(angle: float, height: int, width: int) -> np.ndarray:
+    """bool [H,W]: what a turned picture covers."""
+    turned = Image.new("L", (WORK, WORK), 255).rotate(-angle, Image.Resampling.NEAREST)
+    return np.asarray(turned.resize((width, height))) > 0
 
 
 def _middle(whole: int, part: int) -> tuple[int, int]:

@@ -21,7 +21,7 @@ import imggen_jax
 from imggen_jax.errors import RunError
 from imggen_jax.pictures import files, grids
 from imggen_jax.pictures.files import Picture
-from imggen_jax.provenance import credentials, keys, publishing, records, watermark
+from imggen_jax.provenance import credentials, keys, prompts, publishing, records, watermark
 from imggen_jax.provenance.publishing import Origin, Settings
 from imggen_jax.provenance.records import Family, Record
 from imggen_jax.provenance.verifying import verify
@@ -54,17 +54,43 @@ def test_a_picture_says_who_made_it_how_and_from_what(picture):
     made = found.made
     assert (made["verb"], made["model"], made["seed"]) == ("generate", "ab" * 32, 7)
     assert made["given"] == {"label": [3, "red"]}
-    assert made["trained on"] == {"dataset": "x"} and made["record"] == family().record.name
-    assert records.read(picture) == family()
+    assert made["trained on"] == {"dataset": "x"} and made["record"] == records.read(picture).record.name
+    assert publishing.read(picture) == family()
     assert found.trusted is False and verify(picture, anchors=keys.config_folder() / keys.ANCHOR).trusted
     mark = watermark.detect(files.read(picture).pixels, search=False)
-    assert mark.payload == publishing.payload(Origin("generate", family())) == int(made["watermark"], 16)
+    assert mark.payload == publishing.payload(Origin("generate", records.read(picture))) == int(made["watermark"], 16)
 
 
-def test_prompts_are_private_unless_asked_for(tmp_path):
+def test_prompts_are_private_unless_asked_for(picture, tmp_path):
+    assert b"secret" not in picture.read_bytes() and "secret" not in str(records.read(picture))
+    kept = picture.parent / prompts.FILE
+    assert kept.read_text().count("a secret wish") == 1 and stat.S_IMODE(kept.stat().st_mode) == 0o600
     with publishing.using(Settings(prompt=True)):
         publishing.write_png(tmp_path / "a.png", noise(8, 8), Origin("generate", family()))
     assert verify(tmp_path / "a.png").made["given"]["text"] == "a secret wish"
+    assert records.read(tmp_path / "a.png") == family() and not (tmp_path / prompts.FILE).exists()
+
+
+def test_private_prompts_stay_beside_the_picture(picture, tmp_path):
+    """A copy elsewhere has the record without them; with the file it has them again, and so have its descendants."""
+    moved = tmp_path / "b.png"
+    moved.write_bytes(picture.read_bytes())
+    assert prompts.is_hidden(publishing.read(moved).record.given["text"])
+    child = records.family(Record("edit", "faces", "ab" * 32, b"", {"text": "another"}, 0, {},
+                                  (family().record.name,)), [family()])
+    publishing.write_png(tmp_path / "c.png", noise(8, 8), Origin("edit", child))
+    assert publishing.read(tmp_path / "c.png") == child
+    assert publishing.read(moved) == family()                # prompts.jsonl is there now, and holds its text, too
+    raw = records.read(tmp_path / "c.png")
+    assert raw.record.parents == (records.read(picture).record.name,) == tuple(raw.ancestors)
+    (tmp_path / prompts.FILE).write_text('{"name": 3}\n[1]\nnothing\n{"name": "private:0", "text": "x"}\n')
+    assert publishing.read(moved).record == records.read(moved).record
+
+
+def test_a_picture_is_written_where_its_prompt_cannot_be_kept(tmp_path, capsys):
+    (tmp_path / prompts.FILE).mkdir()
+    publishing.write_png(tmp_path / "a.png", noise(8, 8), Origin("generate", family()))
+    assert verify(tmp_path / "a.png").holds and "cannot be kept" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "a.avif", "deep.png", "deep.tif", "clear.webp"])

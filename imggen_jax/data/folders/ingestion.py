@@ -28,6 +28,7 @@ from imggen_jax.data.folders import (
     merging,
     notes,
     options,
+    optout,
     pairing,
     pixels,
     report,
@@ -36,6 +37,7 @@ from imggen_jax.data.folders import (
 from imggen_jax.data.folders.checking import Damaged
 from imggen_jax.data.folders.members import UNREADABLE, Member, Place, Skipped, find, members, opened, read, stamp
 from imggen_jax.data.folders.options import MAX_PIXELS
+from imggen_jax.data.folders.optout import OptOut
 from imggen_jax.data.folders.pixels import Refused, Wanted
 from imggen_jax.data.folders.store import Store, stem
 from imggen_jax.errors import DataError, SaveError, brief
@@ -58,7 +60,8 @@ class Ingested(NamedTuple):
 
 def ingest(folder: str | os.PathLike[str], *, size: int = 64, out: str | os.PathLike[str] = "", fit: str = "crop",
            background: str = "white", license: str = "", min_side: int | None = None, max_pixels: int = MAX_PIXELS,
-           pairs: str = "", workers: int | None = None, verify: bool = False) -> Ingested:
+           pairs: str = "", workers: int | None = None, verify: bool = False, opt_out: str | os.PathLike[str] = ""
+           ) -> Ingested:
     """Makes a TFDS dataset (array_record) of the pictures in a folder tree, a zip or a tar; a second call finds it.
 
     The dataset's name is folder_<key>, and the key a sha256 over its pixels, their order and what shaped them. Where
@@ -79,6 +82,8 @@ def ingest(folder: str | os.PathLike[str], *, size: int = 64, out: str | os.Path
         folders A and B with pictures of equal names, "unaligned" for folders A and B as two domains; see `pairing`.
       workers: processes that decode; None for one more than there are cores, 16 at most.
       verify: compare the checksums of a dataset that is there already, instead of the sizes and times of its files.
+      opt_out: list of pictures that must not be trained on, see `optout`; "" for $IMGGEN_JAX_OPT_OUT, or none. What is
+        left out is counted in the card.
 
     Raises:
       DataError: nothing usable there, an argument or a table that makes no sense, pairs that are not complete, or no
@@ -93,7 +98,7 @@ def ingest(folder: str | os.PathLike[str], *, size: int = 64, out: str | os.Path
     if workers is not None:
         workers = options.integer("workers", workers, 1, "a number of processes")
     place, root = find(folder), home(out)
-    job = Job(place, root, wanted, notes.clean(license), pairs)
+    job = Job(place, root, wanted, notes.clean(license), pairs, optout.read(opt_out))
     mark = hashlib.sha256(json.dumps([_FORMAT, stamp(place), job.options()]).encode()).hexdigest()[:32]
     try:
         with _alone(root, mark):
@@ -121,10 +126,12 @@ class Job(NamedTuple):
     wanted: Wanted
     license: str
     pairs: str
+    out: OptOut
 
     def options(self) -> dict[str, Any]:
         """All that shapes the dataset besides the files."""
-        return {"recipe": pixels.RECIPE, **self.wanted._asdict(), "license": self.license, "pairs": self.pairs}
+        shaped = {"recipe": pixels.RECIPE, **self.wanted._asdict(), "license": self.license, "pairs": self.pairs}
+        return shaped | ({"opt_out": digest} if (digest := self.out.digest()) else {})
 
 
 def home(out: str | os.PathLike[str] = "") -> Path:
@@ -245,7 +252,7 @@ def _read(job: Job, store: Store, workers: int | None) -> layout.Plan:
     if not store.fact("scanned"):
         _scan(job, store)
     if not store.fact("decoded"):
-        _decode(job.place, store, job.wanted, workers or min((os.cpu_count() or 1) + 1, 16))
+        _decode(job, store, workers or min((os.cpu_count() or 1) + 1, 16))
     with store.base:
         pairing.arrange(store, job.pairs)
         tree = layout.tree(store)
@@ -371,17 +378,19 @@ class _Done(NamedTuple):
     decoded: worker.Decoded | None
 
 
-def _decode(place: Place, store: Store, wanted: Wanted, workers: int) -> None:
+def _decode(job: Job, store: Store, workers: int) -> None:
     """Reads and decodes every file that is not yet; commits every second."""
+    place = job.place
     total = store.ask("select count(*) from files where reason is null")
     done = store.ask("select count(*) from files where reason is null and sha is not null")
     progress = tqdm.tqdm(total=total, initial=done, desc=f"reading {place.path.name}", unit=" pictures", delay=2,
                          mininterval=1, leave=False, disable=None)
     saved = time.monotonic()
     with store.base:  # commits in its midst too
-        with worker.crew(workers, wanted) as idle, ThreadPoolExecutor(workers) as pool, progress:
+        with worker.crew(workers, job.wanted) as idle, ThreadPoolExecutor(workers) as pool, progress:
+            looks = optout.looks(job.out, idle) if job.out.pictures else optout.Looks()
             for result in _stream(_tasks(place, store, idle, pool), 2 * workers):
-                _keep(store, result)
+                _keep(store, result, job.out, looks)
                 progress.update()
                 if time.monotonic() - saved > _SAVE_EVERY:
                     store.base.commit()
@@ -389,10 +398,12 @@ def _decode(place: Place, store: Store, wanted: Wanted, workers: int) -> None:
         store.set_fact("decoded", True)
 
 
-def _keep(store: Store, result: _Done) -> None:
+def _keep(store: Store, result: _Done, out: OptOut, looks: optout.Looks) -> None:
     if result.refused is not None:
         store.add_refusal(result.name, *result.refused)
     elif result.sha is not None and result.decoded is not None:
+        if out.sums and (said := optout.names(out, looks, result.sha, result.decoded)):
+            return store.add_refusal(result.name, optout.REASON, said)
         store.add_picture(result.name, result.sha, result.decoded)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from imggen_jax.data.folders import pairing, similar
+from imggen_jax.data.folders import optout, pairing, similar
 from imggen_jax.data.folders.dataset import ledger
 from imggen_jax.data.folders.layout import Plan
 from imggen_jax.data.folders.members import Place, printable
@@ -74,6 +74,7 @@ def survey(place: Place, store: Store, plan: Plan, options: Mapping[str, Any]) -
         "attributes": {key: _described(kind) for key, kind in plan.columns.items()},
         "quarantined": dict(store.all(f"select reason, count(*) from ({_LEFT_OUT}) group by reason "
                                       "order by count(*) desc, reason")),
+        "opted_out": store.ask("select count(*) from files where reason = ?", optout.REASON),
         "skipped": dict(store.all("select kind, count(*) from skipped group by kind order by count(*) desc, kind")),
         "duplicates": copies,
         "conflicts": dict(store.all("select field, count(*) from conflicts group by field "
