@@ -9,14 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from imggen_jax import api
+from imggen_jax import api, prompts
 from imggen_jax.editing import genes as genetics
-from imggen_jax.editing import learning, lineages, operations, sources
+from imggen_jax.editing import learning, lineages, operations, sources, words
 from imggen_jax.editing.sources import Found, Open
-from imggen_jax.editing.space import join, moved, rows_of, show
+from imggen_jax.editing.space import join, rows_of, show
 from imggen_jax.errors import RunError
 from imggen_jax.loading import find
+from imggen_jax.model import Model
 from imggen_jax.pictures import grids
+from imggen_jax.prompts import Text
 from imggen_jax.provenance import publishing, records
 from imggen_jax.provenance.publishing import Origin
 from imggen_jax.provenance.records import Family, Record
@@ -39,7 +41,10 @@ class Done(NamedTuple):
 def interpolate(
     workdir, out, names: Sequence[str], *, frames: int = 24, even: bool = True, given=None, truncation: float = 1.0
 ) -> Done:
-    """Frames 000.png, ..., sheet.png, animation.webp and animation.gif of a way through pictures."""
+    """Frames 000.png, ..., sheet.png, animation.webp and animation.gif of a way through pictures.
+
+    `given` is what they are conditioned on, or a list with that of each: a way between sentences.
+    """
     run = _open(workdir)
     latents, found = sources.many(run, names, given=given, truncation=truncation)
     path = operations.interpolate(run.model, latents, frames, even=even)
@@ -96,28 +101,57 @@ def project(workdir, out, name: str, *, given=None, steps: int | None = None) ->
 
 
 def edit(
-    workdir, out, name: str, wanted: Sequence[str], *, given=None, truncation: float = 1.0
+    workdir, out, name: str, wanted: Sequence[str] = (), *, prompt: Text | None = None, swap: str | None = None,
+    given=None, truncation: float = 1.0
 ) -> Done:
-    """edited.png, sheet.png with the picture before and after it, and for each gene a strip from -3 to +3."""
+    """edited.png, sheet.png with the picture before and after it, and for each gene a strip from -3 to +3.
+
+    Under a new prompt, or with a word of the old one swapped, as "smiling=sad", the latent stays; a strip goes from the
+    old words to the new ones. Genes come first.
+    """
     run = _open(workdir)
-    learned = genetics.load(find(workdir), run.model)
-    amounts = parse_genes(wanted, learned.names())
+    learned = None if all(map(words.gene, wanted)) else genetics.load(find(workdir), run.model)
+    amounts = parse_genes(wanted, () if learned is None else learned.names()) if wanted or not (prompt or swap) else {}
     latents, found = sources.many(run, [name], given=given, truncation=truncation)
-    after = genetics.edit(run.model, latents, amounts, learned)
-    images, families = _make(run, "edit", after, {"genes": list(wanted)}, found)
-    before = found[0].family
+    before, after = found[0].family, _along_genes(run.model, latents, amounts, learned)
+    if swap is not None:
+        text = records.text_of(before.record.given.get(words.TEXT))
+        if text is None:
+            raise RunError(f"nothing is known of what {name} was told to show; say it with --was")
+        prompt = words.swapped(text if prompt is None else prompt, swap)
+    if prompt is not None:
+        after = words.say(run.model, after, prompt)
+    told = [*([] if prompt is None else prompts.of(prompt).texts), *(
+        text for gene in amounts for text in words.gene(gene) or ())]
+    images, families = _make(run, "edit", after, {"genes": list(wanted)}, found, told)
     files = _write(run, out, images, families, found, names=["edited"], before=(_again(run, before, name), before))
-    for gene in amounts:
-        strip = [genetics.edit(run.model, latents, {gene: float(amount)}, learned) for amount in SLIDER]
-        strip = moved(np.concatenate([one.w for one in strip]),
-                      rows_of(latents.given, np.zeros(len(SLIDER), int)))
-        images, families = _make(run, "edit", strip, {"slider": gene}, found)
+    strips = {gene: join([_along_genes(run.model, latents, {gene: float(amount)}, learned) for amount in SLIDER],
+                         keep_places=False) for gene in amounts}
+    if prompt is not None:
+        strips["prompt"] = operations.interpolate(run.model, join(sources.alike(
+            run.model, [latents, words.say(run.model, latents, prompt)])), len(SLIDER), even=False)
+    for strip_name, strip in strips.items():
+        images, families = _make(run, "edit", strip, {"slider": strip_name}, found, told)
         with _explained(out):
-            path = Path(out) / f"strip_{''.join(c if c.isalnum() else '_' for c in gene)}.png"
+            path = Path(out) / f"strip_{''.join(c if c.isalnum() else '_' for c in strip_name)[:80]}.png"
             publishing.write_png(path, grids.grid(images, columns=len(SLIDER)),
                                  _origin(run, records.sheet(families, len(SLIDER)), found))
         files.append(path)
-    return Done(files, _said(found), {})
+    unread = () if prompt is None else sources.unread(run.model, {words.TEXT: prompt})
+    return Done(files, list(dict.fromkeys([*_said(found), *unread])), {})
+
+
+def _along_genes(model: Model, latents: Latents, amounts: Mapping[str, float | None], learned: genetics.Genes | None
+                 ) -> Latents:
+    """Latents moved along genes, in their order: of words, or learned ones."""
+    for name, amount in amounts.items():
+        pair = words.gene(name)
+        if pair is not None:
+            latents = words.lean(model, latents, *pair, words.GOAL if amount is None else amount)
+        else:
+            assert learned is not None, "loaded where a gene is not of words"
+            latents = genetics.edit(model, latents, {name: amount}, learned)
+    return latents
 
 
 def genes(workdir, *, learn: bool = False, **options) -> tuple[genetics.Genes, list[str]]:
@@ -171,7 +205,7 @@ def lineage(workdir, out, name: str) -> Done:
 # ------------------------------------------------------------------------------------------------------------- helpers
 
 
-def parse_genes(words: Sequence[str], known: Sequence[str] = ()) -> dict[str, float | None]:
+def parse_genes(each: Sequence[str], known: Sequence[str] = ()) -> dict[str, float | None]:
     """"expression=smiling:+1.5" -> {"expression=smiling": 1.5}; without a number, None: to the gene's goal.
 
     A word that is one of the known names is a gene without a number, whatever colons it has.
@@ -179,10 +213,10 @@ def parse_genes(words: Sequence[str], known: Sequence[str] = ()) -> dict[str, fl
     Raises:
       RunError: no gene, one twice, or an amount that is no number.
     """
-    if not words:
-        raise RunError("no gene is given; as in --gene expression=smiling:+1.5")
+    if not each:
+        raise RunError("no gene is given, as in --gene expression=smiling:+1.5, and no new prompt")
     found: dict[str, float | None] = {}
-    for word in words:
+    for word in each:
         name, colon, amount = word.rpartition(":") if ":" in word and word not in known else (word, "", "")
         try:
             value = float(amount) if colon else None
@@ -236,15 +270,15 @@ def _open(workdir) -> Open:
 
 
 def _said(found: Sequence[Found]) -> list[str]:
-    return [line for one in found for line in one.said]
+    return list(dict.fromkeys(line for one in found for line in one.said))
 
 
-def _inherited(workdir, run: Open, words: Sequence[str], parents: int) -> dict[int, np.ndarray]:
-    if not words:
+def _inherited(workdir, run: Open, asked: Sequence[str], parents: int) -> dict[int, np.ndarray]:
+    if not asked:
         return {}
     learned = genetics.load(find(workdir), run.model)
     parts: dict[int, list[np.ndarray]] = {}
-    for word in words:
+    for word in asked:
         name, _, number = word.rpartition("=")
         if not (number.isdecimal() and 1 <= int(number) <= parents):
             raise RunError(f"inherit {word!r} is not of the form attribute=parent, parent from 1 to {parents}")
@@ -253,14 +287,16 @@ def _inherited(workdir, run: Open, words: Sequence[str], parents: int) -> dict[i
 
 
 def _make(
-    run: Open, verb: str, latents: Latents, arguments: Mapping[str, Any], found: Sequence[Found]
+    run: Open, verb: str, latents: Latents, arguments: Mapping[str, Any], found: Sequence[Found],
+    texts: Sequence[str] = (),
 ) -> tuple[np.ndarray, list[Family]]:
-    """Pictures of latents, each with its record."""
+    """Pictures of latents, each with its record; `texts` may condition them, beside those of `found`."""
     parents = [one.family for one in found]
     families = []
     for row, w in enumerate(latents.w):
-        record = Record(verb, run.run, run.weights, records.encode_latent(w),
-                        records.given_of(run.model.spec, rows_of(latents.given, row)), int(latents.places[row]),
+        fields = rows_of(latents.given, row)
+        said = records.given_of(run.model.spec, fields, sources.said_of(run.model, fields, found, texts))
+        record = Record(verb, run.run, run.weights, records.encode_latent(w), said, int(latents.places[row]),
                         {**arguments, "number": row}, tuple(parent.record.name for parent in parents))
         families.append(records.family(record, parents))
     return show(run.model, latents), families

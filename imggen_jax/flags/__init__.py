@@ -10,8 +10,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from imggen_jax import prompts
 from imggen_jax.errors import RunError
 
 OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -76,6 +77,24 @@ def add_label(parser: argparse.ArgumentParser) -> None:
     """--label."""
     parser.add_argument("--label", type=label, metavar="L",
                         help="name of a class, or its index as --label=#2, for class-conditional models")
+
+
+def add_prompt(parser: argparse.ArgumentParser) -> None:
+    """--prompt and --negative."""
+    parser.add_argument("--prompt", metavar="P", help="what the picture shows, for models that take a text; parts with "
+                        "weights as in \"smiling::2 beard::-0.5\"")
+    parser.add_argument("--negative", metavar="P", help="what the picture is to be kept from, for models that take it")
+
+
+def given(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags of `add_label` and `add_prompt` say that pictures are conditioned on.
+
+    Raises:
+      RunError: a prompt that cannot be read.
+    """
+    said = {"label": args.label, "text": None if args.prompt is None else prompts.parse(args.prompt),
+            "negative": None if args.negative is None else prompts.parse(args.negative)}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def pairs(words: Sequence[str], flag: str) -> dict[str, str]:

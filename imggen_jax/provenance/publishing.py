@@ -298,7 +298,8 @@ def _facts(origin: Origin, wanted: Settings, pixels: str | None, has_mark: bool)
     facts: dict[str, Any] = dict(origin.facts)
     if origin.family is not None:
         record = origin.family.record
-        given = {name: value for name, value in record.given.items() if wanted.prompt or not isinstance(value, str)}
+        given = {name: value for name, value in record.given.items()
+                 if wanted.prompt or records.text_of(value) is None}
         facts |= {"model": record.weights, "run": record.run, "record": record.name, "given": given,
                   "arguments": dict(record.arguments), "parents": list(record.parents)}
         if "seed" in record.arguments:
