@@ -1,0 +1,108 @@
+"""The flags of prompts. Nothing heavy is imported before a verb runs."""
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imggen_jax import flags, prompts
+from imggen_jax.errors import RunError
+
+if TYPE_CHECKING:
+    from imggen_jax.prompting.wishes import Wishes
+
+NUM = 4                # pictures of a prompt
+LONGEST = 2_000_000    # bytes of a file of prompts
+_ONLY = ("negative", "no", "guidance", "steps", "chaos", "stylize", "weird", "quality", "draft", "size", "repeat")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of `generate` that say what a sentence is to become."""
+    group = parser.add_argument_group("a sentence", "for models that were trained with captions")
+    group.add_argument("--prompt", action="append", metavar="P",
+                       help="what the pictures show; weights as in \"smiling::2 beard::-0.5\", alternatives as in "
+                            "\"a {red, blue} hat\"; may be repeated")
+    group.add_argument("--prompts", type=flags.path, metavar="FILE", help="a text file with one prompt a line")
+    group.add_argument("--negative", metavar="P", help="what guidance leads away from (default: nothing)")
+    group.add_argument("--no", action="append", metavar="P", help="what is to be missing: a part of weight -0.5")
+    group.add_argument("--guidance", type=float, metavar="G",
+                       help="how strictly the prompt is followed; 1: as trained (default: the model's)")
+    group.add_argument("--steps", type=int, metavar="K", help="steps of the sampler (default: the model's)")
+    group.add_argument("--chaos", type=float, default=0.0, metavar="C",
+                       help="0 to 100: by how many percent, at most, each picture leaves the prompt (default: 0)")
+    group.add_argument("--stylize", type=float, default=100.0, metavar="S",
+                       help="0 to 1000: the model's taste against the prompt; 100: as it is (default)")
+    group.add_argument("--weird", type=float, default=0.0, metavar="W",
+                       help="0 to 3000: how unusual pictures are for the model (default: 0)")
+    group.add_argument("--quality", type=float, default=1.0, metavar="Q",
+                       help="0.25, 0.5, 1, 2 or 4 times the model's steps (default: 1)")
+    group.add_argument("--draft", action="store_true", help="a quarter of the steps")
+    group.add_argument("--size", type=_size, metavar="WxH", help="of the pictures; as the model makes them")
+    group.add_argument("--repeat", type=int, default=1, metavar="R",
+                       help="1 to 40: N pictures of each prompt, R times, of further seeds (default: 1)")
+
+
+def asked(args: argparse.Namespace) -> bool:
+    """Whether pictures of a prompt are asked for. Raises RunError for flags that need one."""
+    if args.prompt is not None or args.prompts is not None:
+        return True
+    defaults = {"chaos": 0.0, "stylize": 100.0, "weird": 0.0, "quality": 1.0, "draft": False, "repeat": 1}
+    if given := [name for name in _ONLY if getattr(args, name) != defaults.get(name)]:
+        raise RunError(f"--{given[0]} says how a prompt is followed, and none is given; add --prompt \"what it shows\"")
+    return False
+
+
+def generate(args: argparse.Namespace, given: Mapping[str, Any], options: Mapping[str, float],
+             start: Callable[[], None]) -> list[str]:
+    """Writes pictures of prompts; returns lines to print. start: lets JAX start."""
+    if "text" in given:
+        raise RunError("the text is given twice, by --prompt and by --given; leave out one of them")
+    each, num = _prompts(args), NUM if args.num is None else args.num
+    alone = num * args.repeat == 1 and len(each) == 1 and len(prompts.expand(each[0])) == 1
+    with flags.folder(args.out, f"{args.seed:06d}.png" if alone else None) as folder:
+        start()
+        from imggen_jax.prompting import making
+
+        made = making.generate(args.model, folder, each, _wishes(args), num=num, seed=args.seed, repeat=args.repeat,
+                               given=given, **options)
+    for line in made.said:
+        print(f"note: {line}", file=sys.stderr)
+    if folder != args.out:
+        return [args.out]
+    named = [f"{number:03d}_*.png: {job.prompt}" for number, job in enumerate(made.jobs)] if len(made.jobs) > 1 else []
+    return [*named, f"{len(made.files)} pictures in {args.out}; all together: {made.grid}"]
+
+
+def _prompts(args: argparse.Namespace) -> list[str]:
+    each = list(args.prompt or ())
+    if args.prompts is not None:
+        try:
+            if Path(args.prompts).stat().st_size > LONGEST:
+                raise RunError(f"{args.prompts} has more than {LONGEST:,} bytes; give fewer prompts")
+            content = Path(args.prompts).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise RunError(f"the file of prompts {args.prompts} cannot be read ({reason}); give a text file with one "
+                           "prompt a line") from error
+        each += prompts.read_lines(content, args.prompts)
+    for prompt in each:  # before JAX starts
+        for one in prompts.expand(prompt):
+            prompts.parse(one)
+    return each
+
+
+def _wishes(args: argparse.Namespace) -> Wishes:
+    from imggen_jax.prompting.wishes import Wishes
+
+    return Wishes(args.negative, None if args.no is None else ", ".join(args.no), args.guidance, args.steps, args.chaos,
+                  args.stylize, args.weird, args.quality, args.draft, args.size, args.truncation)
+
+
+def _size(text: str) -> tuple[int, int]:
+    if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in pixels, as 64x64")
+    width, height = text.split("x")
+    return int(width), int(height)
