@@ -345,13 +345,16 @@ def _again(run: Open, family: Family, title: str) -> np.ndarray:
 
 
 def _all_again(run: Open, members: Sequence[Record], title: str) -> np.ndarray:
-    """The pictures of a sheet, uint8 [n,H,W,C]: made together where they were made with the same options."""
+    """The pictures of a sheet, uint8 [n,H,W,C]: made together where they were made with the same options and as many
+    texts."""
     latents = [sources.latents_of(run, Family(one, {}), title) for one in members]
-    options = [tuple(sorted(sources.options_of(run.model, one).items())) for one in members]
+    kinds = [(tuple(sorted(sources.options_of(run.model, one).items())),
+              tuple(sorted((name, value.shape) for name, value in its.given.items())))
+             for one, its in zip(members, latents)]
     made = {}
-    for chosen in set(options):
-        rows = [row for row, its in enumerate(options) if its == chosen]
-        images = show(run.model, join([latents[row] for row in rows]), **dict(chosen))
+    for kind in set(kinds):
+        rows = [row for row, its in enumerate(kinds) if its == kind]
+        images = show(run.model, join([latents[row] for row in rows]), **dict(kind[0]))
         made |= dict(zip(rows, images, strict=True))
     return np.stack([made[row] for row in range(len(members))])
 

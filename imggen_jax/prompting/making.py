@@ -1,6 +1,7 @@
 """Pictures of prompts, in memory or as files that remember how they were made."""
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -123,7 +124,7 @@ def unread(model: Model, jobs: Sequence[Job], wishes: Wishes = Wishes()) -> list
 
 def _made(model: Model, run: str, jobs: Sequence[Job], wishes: Wishes, given: Mapping[str, Any],
           options: Mapping[str, float]) -> Iterator[tuple[np.ndarray, Family]]:
-    """(image, its record) of each seed of each job.
+    """(image, its record) of each seed of each job; what is asked for is checked at once.
 
     One call makes the pictures of one job: prompts with other numbers of parts are made by other programs.
     """
@@ -133,5 +134,6 @@ def _made(model: Model, run: str, jobs: Sequence[Job], wishes: Wishes, given: Ma
                     {name: value for name, value in its.options.items() if name != "truncation"})})
                for job, its in zip(jobs, settled, strict=True)]
     more = wishing.asked(wishes)
-    for job, (said, fields, chosen) in zip(jobs, checked, strict=True):
-        yield from generating.images(model, run, job.seeds, fields, {**given, **said}, chosen, more)
+    return itertools.chain.from_iterable(
+        generating.images(model, run, job.seeds, fields, {**given, **said}, chosen, more)
+        for job, (said, fields, chosen) in zip(jobs, checked, strict=True))
