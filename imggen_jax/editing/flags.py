@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from imggen_jax import flags
 
 if TYPE_CHECKING:
-    from imggen_jax.editing.verbs import Done
+    from imggen_jax.editing.writing import Done
 
 
 class Verb(NamedTuple):

@@ -96,7 +96,8 @@ def _along(there: Space, latents: Latents, mixes: Sequence[str], times: np.ndarr
     given = dict(rows_of(latents.given, start + (share[:, 0] >= 0.5)))
     for name in mixes:
         ends = [parts_of(rows_of(latents.given, rows), name) for rows in (start, start + 1)]
-        if not np.array_equal(*(tokens for tokens, _ in ends)) or not np.array_equal(*(each for _, each in ends)):
+        (first, its), (second, others) = ends
+        if not np.array_equal(first, second) or not np.array_equal(its, others):
             given |= {name: np.concatenate([tokens for tokens, _ in ends], axis=1), f"{name}{SHARES}": np.concatenate(
                 [part * each for part, (_, each) in zip((1 - share, share), ends)], axis=1).astype(np.float32)}
     return moved(w, given)
@@ -213,7 +214,7 @@ def breed(
         raise RunError(f"{number} parents are given; breed takes 1 to {MOST_PARENTS}")
     if num < 1:
         raise RunError(f"num is {num}; it must be at least 1")
-    shares = _shares(weights, number)
+    shares = shares_of(weights, number)
     if not 0 <= crossover <= 1:
         raise RunError(f"crossover is {crossover}; it must be from 0 to 1")
     there, angle = model.space(), _angle(mutate)
@@ -235,10 +236,15 @@ def breed(
     return moved(children, rows_of(parents.given, heirs))
 
 
-def _shares(weights: Sequence[float] | None, number: int) -> np.ndarray:
+def shares_of(weights: Sequence[float] | None, number: int, what: str = "parents") -> np.ndarray:
+    """Weights over their sum, float64 [number]; equal ones for None.
+
+    Raises:
+      RunError: another number of weights, negative ones, or none above 0.
+    """
     given = np.ones(number) if weights is None else np.asarray(weights, np.float64)
     if given.shape != (number,):
-        raise RunError(f"{len(given)} weights are given for {number} parents; give one for each")
+        raise RunError(f"{len(given)} weights are given for {number} {what}; give one for each")
     if not np.isfinite(given).all() or given.min() < 0 or given.sum() == 0:
         raise RunError(f"weights are {', '.join(f'{w:g}' for w in given)}; none may be negative, and not all zero")
     return given / given.sum()

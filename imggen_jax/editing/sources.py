@@ -133,6 +133,14 @@ def texts_of(given: Mapping | None) -> dict[str, Text]:
     return {name: value for name, value in (given or {}).items() if isinstance(value, str | Mixture)}
 
 
+def text_of(found: Found, title: str) -> Text:
+    """What a picture shows, as its record remembers it. Raises RunError where it does not."""
+    text = records.text_of(found.family.record.given.get("text"))
+    if text is None:
+        raise RunError(f"nothing is known of what {title} was told to show; say it with --was")
+    return text
+
+
 def unread(model: Model, given: Mapping | None) -> tuple[str, ...]:
     """What the model cannot read of the texts of a condition, as notes."""
     said = texts_of(given)
@@ -244,10 +252,10 @@ def said_of(model: Model, fields: Fields, found: Sequence[Found], more: Sequence
             continue
         encoded = tokenizer_of(field).encode(sorted(known), *field.shape)[0]
         tokens = {row.tobytes(): text for text, row in zip(sorted(known), encoded)}
-        each = [tokens.get(row.tobytes()) for row in np.atleast_2d(value)]
-        if all(text is not None for text in each):
-            shares = fields.get(f"{name}{SHARES}")
-            said[name] = each[0] if shares is None else Mixture(tuple(each), tuple(map(float, shares)))
+        rows, shares = [row.tobytes() for row in np.atleast_2d(value)], fields.get(f"{name}{SHARES}")
+        if all(row in tokens for row in rows):
+            each = tuple(tokens[row] for row in rows)
+            said[name] = each[0] if shares is None else Mixture(each, tuple(map(float, shares)))
     return said
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NUM = 4                # pictures of a prompt
 LONGEST = 2_000_000    # bytes of a file of prompts
 _ONLY = ("negative", "no", "guidance", "steps", "chaos", "stylize", "weird", "quality", "draft", "size", "repeat")
+_DEFAULTS = {"chaos": 0.0, "stylize": 100.0, "weird": 0.0, "quality": 1.0, "draft": False, "repeat": 1}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -43,14 +44,23 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--size", type=_size, metavar="WxH", help="of the pictures; as the model makes them")
     group.add_argument("--repeat", type=int, default=1, metavar="R",
                        help="1 to 40: N pictures of each prompt, R times, of further seeds (default: 1)")
+    group.add_argument("--image", type=flags.path, metavar="F", help="vary this picture; it shows --was, or the prompt")
+    group.add_argument("--strength", metavar="X",
+                       help="with --image: 0 (the same) to 1 (unrelated), or subtle (0.3), strong (0.6) (default: "
+                            "subtle)")
+    group.add_argument("--mask", type=flags.path, metavar="M",
+                       help="with --image: make anew what is white in this picture, and keep the rest to the bit")
+    group.add_argument("--was", metavar="P", help="with --image: what it shows, where its file does not remember it")
+    group.add_argument("--blend", metavar="A,B[,C]", help="2 to 5 pictures' files or prompts as one")
+    group.add_argument("--weights", metavar="W1,W2", help="with --blend: one for each (default: equal)")
 
 
 def asked(args: argparse.Namespace) -> bool:
     """Whether pictures of a prompt are asked for. Raises RunError for flags that need one."""
-    if args.prompt is not None or args.prompts is not None:
+    _check_together(args)
+    if args.prompt is not None or args.prompts is not None or args.image or args.blend:
         return True
-    defaults = {"chaos": 0.0, "stylize": 100.0, "weird": 0.0, "quality": 1.0, "draft": False, "repeat": 1}
-    if given := [name for name in _ONLY if getattr(args, name) != defaults.get(name)]:
+    if given := [name for name in _ONLY if getattr(args, name) != _DEFAULTS.get(name)]:
         raise RunError(f"--{given[0]} says how a prompt is followed, and none is given; add --prompt \"what it shows\"")
     return False
 
@@ -60,6 +70,10 @@ def generate(args: argparse.Namespace, given: Mapping[str, Any], options: Mappin
     """Writes pictures of prompts; returns lines to print. start: lets JAX start."""
     if "text" in given:
         raise RunError("the text is given twice, by --prompt and by --given; leave out one of them")
+    if args.image or args.blend:
+        if options:
+            raise RunError(f"--option {next(iter(options))} does not go with --image or --blend; leave it out")
+        return _revised(args, given, start)
     each, num = _prompts(args), NUM if args.num is None else args.num
     alone = num * args.repeat == 1 and len(each) == 1 and len(prompts.expand(each[0])) == 1
     with flags.folder(args.out, f"{args.seed:06d}.png" if alone else None) as folder:
@@ -76,8 +90,57 @@ def generate(args: argparse.Namespace, given: Mapping[str, Any], options: Mappin
     return [*named, f"{len(made.files)} pictures in {args.out}; all together: {made.grid}"]
 
 
+def _check_together(args: argparse.Namespace) -> None:
+    """Raises RunError for flags that need another one, or do not go with it."""
+    for name, needed in (("strength", ("image", "blend")), ("mask", ("image",)), ("was", ("image",)),
+                         ("weights", ("blend",))):
+        if getattr(args, name) is not None and not any(getattr(args, each) for each in needed):
+            raise RunError(f"--{name} goes with --{' or --'.join(needed)}, and none is given")
+    if args.image and args.blend:
+        raise RunError("--image and --blend are both given; --blend takes pictures, too")
+    if args.mask and (args.strength is not None or args.was is not None):
+        raise RunError("--mask makes what it marks anew, from --prompt alone; leave out --strength and --was")
+    if args.image or args.blend:
+        other = {name: value for name, value in vars(args).items() if name in _ONLY}
+        if given := [name for name, value in other.items() if value != _DEFAULTS.get(name)]:
+            raise RunError(f"--{given[0]} does not go with --{'image' if args.image else 'blend'}; leave it out")
+
+
+def _revised(args: argparse.Namespace, given: Mapping[str, Any], start: Callable[[], None]) -> list[str]:
+    """Writes pictures that are made from pictures, or blends."""
+    each, num = _prompts(args), NUM if args.num is None else args.num
+    if len(each) > 1 or each and len(prompts.expand(each[0])) > 1:
+        raise RunError("several prompts are given for one picture; give one, without alternatives")
+    prompt = prompts.parse(prompts.expand(each[0])[0]) if each else None
+    was = None if args.was is None else prompts.parse(args.was)
+    if args.mask and prompt is None:
+        raise RunError("--mask needs --prompt: what the whole picture is to show")
+    weights = None if args.weights is None else flags.commas(args.weights, "--weights")
+    if weights and not all(re.fullmatch(r"\d+(\.\d*)?|\.\d+", word) for word in weights):
+        raise RunError(f"weights {args.weights!r} are not numbers; as in --weights 0.7,0.3")
+    blended = flags.commas(args.blend, "--blend") if args.blend else []
+    inputs = [one for one in (args.image, args.mask, *blended) if one]
+    with flags.folder(args.out, "000.png" if num == 1 else None, inputs=inputs) as folder:
+        start()
+        from imggen_jax.prompting import revising
+
+        common: dict[str, Any] = dict(num=num, seed=args.seed, given=given)
+        if args.mask:
+            assert prompt is not None, "refused above"
+            done = revising.fill(args.model, folder, args.image, args.mask, prompt=prompt, **common)
+        elif args.blend:
+            done = revising.blend(args.model, folder, blended, weights=weights and [float(word) for word in weights],
+                                  prompt=prompt, strength=args.strength or 0.0, truncation=args.truncation, **common)
+        else:
+            done = revising.vary(args.model, folder, args.image, prompt=prompt, was=was,
+                                 strength=args.strength or "subtle", truncation=args.truncation, **common)
+    for line in done.said:
+        print(f"note: {line}", file=sys.stderr)
+    return [args.out if folder != args.out else f"{num} pictures in {args.out}; all together: {done.files[0]}"]
+
+
 def _prompts(args: argparse.Namespace) -> list[str]:
-    each = list(args.prompt or ())
+    each: list[str] = [] if args.prompt is None else list(args.prompt)
     if args.prompts is not None:
         try:
             if Path(args.prompts).stat().st_size > LONGEST:

@@ -6,7 +6,7 @@ import shell
 import worded
 from PIL import Image
 
-from imggen_jax import api, prompting, prompts
+from imggen_jax import prompting, prompts
 from imggen_jax.errors import RunError
 from imggen_jax.prompting import Wishes, making
 from imggen_jax.provenance import records
@@ -91,21 +91,6 @@ def test_several_texts_are_refused_by_a_model_of_one():
 
 
 # ----------------------------------------------------------------------------------------------------- the command line
-
-@pytest.fixture
-def command(monkeypatch, tmp_path):
-    """(words, of which "OUT" is a folder of this test) -> the result; --model plain, guided or single."""
-    def load(name):
-        return {"plain": PLAIN, "guided": GUIDED, "single": SINGLE}[str(name)]
-
-    monkeypatch.setattr(making, "load", load)
-    monkeypatch.setattr(api, "load", load)
-
-    def call(*words):
-        return shell.call(*(str(word).replace("OUT", str(tmp_path)) for word in words))
-
-    return call
-
 
 def refused(result, said):
     assert result.code == 2 and said in result.err and result.err.count("\n") == 1, result
