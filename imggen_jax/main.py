@@ -59,10 +59,14 @@ examples:
   imggen generate --model runs/avatars_text --prompt "a {smiling, sad} person with blue hair" --num 4 --out faces
 """
 DESCRIBE = """\
-Prints JSON: step, images, parameters per player, sha256 over the whole training state, config.
+Of a model, prints JSON: step, images, parameters per player, sha256 over the whole training state, config. Of a
+picture, prints a caption: the one that the model's own likelihood of the picture is highest under, and how sure each of
+its words is; or what a classifier sees.
 
-example:
+examples:
   imggen describe --model runs/avatars_vae
+  imggen describe face.png --model runs/avatars_text
+  imggen describe face.png --classifier runs/moods
 """
 EXPORT = """\
 Writes a folder with weights (safetensors), config and card that `--model` and imggen_jax.load take.
@@ -253,8 +257,13 @@ def _evaluate(words: list[str]) -> int:
 
 def _describe(words: list[str]) -> int:
     parser = flags.Parser("describe", DESCRIBE)
-    flags.add_model(parser, what="to describe")
+    prompting.add_described(parser)
     args = parser.parse_args(words)
+    if args.picture is not None:
+        streams.say(prompting.describe(args, _start_jax))
+        return 0
+    if args.model is None or args.classifier or args.captions:
+        parser.error("give --model to describe a model, and a picture's file to describe a picture")
     _start_jax()
     from imggen_jax import api
 

@@ -57,5 +57,13 @@ def model(*, guided: bool = False, mixes: bool = True, encodes: bool = True) -> 
         prior=lambda key, n, condition: jax.random.normal(key, (n, LATENT)), decode=decode, condition=condition,
         needs=("text",), encode=encode if encodes else None, options=options,
         accepts={"negative": "text"} if guided else {}, mixes=("text",) if mixes else ())
-    game = Game(init=None, moves=(), weights=lambda params, mutable: params, models={"main": generator})
+    def metrics(weights, batch, key):
+        x = batch["image"].astype(jnp.float32) / 127.5 - 1
+        fields = {"text": batch["text"]}
+        again = decode(weights, encode(weights, x, None), condition(weights, fields), {"guidance": 1.0})
+        error = jnp.mean(jnp.square(again - x), axis=(1, 2, 3)) + 0 * jax.random.normal(key)
+        return {"flow_loss": error} if guided else {"elbo": -error}
+
+    game = Game(init=None, moves=(), weights=lambda params, mutable: params, models={"main": generator},
+                metrics=metrics)
     return Model({"train": {"batch": 1}}, SPEC, 1, {"blocks": BLOCKS}, game, "main")

@@ -149,13 +149,8 @@ def _breed_flags(parser):
 
 def _breed(args):
     from imggen_jax.editing import verbs
-    from imggen_jax.errors import RunError
 
-    words = None if args.weights is None else flags.commas(args.weights, "--weights")
-    try:
-        weights = None if words is None else [float(word) for word in words]
-    except ValueError:
-        raise RunError(f"weights {args.weights!r} are not numbers; as in --weights 0.7,0.3") from None
+    weights = None if args.weights is None else flags.weights(args.weights)
     parents = flags.commas(args.parents, "--parents")
     return _make(args.out, "000.png" if args.num == 1 else None, lambda out: verbs.breed(
         args.model, out, parents, num=args.num, weights=weights, mutate=args.mutate, crossover=args.crossover,

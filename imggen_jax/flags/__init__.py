@@ -140,6 +140,14 @@ def commas(text: str, flag: str) -> list[str]:
     return parts
 
 
+def weights(text: str) -> list[float]:
+    """--weights "0.7,0.3" as numbers. Raises RunError for what are none."""
+    try:
+        return [float(word) for word in commas(text, "--weights")]
+    except ValueError:
+        raise RunError(f"weights {text!r} are not numbers; as in --weights 0.7,0.3") from None
+
+
 @contextlib.contextmanager
 def folder(out: str, file: str | None, *, inputs: Sequence[str] = ()) -> Iterator[str]:
     """The folder to write to for --out: `out` itself, or a temporary one from which one file becomes `out`.

@@ -90,6 +90,39 @@ def generate(args: argparse.Namespace, given: Mapping[str, Any], options: Mappin
     return [*named, f"{len(made.files)} pictures in {args.out}; all together: {made.grid}"]
 
 
+def add_described(parser: argparse.ArgumentParser) -> None:
+    """The flags of `describe`."""
+    parser.add_argument("picture", nargs="?", type=flags.path, metavar="F",
+                        help="a picture's file (default: the model)")
+    flags.add_model(parser, required=False, what="to describe, or to describe the picture with")
+    parser.add_argument("--classifier", type=flags.path, metavar="M",
+                        help="run of a classifier that names what it sees")
+    parser.add_argument("--captions", type=flags.path, metavar="FILE",
+                        help="sentences to take words from, one a line (default: those of the model's dataset)")
+
+
+def describe(args: argparse.Namespace, start: Callable[[], None]) -> list[str]:
+    """What a picture shows, as lines to print."""
+    if (args.model is None) == (args.classifier is None):
+        raise RunError("a picture is described by --model, one that was trained with captions, or by --classifier; "
+                       "give one of them")
+    captions = None if args.captions is None else _lines(args.captions)
+    start()
+    from imggen_jax.prompting import describing
+
+    if args.classifier is not None:
+        seen, notes = describing.classify_file(args.classifier, args.picture)
+        said = [f"{target}: {value} ({share:.0%})" for target, (value, share) in seen.items()]
+    else:
+        found, notes = describing.describe_file(args.model, args.picture, captions)
+        order = sorted(found.certain.items(), key=lambda item: item[1][1])
+        said = [found.caption, *(f"  {word}, rather than {other}: {gap:.4g}" for word, (other, gap) in order),
+                f"{found.tried} texts were compared; a number is by how much the other word explains the picture worse"]
+    for line in notes:
+        print(f"note: {line}", file=sys.stderr)
+    return said
+
+
 def _check_together(args: argparse.Namespace) -> None:
     """Raises RunError for flags that need another one, or do not go with it."""
     for name, needed in (("strength", ("image", "blend")), ("mask", ("image",)), ("was", ("image",)),
@@ -115,9 +148,7 @@ def _revised(args: argparse.Namespace, given: Mapping[str, Any], start: Callable
     was = None if args.was is None else prompts.parse(args.was)
     if args.mask and prompt is None:
         raise RunError("--mask needs --prompt: what the whole picture is to show")
-    weights = None if args.weights is None else flags.commas(args.weights, "--weights")
-    if weights and not all(re.fullmatch(r"\d+(\.\d*)?|\.\d+", word) for word in weights):
-        raise RunError(f"weights {args.weights!r} are not numbers; as in --weights 0.7,0.3")
+    weights = None if args.weights is None else flags.weights(args.weights)
     blended = flags.commas(args.blend, "--blend") if args.blend else []
     inputs = [one for one in (args.image, args.mask, *blended) if one]
     with flags.folder(args.out, "000.png" if num == 1 else None, inputs=inputs) as folder:
@@ -129,8 +160,8 @@ def _revised(args: argparse.Namespace, given: Mapping[str, Any], start: Callable
             assert prompt is not None, "refused above"
             done = revising.fill(args.model, folder, args.image, args.mask, prompt=prompt, **common)
         elif args.blend:
-            done = revising.blend(args.model, folder, blended, weights=weights and [float(word) for word in weights],
-                                  prompt=prompt, strength=args.strength or 0.0, truncation=args.truncation, **common)
+            done = revising.blend(args.model, folder, blended, weights=weights, prompt=prompt,
+                                  strength=args.strength or 0.0, truncation=args.truncation, **common)
         else:
             done = revising.vary(args.model, folder, args.image, prompt=prompt, was=was,
                                  strength=args.strength or "subtle", truncation=args.truncation, **common)
@@ -142,19 +173,23 @@ def _revised(args: argparse.Namespace, given: Mapping[str, Any], start: Callable
 def _prompts(args: argparse.Namespace) -> list[str]:
     each: list[str] = [] if args.prompt is None else list(args.prompt)
     if args.prompts is not None:
-        try:
-            if Path(args.prompts).stat().st_size > LONGEST:
-                raise RunError(f"{args.prompts} has more than {LONGEST:,} bytes; give fewer prompts")
-            content = Path(args.prompts).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8"
-            raise RunError(f"the file of prompts {args.prompts} cannot be read ({reason}); give a text file with one "
-                           "prompt a line") from error
-        each += prompts.read_lines(content, args.prompts)
+        each += _lines(args.prompts)
     for prompt in each:  # before JAX starts
         for one in prompts.expand(prompt):
             prompts.parse(one)
     return each
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        if Path(file).stat().st_size > LONGEST:
+            raise RunError(f"{file} has more than {LONGEST:,} bytes; give fewer sentences")
+        content = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise RunError(f"the file {file} cannot be read ({reason}); give a text file with one sentence a line"
+                       ) from error
+    return prompts.read_lines(content, file)
 
 
 def _wishes(args: argparse.Namespace) -> Wishes:

@@ -90,7 +90,7 @@ def blend(
     text = prompts.combine(texts, [float(share) for share in shares])
     if found:
         parents = join(sources.alike(run.model, [one.latents for one in found]))
-        blended = operations.breed(run.model, parents, num, weights=shares[np.array(pictures)], mutate=strength,
+        blended = operations.breed(run.model, parents, num, weights=list(shares[pictures]), mutate=strength,
                                    seed=seed, truncation=truncation)
         blended = words.say(run.model, blended, text)
     else:
@@ -188,8 +188,9 @@ def _completed(model: Model, picture: np.ndarray, change: np.ndarray, fields: Ma
     w = np.asarray(model.sampler.encode(model.weights, picture[None], fields))
     fresh = model.sampler.draw(model.weights, [seed], fields).w
     rows, columns = (change.shape[axis] // shape[axis] for axis in (0, 1))
-    marked = change[:shape[0] * rows, :shape[1] * columns].reshape(shape[0], rows, shape[1], columns).any((1, 3))
-    return np.where(np.broadcast_to(marked[..., None], shape).reshape(1, -1), fresh, w)
+    blocks = change[:shape[0] * rows, :shape[1] * columns].reshape(shape[0], rows, shape[1], columns)
+    marked = np.broadcast_to(np.any(blocks, axis=(1, 3), keepdims=True)[:, 0], shape)
+    return np.where(marked.reshape(1, -1), fresh, w)
 
 
 def _map_of(model: Model) -> tuple[int, int, int] | None:

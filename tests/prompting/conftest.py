@@ -4,7 +4,7 @@ import shell
 import worded
 
 from imggen_jax import api
-from imggen_jax.prompting import making
+from imggen_jax.prompting import describing, making
 
 MODELS = {"plain": worded.model(), "guided": worded.model(guided=True), "single": worded.model(mixes=False)}
 
@@ -12,7 +12,7 @@ MODELS = {"plain": worded.model(), "guided": worded.model(guided=True), "single"
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     """(words, of which "OUT" is a folder of this test) -> the result; --model plain, guided or single."""
-    for module in (making, api):
+    for module in (making, api, describing):
         monkeypatch.setattr(module, "load", lambda name: MODELS[str(name)])
 
     def call(*words):
