@@ -5,27 +5,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from imggen_jax import cards, exporting, pipelines
+from imggen_jax import cards, exporting, generating, pipelines
 from imggen_jax.config import check
-from imggen_jax.errors import RunError, SaveError
+from imggen_jax.errors import RunError
 from imggen_jax.evaluation import watch
 from imggen_jax.evaluation.run import compare, evaluate, score_table
 from imggen_jax.loading import find, is_used_as_it_is, load
 from imggen_jax.model import Model, check_truncation
-from imggen_jax.pictures import grids
-from imggen_jax.provenance import policy, publishing, records
-from imggen_jax.provenance.publishing import Origin
-from imggen_jax.sampling import Fields
+from imggen_jax.provenance import policy, publishing
 from imggen_jax.spec import Spec
 from imggen_jax.storage import checkpoint
-from imggen_jax.storage.files import disk_is_full, given_path, write_atomic
+from imggen_jax.storage.files import given_path, write_atomic
 from imggen_jax.training import build as building
 from imggen_jax.training import pretrained
 from imggen_jax.training import train as training
@@ -34,9 +30,6 @@ from imggen_jax.weights import foreign
 
 __all__ = ["Model", "RunError", "build", "compare", "describe", "evaluate", "export", "generate", "load", "score_table",
            "train"]
-
-AT_ONCE = 512   # images made and written at a time, so that memory does not grow with their number
-ON_GRID = 1024  # images on the grid
 
 
 def train(
@@ -82,7 +75,8 @@ def generate(
     Args:
       model: as for `load`.
       out: folder; made if needed.
-      seeds, num, seed, given, **options: as for `Model.sample`.
+      seeds, num, seed, given, **options: as for `Model.sample`; of a sentence with weights or alternatives, see
+        `prompting`.
 
     Returns:
       The path of the grid.
@@ -98,47 +92,9 @@ def generate(
     asked = {"truncation": truncation, **loaded.check_options(options)}
     policy.check(find(model), "generate", loaded.spec, given, drawn=loaded.generator.needs)
     fields = loaded.check_given(given, len(numbers), drawn=True)
-    weights, run = checkpoint.fingerprint(loaded.weights), Path(model).resolve().name
-    facts = publishing.training_facts(loaded.data)
-    shown: list[tuple[np.ndarray, records.Family]] = []
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for row, (image, conditions, place) in enumerate(_images(loaded, numbers, fields, asked)):
-            said = records.given_of(loaded.spec, conditions, _texts(given, row))
-            arguments = {"seed": int(numbers[row]), **asked}
-            family = records.Family(records.Record("generate", run, weights, b"", said, place, arguments, ()), {})
-            publishing.write_png(out / f"{numbers[row]:06d}.png", image, Origin("generate", family, facts))
-            if len(shown) < ON_GRID:
-                shown.append((image, family))
-        images, families = zip(*shown)
-        sheet = Origin("generate", records.sheet(families), facts)
-        publishing.write_png(out / "grid.png", grids.grid(np.stack(images)), sheet)
-    except OSError as error:
-        if disk_is_full(error):
-            raise SaveError(f"cannot write images to {out} ({error.strerror}); make room, then run the same command "
-                            "again") from error
-        raise RunError(f"cannot write images to {out} ({error.strerror or error}); choose another folder") from error
-    return out / "grid.png"
-
-
-def _images(model: Model, numbers: np.ndarray | range, fields: Fields, asked: Mapping[str, Any]
-) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], int]]:
-    """(image, its row of the fields, its place) of each seed, made AT_ONCE at a time."""
-    options = {name: value for name, value in asked.items() if name != "truncation"}
-    for start in range(0, len(numbers), AT_ONCE):
-        rows = slice(start, start + AT_ONCE)
-        given = {name: value[rows] for name, value in fields.items()}
-        latents = model.sampler.draw(model.weights, numbers[rows], given, asked["truncation"])
-        images = model.sampler.show(model.weights, latents, options)
-        for row, image in enumerate(images):
-            yield image, {name: value[row] for name, value in latents.given.items()}, int(latents.places[row])
-
-
-def _texts(given: Mapping[str, Any] | None, row: int) -> dict[str, str]:
-    """The fields of image `row` that were given as text."""
-    each = {name: value if isinstance(value, str) or not isinstance(value, Sequence) else value[row]
-            for name, value in (given or {}).items()}
-    return {name: value for name, value in each.items() if isinstance(value, str)}
+    made = generating.images(loaded, Path(model).resolve().name, numbers, fields, given, asked)
+    named = ((f"{seed:06d}", image, family) for seed, (image, family) in zip(numbers, made))
+    return generating.write(out, named, publishing.training_facts(loaded.data))
 
 
 def describe(model: str | os.PathLike[str]) -> dict[str, Any]:

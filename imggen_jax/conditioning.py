@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imggen_jax.game import Array, Key, PyTree, Spec
+from imggen_jax.game import SHARES, Array, Key, PyTree, Spec
 from imggen_jax.nets.text_encoder import Conditions, Said
 
 FIELDS = ("label", "text")
@@ -29,7 +29,7 @@ class Conditioning(NamedTuple):
     init: Callable[[Key], PyTree]                 # -> parameters of the network
     said: Callable[[PyTree, Fields], Said]        # (parameters, fields) -> what a network reads, [B,...]
     # (parameters, fields) -> what a network reads that has no attention: None, with a table a label int32 [B], else the
-    # vector of `said`
+    # vector of `said`; of several texts, the vectors' sum by their shares
     brief: Callable[[PyTree, Fields], Array | None]
     # (fields, key, share) -> fields, a share of whose rows says nothing, and others less than they did: see `parts`
     drop: Callable[[Fields, Key, float], Fields]
@@ -66,7 +66,10 @@ def make(spec: Spec, *, dtype: str, width: int = 64, layers: int = 2, heads: int
         return net.init(key, zeros.get("label"), zeros.get("text"))["params"] if needs else {}
 
     def brief(params: PyTree, fields: Fields) -> Array | None:
-        return apply(params, fields).vector if "text" in needs else fields.get("label")
+        if "text" not in needs:
+            return fields.get("label")
+        each, shares = apart(fields)
+        return together(apply(params, each).vector, shares)
 
     def without(fields: Fields, gone: Array) -> Fields:
         changed = {name: fields[name] for name in needs}
@@ -99,6 +102,22 @@ def some_words(text: Array, key: Key, share: float) -> Array:
     run = jnp.take_along_axis(text, jnp.minimum(start[:, None] + places, most - 1), axis=1)
     run = jnp.where(places < kept[:, None], run, 0)
     return jnp.where(jax.random.bernoulli(key_which, share, (rows, 1)), run, text)
+
+
+def apart(fields: Fields) -> tuple[Fields, Array | None]:
+    """(fields with a row for each of several texts, [n*K,...]; their shares float32 [n,K], None for one text alone)."""
+    shares = fields.get(f"text{SHARES}")
+    if shares is None:
+        return fields, None
+    return {name: value.reshape(-1, *value.shape[2:]) if name == "text" else jnp.repeat(value, shares.shape[1], axis=0)
+            for name, value in fields.items() if name != f"text{SHARES}"}, shares
+
+
+def together(rows: Array, shares: Array | None) -> Array:
+    """What was found for each of several texts, [n*K,...], as their sum by shares, [n,...]."""
+    if shares is None:
+        return rows
+    return jnp.einsum("nk,nk...->n...", shares, rows.reshape(*shares.shape, *rows.shape[1:]))
 
 
 def words(spec: Spec) -> int:

@@ -19,7 +19,7 @@ import jax
 from imggen_jax.spec import Field, Spec, make_spec
 
 __all__ = ["Array", "Batch", "Classifier", "Clock", "Condition", "EditSpace", "Field", "Game", "Generator", "Key",
-           "Loss", "Mutable", "Option", "Options", "Params", "Pretrained", "PyTree", "Scalars", "Spec",
+           "Loss", "Mutable", "Option", "Options", "Params", "Pretrained", "PyTree", "SHARES", "Scalars", "Spec",
            "Weights", "make_spec"]
 
 Array = jax.Array
@@ -32,6 +32,9 @@ Batch = Mapping[str, Array]      # the Spec's fields, [B, *shape], and nothing e
 Condition = PyTree               # leaves [n, ...]; None for nothing
 Weights = Mapping[str, PyTree]   # what models read: those of `Game.weights`, and of pretrained networks
 Options = Mapping[str, Any]      # what `Generator.decode` is told: name -> number, or scalar of a traced program
+
+
+SHARES = "_shares"  # follows the name of a text field, in that of the shares of its parts
 
 
 class Clock(NamedTuple):
@@ -83,6 +86,9 @@ class Generator(NamedTuple):
     # Fields that may be given to `condition` beside those that it needs, each the like of a field of the data:
     # {"negative": "text"}
     accepts: Mapping[str, str] = {}
+    # Texts of which several may condition one picture. `condition` then takes the field as [n,K,T], beside it a field
+    # with `SHARES` after its name: float32 [n,K], how much each counts, of sum 1 and perhaps below 0.
+    mixes: tuple[str, ...] = ()
     batch: int | None = None                   # pictures that one program makes; None: as many as their size allows
 
 

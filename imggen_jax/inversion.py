@@ -52,7 +52,7 @@ def measure_space(sampler: Sampler, weights: PyTree, *, behind_mapping: bool) ->
 
 def invert(
     sampler: Sampler, weights: PyTree, images: np.ndarray, given: Fields, space: Space, *,
-    guess: np.ndarray | None = None, steps: int = STEPS, seed: int = 0,
+    guess: np.ndarray | None = None, steps: int = STEPS, seed: int = 0, seen: np.ndarray | None = None,
 ) -> np.ndarray:
     """The latents whose images are nearest to given ones, in mean squared error.
 
@@ -67,32 +67,36 @@ def invert(
       guess: float32 [n,D] to start from too, such as an encoder's.
       steps: of Adam; 0 takes the best start.
       seed: of the starts.
+      seen: bool [H,W], true where the images count, as for the completion of the rest (Yeh et al., arXiv 1607.07539);
+        None: everywhere.
 
     Returns:
       w float32 [n,D].
     """
-    optimize = _optimizer(sampler, steps)
+    optimize = _optimizer(sampler, steps, seen is not None)
+    where = np.float32(1) if seen is None else (seen / seen.mean()).astype(np.float32)[..., None]
     starts = np.asarray(sampler.prior(weights, jax.random.key(seed), n=SAMPLES, fields={}))[:STARTS].copy()
     starts[0] = space.mean
     found = []
     for row in range(len(images)):  # one by one: their number is no part of the program
         mine = starts if guess is None else np.concatenate([guess[row:row + 1], starts[1:]])
         fields = {name: value[row:row + 1] for name, value in given.items()}
-        found.append(np.asarray(optimize(weights, images[row], fields, mine, space.mean, space.spread)))
+        found.append(np.asarray(optimize(weights, images[row], fields, mine, space.mean, space.spread, where)))
     return np.stack(found)
 
 
 @functools.lru_cache(maxsize=8)
-def _optimizer(sampler: Sampler, steps: int):
-    """A compiled function (weights, image uint8 [H,W,C], fields of one, starts [n,D], mean, spread) -> w [D]."""
+def _optimizer(sampler: Sampler, steps: int, masked: bool):
+    """A compiled function (weights, image uint8 [H,W,C], fields of one, starts [n,D], mean, spread, where) -> w [D]."""
     adam = optax.adam(optax.cosine_decay_schedule(RATE, max(1, steps)))
 
-    def errors(weights, w, target, fields):  # float32 [n]
-        fields = {name: jnp.repeat(value, len(w), axis=0) for name, value in fields.items()}
-        return jnp.mean(jnp.square(sampler.decode(weights, w, fields) - target), axis=(1, 2, 3))
-
     @jax.jit
-    def optimize(weights, image, fields, starts, mean, spread):
+    def optimize(weights, image, fields, starts, mean, spread, where):
+        def errors(weights, w, target, fields):  # float32 [n]
+            fields = {name: jnp.repeat(value, len(w), axis=0) for name, value in fields.items()}
+            squares = jnp.square(sampler.decode(weights, w, fields) - target)
+            return jnp.mean(squares * where if masked else squares, axis=(1, 2, 3))
+
         target = to_float(image[None])
         # In blocks, so that the first look does not hold the activations of all of them.
         scores = jax.lax.map(lambda w: errors(weights, w, target, fields), starts.reshape(-1, 16, starts.shape[-1]))

@@ -19,6 +19,7 @@ from imggen_jax import flags, picture_verbs, streams
 from imggen_jax.editing import flags as editing
 from imggen_jax.errors import Diverged, ImggenError, Interrupted, RunError, SaveError
 from imggen_jax.flags import datasets, scores, trust
+from imggen_jax.prompting import flags as prompting
 
 TRAIN = """\
 Trains what a config describes, or resumes it: the same command continues a run that was stopped. The word `train` may
@@ -58,12 +59,17 @@ examples:
   imggen generate --model runs/avatars_gan --num 64 --out faces
   imggen generate --model runs/avatars_gan --num 1 --seed 7 --out face.png
   imggen generate --model runs/cifar10_gan --num 16 --label horse --truncation 0.8 --out horses
+  imggen generate --model runs/avatars_text --prompt "a {smiling, sad} person with blue hair" --num 4 --out faces
 """
 DESCRIBE = """\
-Prints JSON: step, images, parameters per player, sha256 over the whole training state, config.
+Of a model, prints JSON: step, images, parameters per player, sha256 over the whole training state, config. Of a
+picture, prints a caption: the one that the model's own likelihood of the picture is highest under, and how sure each of
+its words is; or what a classifier sees.
 
-example:
+examples:
   imggen describe --model runs/avatars_vae
+  imggen describe face.png --model runs/avatars_text
+  imggen describe face.png --classifier runs/moods
 """
 EXPORT = """\
 Writes a folder with weights (safetensors), config and card that `--model` and imggen_jax.load take.
@@ -188,7 +194,8 @@ def _check_processes(args: argparse.Namespace) -> None:
 def _generate(words: list[str]) -> int:
     parser = flags.Parser("generate", GENERATE)
     flags.add_model(parser)
-    parser.add_argument("--num", type=int, required=True, metavar="N", help="how many pictures")
+    parser.add_argument("--num", type=int, metavar="N",
+                        help=f"how many pictures; of each prompt (default, with a prompt: {prompting.NUM})")
     flags.add_out(parser, one=True)
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the first picture (default: 0)")
     flags.add_label(parser)
@@ -198,8 +205,11 @@ def _generate(words: list[str]) -> int:
                         help="option of the model's sampler, as steps=32; may be repeated")
     parser.add_argument("--truncation", type=float, default=1.0, metavar="T",
                         help="factor on the latents; below 1: fewer failures, less variety (default: 1)")
+    prompting.add(parser)
     trust.add(parser)
     args = parser.parse_args(words)
+    if args.num is None and not prompting.asked(args):
+        parser.error("the following arguments are required: --num")
     given: dict[str, Any] = {**flags.pairs(args.given, "--given")}
     options: dict[str, Any] = {**flags.numbers(args.option, "--option")}
     if own := sorted({"seeds", "num", "seed", "given", "truncation", "model", "out"} & set(options)):
@@ -209,6 +219,10 @@ def _generate(words: list[str]) -> int:
     label = flags.label(given.pop("label")) if "label" in given else args.label
     if label is not None:
         given["label"] = label
+    if prompting.asked(args):
+        with trust.using(args):
+            streams.say(prompting.generate(args, given, options, _start_jax))
+        return 0
     old = _pictures(args.out)
     with trust.using(args), flags.folder(args.out, f"{args.seed:06d}.png" if args.num == 1 else None) as folder:
         _start_jax()
@@ -247,8 +261,13 @@ def _evaluate(words: list[str]) -> int:
 
 def _describe(words: list[str]) -> int:
     parser = flags.Parser("describe", DESCRIBE)
-    flags.add_model(parser, what="to describe")
+    prompting.add_described(parser)
     args = parser.parse_args(words)
+    if args.picture is not None:
+        streams.say(prompting.describe(args, _start_jax))
+        return 0
+    if args.model is None or args.classifier or args.captions:
+        parser.error("give --model to describe a model, and a picture's file to describe a picture")
     _start_jax()
     from imggen_jax import api
 

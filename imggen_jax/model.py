@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from imggen_jax import inversion, sampling
+from imggen_jax import inversion, sampling, texts
 from imggen_jax.augment import to_float
-from imggen_jax.data import text
 from imggen_jax.data.memory import free_memory
 from imggen_jax.errors import RunError
-from imggen_jax.game import Classifier, Field, Game, Generator, PyTree, Spec
+from imggen_jax.game import SHARES, Classifier, Field, Game, Generator, PyTree, Spec
 from imggen_jax.inversion import Space
 from imggen_jax.sampling import Fields, Latents, Sampler
 
@@ -28,8 +27,8 @@ class Model(NamedTuple):
     """A trained generator or classifier.
 
     What a generator is conditioned on is given by the names of its fields, `given={"label": "horse"}`: one value for
-    all images, or one for each. A label is a name (str) or an index (int); a text is a str; images and masks are
-    uint8 [H,W,C] or [n,H,W,C].
+    all images, or one for each. A label is a name (str) or an index (int); a text is a str, or several that condition
+    one image together, as `prompts.parse` gives them; images and masks are uint8 [H,W,C] or [n,H,W,C].
     """
 
     config: Mapping[str, Any]     # resolved
@@ -197,40 +196,38 @@ class Model(NamedTuple):
             raise RunError(f"given is {given!r:.100}; give values by the names of fields, as in "
                            'given={"label": "horse"}')
         given, needs, accepts = dict(given or {}), self.generator.needs, self.generator.accepts
-        if unknown := [name for name in given if name not in needs and name not in accepts]:
+        shares = [f"{name}{SHARES}" for name in self.generator.mixes if isinstance(given.get(name), np.ndarray)]
+        if unknown := [name for name in given if name not in needs and name not in accepts and name not in shares]:
             takes = f"it takes {', '.join([*needs, *accepts])}" if needs else "it is not conditioned on anything"
             raise RunError(f"{unknown[0]!r} is given, but this model does not need it; {takes}")
         missing = [name for name in needs if given.get(name) is None and not (drawn and self.spec[name].classes)]
         if missing:
             raise RunError(f"this model needs {missing[0]!r}; give it, as in given={{{missing[0]!r}: ...}}")
-        return {name: self._field(name, value, n) for name, value in given.items() if value is not None}
+        fields: dict[str, np.ndarray] = {}
+        for name, value in given.items():
+            if value is not None and name not in shares:
+                field = self.spec[accepts.get(name, name)]
+                made = {name: self._field(name, value, n)} if field.classes or field.is_image else texts.fields_of(
+                    name, value, given.get(f"{name}{SHARES}"), field, n, name in self.generator.mixes)
+                fields |= made
+        if wrong := [name for name, made in fields.items() if len(made) != n]:
+            raise RunError(f"{len(fields[wrong[0]])} values of {wrong[0]!r} are given for {n} images; give one for "
+                           "each, or one for all")
+        return fields
 
     def _field(self, name: str, value: Any, n: int) -> np.ndarray:
+        """A label, image or mask, as the generator takes it."""
         field = self.spec[self.generator.accepts.get(name, name)]
         if field.classes:
             one = isinstance(value, str) or not np.iterable(value)
             values: list[Any] = [value] if one else list(value)
             made = np.array([self.label_index(each, name) for each in values], np.int32)
-            made = np.broadcast_to(made, n) if one else made
-        elif field.is_image:
-            made = np.asarray(value)
-            made = np.broadcast_to(made, (n, *made.shape)) if made.ndim == 3 else made
-            fits = made.ndim == 4 and all(b in (None, a) for a, b in zip(made.shape[1:], field.shape))
-            if made.dtype != np.uint8 or not fits:
-                raise RunError(f"{name} is {made.dtype} {np.shape(value)}; this model takes uint8 {_shape(field)}")
-        elif isinstance(value, np.ndarray) and value.dtype == np.int32:  # tokens already
-            made = value
-            if made.shape[1:] != field.shape or made.min() < 0 or made.max() >= text.tokenizer_of(field).size:
-                raise RunError(f"{name} is {made.shape}; this model takes tokens int32 {_shape(field)} of its own text")
-        else:
-            values = [value] if isinstance(value, str) else list(value) if np.iterable(value) else [value]
-            if wrong := [each for each in values if not isinstance(each, str)]:
-                raise RunError(f"{name} {wrong[0]!r:.100} is not a text; give a str, or one for each image")
-            made = text.tokenizer_of(field).encode(values, field.shape[0])[0]
-            made = np.broadcast_to(made, (n, *made.shape[1:])) if isinstance(value, str) else made
-        if len(made) != n:
-            raise RunError(f"{len(made)} values of {name!r} are given for {n} images; give one for each, or one for "
-                           "all")
+            return np.broadcast_to(made, n) if one else made
+        made = np.asarray(value)
+        made = np.broadcast_to(made, (n, *made.shape)) if made.ndim == 3 else made
+        fits = made.ndim == 4 and all(b in (None, a) for a, b in zip(made.shape[1:], field.shape))
+        if made.dtype != np.uint8 or not fits:
+            raise RunError(f"{name} is {made.dtype} {np.shape(value)}; this model takes uint8 {_shape(field)}")
         return made
 
     def label_index(self, label: int | str | numbers.Number | np.ndarray, name: str = "label") -> int:

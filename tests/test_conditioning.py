@@ -100,3 +100,27 @@ def test_dropping_shortens_where_it_is_wanted():
     assert lengths.min() == 1 and lengths.max() > 4
     with pytest.raises(ValueError, match="condition.parts is 2"):
         conditioning.make(tiny.TEXTS, dtype="float32", parts=2.0)
+
+
+@pytest.mark.parametrize(("name", "variant"), [*VARIANTS[:2], ("flow", "latents")])
+def test_several_texts_condition_a_picture_by_their_shares(name, variant):
+    built = tiny.build(name, variant, tiny.TOLD) if name == "flow" else build(name, variant, tiny.TOLD)
+    game = built.game
+    rng = np.random.default_rng(0)
+    params, mutable = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32),
+                                   jax.eval_shape(lambda: game.init(jax.random.key(0), tiny.TOLD)))
+    weights = game.weights(params, jax.tree.map(jnp.abs, mutable)) | built.pretrained
+    texts = tiny.examples(tiny.TOLD, 1, 2)["text"][0]
+    label, z = np.array([1, 1]), game.main.prior(jax.random.key(1), 2, None)
+
+    @jax.jit
+    def pictures(fields):
+        return game.main.decode(weights, z, game.main.condition(weights, fields), {})
+
+    alone = [pictures({"text": np.stack([text, text]), "label": label}) for text in texts]
+    both = np.stack([texts, texts])
+    shares = [np.array(each, np.float32) for each in ([[1, 0], [0, 1]], [[0.5, 0.5], [2, -1]])]
+    ends, mixed = (pictures({"text": both, "text_shares": each, "label": label}) for each in shares)
+    np.testing.assert_allclose(ends, np.stack([alone[0][0], alone[1][1]]), atol=1e-4)
+    for row in range(2):
+        assert all(np.abs(mixed[row] - one[row]).max() > 1e-3 for one in alone)

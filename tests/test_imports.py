@@ -14,13 +14,14 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # The rooms from the lowest to the highest. A room imports only rooms below it, and of those only the ones named here
 # where something is named: the rooms that stand alone stay usable alone.
 ORDER = [
-    "errors", "patches", "spec", "bicubic", "threads", "streams", "storage", "game", "nets", "losses", "augment",
-    "degradations", "optim", "devices", "step", "transforms", "samplers", "conditioning", "latents", "games", "weights",
-    "metrics", "configs", "config", "data", "pictures", "provenance", "sampling", "inversion", "model", "training",
-    "exporting", "zoo", "loading", "evaluation", "cards", "api", "translators", "picture_verbs", "flags", "editing",
-    "main"]
+    "errors", "patches", "prompts", "spec", "bicubic", "threads", "streams", "storage", "game", "nets", "losses",
+    "augment", "degradations", "optim", "devices", "step", "transforms", "samplers", "conditioning", "latents", "games",
+    "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "texts", "sampling", "inversion",
+    "model", "training", "exporting", "zoo", "loading", "evaluation", "cards", "generating", "api", "translators",
+    "picture_verbs", "flags", "editing", "prompting", "main"]
 NARROW = {
-    "errors": set(), "patches": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(), "streams": {"errors"},
+    "errors": set(), "patches": {"errors"}, "prompts": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(),
+    "streams": {"errors"},
     "game": {"spec"}, "nets": {"storage", "bicubic"}, "losses": set(), "augment": set(), "optim": set(),
     "devices": {"storage", "threads"}, "step": {"game"}, "degradations": set(),
     "transforms": {"bicubic", "degradations", "game", "spec", "augment"},
@@ -29,8 +30,9 @@ NARROW = {
     "storage": {"errors", "game"},
     "weights": {"nets", "game", "augment", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
     "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors", "bicubic"},
-    "provenance": {"errors", "spec", "storage", "pictures"},
-    "flags": {"errors", "streams", "data", "evaluation", "pictures", "provenance"}, "zoo": set(),
+    "provenance": {"errors", "spec", "storage", "pictures", "prompts"},
+    "texts": {"errors", "game", "prompts", "data"},
+    "flags": {"errors", "prompts", "streams", "data", "evaluation", "pictures", "provenance"}, "zoo": set(),
     "configs": {"errors"}, "picture_verbs": {"patches", "pictures", "provenance", "errors", "data", "translators"},
 }
 # Against the order: game names the type of its fields; flags of the lists that they print; games and transforms are

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from imggen_jax import flags
 
 if TYPE_CHECKING:
-    from imggen_jax.editing.verbs import Done
+    from imggen_jax.editing.writing import Done
 
 
 class Verb(NamedTuple):
@@ -29,14 +29,10 @@ def _common(parser: argparse.ArgumentParser, out: bool = True, one: bool = False
 
 def _condition(parser: argparse.ArgumentParser, truncation: bool = True) -> None:
     flags.add_label(parser)
+    flags.add_prompt(parser)
     if truncation:
         parser.add_argument("--truncation", type=float, default=1.0, metavar="T",
                             help="factor on the latents of seeds; below 1: fewer failures, less variety (default: 1)")
-
-
-def _given(args: argparse.Namespace) -> dict:
-    """What the pictures are conditioned on."""
-    return {} if args.label is None else {"label": args.label}
 
 
 def _picture(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +81,9 @@ def _interpolate_flags(parser):
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--seeds", metavar="1,2[,3]", help="seeds of the pictures, in order")
     where.add_argument("--images", metavar="A,B[,C]", help="files of the pictures, in order")
+    where.add_argument("--prompts", nargs="+", metavar="P", help="sentences, in order, for models that take a text")
+    parser.add_argument("--seed", type=int, default=0, metavar="S",
+                        help="with --prompts: seed of the picture of all sentences (default: 0)")
     parser.add_argument("--frames", type=int, default=24, metavar="N", help="frames, ends among them (default: 24)")
     parser.add_argument("--even", choices=("picture", "latent"), default="picture",
                         help="frames at even steps of what is seen, or of the latent (default: picture)")
@@ -92,13 +91,22 @@ def _interpolate_flags(parser):
 
 
 def _interpolate(args):
+    from imggen_jax import prompts
     from imggen_jax.editing import verbs
+    from imggen_jax.errors import RunError
 
-    names = (flags.commas(args.seeds, "--seeds") if args.images is None else
-             [_file(name) for name in flags.commas(args.images, "--images")])
+    given = flags.given(args)
+    if args.prompts is not None:
+        if args.prompt is not None:
+            raise RunError("sentences are given twice, by --prompts and by --prompt; leave out one of them")
+        names = [str(args.seed)] * len(args.prompts)
+        given = [{**given, "text": prompts.parse(prompt)} for prompt in args.prompts]
+    else:
+        names = (flags.commas(args.seeds, "--seeds") if args.images is None else
+                 [_file(name) for name in flags.commas(args.images, "--images")])
     _no_files(args.seeds, names)
     return _make(args.out, None, lambda out: verbs.interpolate(
-        args.model, out, names, frames=args.frames, even=args.even == "picture", given=_given(args),
+        args.model, out, names, frames=args.frames, even=args.even == "picture", given=given,
         truncation=args.truncation))
 
 
@@ -122,7 +130,7 @@ def _vary(args):
     from imggen_jax.editing import verbs
 
     return _make(args.out, "000.png" if args.num == 1 else None, lambda out: verbs.vary(
-        args.model, out, _name(args), num=args.num, strength=args.strength, draw=args.draw, given=_given(args),
+        args.model, out, _name(args), num=args.num, strength=args.strength, draw=args.draw, given=flags.given(args),
         truncation=args.truncation), _inputs(args))
 
 
@@ -141,17 +149,12 @@ def _breed_flags(parser):
 
 def _breed(args):
     from imggen_jax.editing import verbs
-    from imggen_jax.errors import RunError
 
-    words = None if args.weights is None else flags.commas(args.weights, "--weights")
-    try:
-        weights = None if words is None else [float(word) for word in words]
-    except ValueError:
-        raise RunError(f"weights {args.weights!r} are not numbers; as in --weights 0.7,0.3") from None
+    weights = None if args.weights is None else flags.weights(args.weights)
     parents = flags.commas(args.parents, "--parents")
     return _make(args.out, "000.png" if args.num == 1 else None, lambda out: verbs.breed(
         args.model, out, parents, num=args.num, weights=weights, mutate=args.mutate, crossover=args.crossover,
-        inherit=args.inherit, draw=args.draw, given=_given(args), truncation=args.truncation), parents)
+        inherit=args.inherit, draw=args.draw, given=flags.given(args), truncation=args.truncation), parents)
 
 
 def _project_flags(parser):
@@ -166,7 +169,7 @@ def _project(args):
     from imggen_jax.editing import verbs
 
     return _make(args.out, "projection.png", lambda out: verbs.project(
-        args.model, out, args.image, given=_given(args), steps=args.steps), _inputs(args))
+        args.model, out, args.image, given=flags.given(args), steps=args.steps), _inputs(args))
 
 
 def _genes_flags(parser):
@@ -192,16 +195,25 @@ def _genes(args):
 def _edit_flags(parser):
     _common(parser, one=True)
     _picture(parser)
-    parser.add_argument("--gene", action="append", required=True, metavar="G[:X]",
-                        help="a gene, and how far to go: -3 to +3 as a rule; without X, to its goal; may be repeated")
+    parser.add_argument("--gene", action="append", default=[], metavar="G[:X]",
+                        help="a gene, and how far to go: -3 to +3 as a rule; without X, to its goal; may be repeated. "
+                             "Of words: \"glasses|no glasses:+1\"")
+    parser.add_argument("--swap", metavar="W=W", help="a word of the picture's prompt for another, as smiling=sad")
+    parser.add_argument("--was", metavar="P", help="what the picture shows, where its file does not remember a prompt")
     _condition(parser)
 
 
 def _edit(args):
+    from imggen_jax import prompts
     from imggen_jax.editing import verbs
 
+    given = flags.given(args)
+    prompt = given.pop("text", None)
+    if args.was is not None:
+        given["text"] = prompts.parse(args.was)
     return _make(args.out, "edited.png", lambda out: verbs.edit(
-        args.model, out, _name(args), args.gene, given=_given(args), truncation=args.truncation), _inputs(args))
+        args.model, out, _name(args), args.gene, prompt=prompt, swap=args.swap, given=given,
+        truncation=args.truncation), _inputs(args))
 
 
 def _recall_flags(parser):
@@ -239,7 +251,8 @@ VERBS = {
     "interpolate": Verb("a smooth way between pictures, as frames and animations", _examples(
         "Writes OUT/000.png, ..., sheet.png, animation.webp and animation.gif; tells the perceptual path length.",
         "interpolate --model runs/avatars_gan --seeds 1,2,3 --frames 36 --out way",
-        "interpolate --model runs/avatars_vae --images mine.png,yours.png --out way"),
+        "interpolate --model runs/avatars_vae --images mine.png,yours.png --out way",
+        'interpolate --model runs/avatars_text --prompts "a smiling person" "a sad person" --seed 3 --out way'),
         _interpolate_flags, _interpolate),
     "vary": Verb("variations of a picture", _examples(
         "Writes OUT/000.png, ... and sheet.png. Variation k is the same whatever N.",
@@ -263,7 +276,9 @@ VERBS = {
     "edit": Verb("move a picture along genes", _examples(
         "Writes OUT/edited.png, sheet.png (before, after) and for each gene a strip from -3 to +3.",
         "edit --model runs/avatars_vae --seed 3 --gene expression=smiling --gene hair_colour=blue --out edited",
-        "edit --model runs/avatars_vae --image face.png --gene expression=smiling:+1.5 --out edited"),
+        "edit --model runs/avatars_vae --image face.png --gene expression=smiling:+1.5 --out edited",
+        "edit --model runs/avatars_text --image out/000003.png --swap smiling=sad --out edited",
+        'edit --model runs/avatars_text --image out/000003.png --gene "glasses|no glasses:+1" --out edited'),
         _edit_flags, _edit),
     "recall": Verb("make a picture again, from its metadata", _examples(
         "Writes OUT/<the picture's name>.png and tells whether it is the same in every bit.",

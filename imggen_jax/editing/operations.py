@@ -4,6 +4,7 @@ Each takes and returns `Latents`; `show` makes images of them, any number in one
 """
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from imggen_jax.editing.space import check, fresh, moved, render, rows_of, show
 from imggen_jax.errors import RunError
+from imggen_jax.game import SHARES
 from imggen_jax.inversion import Space
 from imggen_jax.model import Model
-from imggen_jax.sampling import Latents
+from imggen_jax.sampling import Fields, Latents
 
 PRESETS = {"subtle": 0.3, "strong": 0.6}  # strengths of `vary` by name
 DENSE = 8                                 # places looked at for each frame of an even interpolation
@@ -25,7 +27,8 @@ def interpolate(model: Model, latents: Latents, frames: int, *, even: bool = Tru
     """A path through two or more points, `frames` places on it, both ends among them.
 
     It follows great circles where the prior is Gaussian (slerp: White, arXiv 1609.04468, section 2), straight lines
-    elsewhere. The first half of each stretch is conditioned as its start is.
+    elsewhere. Texts count the more the nearer their end is, where the model takes several; the first half of each
+    stretch is conditioned on other fields as its start is.
 
     Args:
       model: a loaded model.
@@ -43,15 +46,16 @@ def interpolate(model: Model, latents: Latents, frames: int, *, even: bool = Tru
     if frames <= stretches:
         raise RunError(f"frames is {frames}; an interpolation of {stretches + 1} images takes at least that many")
     there = model.space()
+    along = functools.partial(_along, there, latents, model.generator.mixes)
     if not even:
-        return _along(there, latents, np.linspace(0, stretches, frames))
+        return along(np.linspace(0, stretches, frames))
     dense = np.linspace(0, stretches, DENSE * frames * stretches + 1)
-    traveled = np.concatenate([[0], np.cumsum(steps(show(model, _along(there, latents, dense))))])
+    traveled = np.concatenate([[0], np.cumsum(steps(show(model, along(dense))))])
     if traveled[-1] == 0:
-        return _along(there, latents, np.linspace(0, stretches, frames))
+        return along(np.linspace(0, stretches, frames))
     times = np.interp(np.linspace(0, traveled[-1], frames), traveled, dense)
     times[[0, -1]] = 0, stretches
-    return _along(there, latents, times)
+    return along(times)
 
 
 def steps(images: np.ndarray) -> np.ndarray:
@@ -70,7 +74,8 @@ def path_length(model: Model, latents: Latents, *, samples: int = 64, seed: int 
     times = np.random.default_rng(seed).uniform(0, stretches, samples)
     times = np.floor(times) + (times % 1) * (1 - EPSILON)  # both ends of a step lie in one stretch
     there = model.space()
-    pair = [render(model, _along(there, latents, times + e)) / 2 for e in (0, EPSILON)]  # of [0,1], not [-1,1]
+    pair = [render(model, _along(there, latents, model.generator.mixes, times + e)) / 2  # of [0,1], not [-1,1]
+            for e in (0, EPSILON)]
     return float(np.mean(_pyramid_distance(*pair)) / EPSILON**2)
 
 
@@ -83,12 +88,25 @@ def _pyramid_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         a, b = (x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1).mean((2, 4)) for x in (a, b))
 
 
-def _along(there: Space, latents: Latents, times: np.ndarray) -> Latents:
+def _along(there: Space, latents: Latents, mixes: Sequence[str], times: np.ndarray) -> Latents:
     start = np.minimum(np.floor(times).astype(int), len(latents.w) - 2)
     share = (times - start)[:, None]
     a, b = latents.w[start], latents.w[start + 1]
     w = slerp(a, b, share) if there.gaussian else a + share * (b - a)
-    return moved(w, rows_of(latents.given, start + (share[:, 0] >= 0.5)))
+    given = dict(rows_of(latents.given, start + (share[:, 0] >= 0.5)))
+    for name in mixes:
+        ends = [parts_of(rows_of(latents.given, rows), name) for rows in (start, start + 1)]
+        (first, its), (second, others) = ends
+        if not np.array_equal(first, second) or not np.array_equal(its, others):
+            given |= {name: np.concatenate([tokens for tokens, _ in ends], axis=1), f"{name}{SHARES}": np.concatenate(
+                [part * each for part, (_, each) in zip((1 - share, share), ends)], axis=1).astype(np.float32)}
+    return moved(w, given)
+
+
+def parts_of(given: Fields, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A text of n images as several: (int32 [n,K,T], their shares float32 [n,K]); K is 1 where there is but one."""
+    tokens, shares = given[name], given.get(f"{name}{SHARES}")
+    return (tokens[:, None], np.ones((len(tokens), 1), np.float32)) if shares is None else (tokens, shares)
 
 
 def slerp(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -196,7 +214,7 @@ def breed(
         raise RunError(f"{number} parents are given; breed takes 1 to {MOST_PARENTS}")
     if num < 1:
         raise RunError(f"num is {num}; it must be at least 1")
-    shares = _shares(weights, number)
+    shares = shares_of(weights, number)
     if not 0 <= crossover <= 1:
         raise RunError(f"crossover is {crossover}; it must be from 0 to 1")
     there, angle = model.space(), _angle(mutate)
@@ -218,10 +236,15 @@ def breed(
     return moved(children, rows_of(parents.given, heirs))
 
 
-def _shares(weights: Sequence[float] | None, number: int) -> np.ndarray:
+def shares_of(weights: Sequence[float] | None, number: int, what: str = "parents") -> np.ndarray:
+    """Weights over their sum, float64 [number]; equal ones for None.
+
+    Raises:
+      RunError: another number of weights, negative ones, or none above 0.
+    """
     given = np.ones(number) if weights is None else np.asarray(weights, np.float64)
     if given.shape != (number,):
-        raise RunError(f"{len(given)} weights are given for {number} parents; give one for each")
+        raise RunError(f"{len(given)} weights are given for {number} {what}; give one for each")
     if not np.isfinite(given).all() or given.min() < 0 or given.sum() == 0:
         raise RunError(f"weights are {', '.join(f'{w:g}' for w in given)}; none may be negative, and not all zero")
     return given / given.sum()

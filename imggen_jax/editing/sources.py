@@ -8,16 +8,21 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from imggen_jax import prompts, texts
 from imggen_jax import spec as specs
 from imggen_jax.data import folders
+from imggen_jax.data.text import tokenizer_of
 from imggen_jax.editing.genes import fingerprint
+from imggen_jax.editing.operations import parts_of
 from imggen_jax.editing.projection import Projection, project
 from imggen_jax.editing.space import check, join, rows_of, seeds, show
 from imggen_jax.errors import DataError, RunError
+from imggen_jax.game import SHARES
 from imggen_jax.model import Model
-from imggen_jax.provenance import prompts, publishing, records
+from imggen_jax.prompts import Mixture, Text
+from imggen_jax.provenance import private, publishing, records
 from imggen_jax.provenance.records import Family, Record
-from imggen_jax.sampling import Latents
+from imggen_jax.sampling import Fields, Latents
 
 MOST_PSNR = 100.0  # dB, as which the PSNR of equal images is recorded
 CLOSE = 1.5  # gray levels, the mean difference up to which a picture is what its metadata says: another machine's bits
@@ -78,23 +83,26 @@ def by_seed(run: Open, seed: int, *, given: Mapping | None, truncation: float) -
     """The image of a seed, as `generate` makes it."""
     latents = seeds(run.model, [seed], given=given, truncation=truncation)
     record = Record("seed", run.run, run.weights, records.encode_latent(latents.w[0]),
-                    records.given_of(run.model.spec, rows_of(latents.given, 0)), int(latents.places[0]),
+                    records.given_of(run.model.spec, rows_of(latents.given, 0), texts_of(given)),
+                    int(latents.places[0]),
                     {"seed": seed, "truncation": truncation}, ())
-    return Found(latents, Family(record, {}), ())
+    return Found(latents, Family(record, {}), unread(run.model, given))
 
 
 def by_pixels(run: Open, path: Path, *, given: Mapping | None, steps: int | None = None) -> Found:
     """A user's own image, projected."""
     image, said = open_picture(run.model, path)
     if missing := [name for name in run.model.generator.needs if name not in (given or {})]:
-        raise RunError(f"this model is conditioned on a {missing[0]}: say with --{missing[0]} what {path} shows")
+        flag = "prompt" if missing[0] == "text" else missing[0]
+        raise RunError(f"this model is conditioned on a {missing[0]}: say with --{flag} what {path} shows")
     projection = project(run.model, image[None], given=given, steps=steps)
     # Infinity, of equal images, has no place in JSON.
     figures = {"psnr": round(min(float(projection.psnr[0]), MOST_PSNR), 2),
                "distance": round(float(projection.distance[0]), 3)}
     record = Record("project", run.run, run.weights, records.encode_latent(projection.latents.w[0]),
-                    records.given_of(run.model.spec, rows_of(projection.latents.given, 0)), 0,
+                    records.given_of(run.model.spec, rows_of(projection.latents.given, 0), texts_of(given)), 0,
                     {"file": path.name[:records.TEXT], **figures}, ())
+    said = (*said, *unread(run.model, given))
     return Found(projection.latents, Family(record, {}), said, projection, image, path)
 
 
@@ -106,12 +114,12 @@ def given_of(model: Model, record: Record, title: str) -> dict:
     """
     given = {}
     for name, value in record.given.items():
-        if prompts.is_hidden(value):
-            raise RunError(f"the {name} that {title} was made from is kept in {prompts.FILE} beside where it was made; "
+        if private.is_hidden(value):
+            raise RunError(f"the {name} that {title} was made from is kept in {private.FILE} beside where it was made; "
                            "put that file beside it, or project it to use its pixels alone")
-        field = model.spec.get(model.generator.accepts.get(name, name))
-        if isinstance(value, str) and field is not None and not field.classes:
-            given[name] = value
+        field, text = model.spec.get(model.generator.accepts.get(name, name)), records.text_of(value)
+        if text is not None and field is not None and not field.classes:
+            given[name] = text
             continue
         if not (isinstance(value, list) and len(value) == 2 and name in model.spec):
             raise RunError(f"the metadata of {title} is damaged ({name}); to use its pixels alone, project it")
@@ -121,6 +129,27 @@ def given_of(model: Model, record: Record, title: str) -> dict:
                            f"model's is {model.spec[name].names[index]!r}; to use its pixels alone, project it")
         given[name] = index
     return given
+
+
+def texts_of(given: Mapping | None) -> dict[str, Text]:
+    """What of a condition of one image was given as text."""
+    return {name: value for name, value in (given or {}).items() if isinstance(value, str | Mixture)}
+
+
+def text_of(found: Found, title: str) -> Text:
+    """What a picture shows, as its record remembers it. Raises RunError where it does not."""
+    text = records.text_of(found.family.record.given.get("text"))
+    if text is None:
+        raise RunError(f"nothing is known of what {title} was told to show; say it with --was")
+    return text
+
+
+def unread(model: Model, given: Mapping | None) -> tuple[str, ...]:
+    """What the model cannot read of the texts of a condition, as notes."""
+    said = texts_of(given)
+    fields = {name: model.spec.get(model.generator.accepts.get(name, name)) for name in said}
+    return tuple(note for name, text in said.items() if (field := fields[name]) is not None and field.shape
+                 for note in texts.notes(text, field, "the prompt" if name == "text" else f"the {name} prompt"))
 
 
 def options_of(model: Model, record: Record) -> dict[str, float]:
@@ -184,10 +213,53 @@ def open_picture(model: Model, path: str | Path) -> tuple[np.ndarray, tuple[str,
     return opened.image, (*([before] if converted else []), *file.notes)
 
 
-def many(run: Open, names: Sequence[str], *, given: Mapping | None, truncation: float) -> tuple[Latents, list[Found]]:
-    """Several images by their names."""
-    found = [find(run, name, given=given, truncation=truncation) for name in names]
-    return join([one.latents for one in found]), found
+def many(run: Open, names: Sequence[str], *, given: Mapping | Sequence[Mapping] | None, truncation: float
+         ) -> tuple[Latents, list[Found]]:
+    """Several images by their names, conditioned on the same or, with a list, each on its own."""
+    each = given if isinstance(given, Sequence) else [given] * len(names)
+    found = [find(run, name, given=its, truncation=truncation) for name, its in zip(names, each, strict=True)]
+    return join(alike(run.model, [one.latents for one in found])), found
+
+
+def alike(model: Model, each: Sequence[Latents]) -> list[Latents]:
+    """Latents with as many texts for each image, where some are conditioned on several."""
+    given = [dict(one.given) for one in each]
+    for name in model.generator.mixes:
+        most = max(one[name].shape[1] if one[name].ndim == 3 else 1 for one in given)
+        for its in given if any(one[name].ndim == 3 for one in given) else ():
+            tokens, shares = parts_of(its, name)
+            fill = most - tokens.shape[1]
+            its |= {name: np.pad(tokens, ((0, 0), (0, fill), (0, 0))),
+                    f"{name}{SHARES}": np.pad(shares, ((0, 0), (0, fill)))}
+    return [one._replace(given=its) for one, its in zip(each, given)]
+
+
+def said_of(model: Model, fields: Fields, found: Sequence[Found], more: Sequence[str] = ()) -> dict[str, Text]:
+    """What one image is conditioned on as text, from its tokens and the texts that they can be of.
+
+    Args:
+      model: a loaded model.
+      fields: of the image, as the sampler takes them, without the batch axis.
+      found: the images that it was made from.
+      more: other texts that it may be conditioned on.
+    """
+    known = {"", *more}
+    for one in found:
+        for value in one.family.record.given.values():
+            if (text := records.text_of(value)) is not None:
+                known.update(prompts.of(text).texts)
+    said: dict[str, Text] = {}
+    for name, value in fields.items():
+        field = model.spec.get(model.generator.accepts.get(name, name))
+        if field is None or field.classes or field.is_image:
+            continue
+        encoded = tokenizer_of(field).encode(sorted(known), *field.shape)[0]
+        tokens = {row.tobytes(): text for text, row in zip(sorted(known), encoded)}
+        rows, shares = [row.tobytes() for row in np.atleast_2d(value)], fields.get(f"{name}{SHARES}")
+        if all(row in tokens for row in rows):
+            each = tuple(tokens[row] for row in rows)
+            said[name] = each[0] if shares is None else Mixture(each, tuple(map(float, shares)))
+    return said
 
 
 def stored(path: Path) -> np.ndarray:

@@ -3,23 +3,35 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from imggen_jax import api
+from imggen_jax import prompts
 from imggen_jax.editing import genes as genetics
-from imggen_jax.editing import learning, lineages, operations, sources
-from imggen_jax.editing.sources import Found, Open
-from imggen_jax.editing.space import join, moved, rows_of, show
+from imggen_jax.editing import learning, lineages, operations, sources, words
+from imggen_jax.editing.sources import Open
+from imggen_jax.editing.space import join
+from imggen_jax.editing.writing import (
+    Done,
+    again,
+    explained,
+    make,
+    names_of,
+    opened,
+    origin_of,
+    said,
+    write,
+)
 from imggen_jax.errors import RunError
 from imggen_jax.loading import find
+from imggen_jax.model import Model
 from imggen_jax.pictures import grids
-from imggen_jax.provenance import policy, publishing, records
+from imggen_jax.prompts import Text
+from imggen_jax.provenance import publishing, records
 from imggen_jax.provenance.publishing import Origin
-from imggen_jax.provenance.records import Family, Record
 from imggen_jax.sampling import Latents
 from imggen_jax.storage.files import write_atomic
 
@@ -28,30 +40,25 @@ SLIDER = (-3, -2, -1, 0, 1, 2, 3)
 FRAME_MS = 60
 
 
-class Done(NamedTuple):
-    """What a verb did."""
-
-    files: list[Path]          # the first is the one to look at
-    said: list[str]            # what the user should know
-    figures: dict[str, Any]    # measured, JSON
-
-
 def interpolate(
     workdir, out, names: Sequence[str], *, frames: int = 24, even: bool = True, given=None, truncation: float = 1.0
 ) -> Done:
-    """Frames 000.png, ..., sheet.png, animation.webp and animation.gif of a way through pictures."""
-    run = _open(workdir, "interpolate", given, names)
+    """Frames 000.png, ..., sheet.png, animation.webp and animation.gif of a way through pictures.
+
+    `given` is what they are conditioned on, or a list with that of each: a way between sentences.
+    """
+    run = opened(workdir, "interpolate", given, names)
     latents, found = sources.many(run, names, given=given, truncation=truncation)
     path = operations.interpolate(run.model, latents, frames, even=even)
     asked = {"pictures": list(names_of(found)), "frames": frames, "even": even}
-    images, families = _make(run, "interpolate", path, asked, found)
+    images, families = make(run, "interpolate", path, asked, found)
     step = operations.steps(images)
     figures = {"path_length": round(operations.path_length(run.model, latents), 4),
                "largest_over_mean_step": round(float(step.max() / max(step.mean(), 1e-9)), 3)}
-    files = _write(run, out, images, families, found)
-    with _explained(out):
-        files += animate(Path(out), images, _origin(run, families[0], found))
-    return Done(files, _said(found), figures)
+    files = write(run, out, images, families, found)
+    with explained(out):
+        files += animate(Path(out), images, origin_of(run, families[0], found))
+    return Done(files, said(found), figures)
 
 
 def vary(
@@ -59,12 +66,12 @@ def vary(
     truncation: float = 1.0,
 ) -> Done:
     """Variations 000.png, ... and sheet.png of a picture."""
-    run = _open(workdir, "vary", given, [name])
+    run = opened(workdir, "vary", given, [name])
     latents, found = sources.many(run, [name], given=given, truncation=truncation)
     varied = operations.vary(run.model, latents, num, strength=strength, seed=draw, truncation=truncation)
     asked = {"strength": operations.strength_of(strength), "draw": draw, "truncation": truncation}
-    images, families = _make(run, "vary", varied, asked, found)
-    return Done(_write(run, out, images, families, found), _said(found), {})
+    images, families = make(run, "vary", varied, asked, found)
+    return Done(write(run, out, images, families, found), said(found), {})
 
 
 def breed(
@@ -73,56 +80,82 @@ def breed(
     truncation: float = 1.0,
 ) -> Done:
     """Children 000.png, ... and sheet.png of one to five pictures; `inherit` as "hair_colour=2": of the second one."""
-    run = _open(workdir, "breed", given, names)
+    run = opened(workdir, "breed", given, names)
     latents, found = sources.many(run, names, given=given, truncation=truncation)
     parts = _inherited(workdir, run, inherit, len(names))
     children = operations.breed(run.model, latents, num, weights=weights, mutate=mutate, crossover=crossover,
                                 inherit=parts, seed=draw, truncation=truncation)
     asked = {"weights": None if weights is None else list(weights), "mutate": operations.strength_of(mutate),
              "crossover": crossover, "inherit": list(inherit), "draw": draw, "truncation": truncation}
-    images, families = _make(run, "breed", children, asked, found)
-    return Done(_write(run, out, images, families, found), _said(found), {})
+    images, families = make(run, "breed", children, asked, found)
+    return Done(write(run, out, images, families, found), said(found), {})
 
 
 def project(workdir, out, name: str, *, given=None, steps: int | None = None) -> Done:
     """projection.png, and sheet.png with the picture before it, of a user's own picture; PSNR and distance are told."""
-    run = _open(workdir, "project", given)
+    run = opened(workdir, "project", given)
     found = sources.by_pixels(run, Path(name), given=given, steps=steps)
     projection, image = found.projection, found.image
     assert projection is not None and image is not None, "sources.by_pixels keeps both"
-    files = _write(run, out, projection.images, [found.family], [found], names=["projection"], before=(image, None))
+    files = write(run, out, projection.images, [found.family], [found], names=["projection"], before=(image, None))
     record = found.family.record.arguments
     return Done(files, list(found.said), {"psnr": record["psnr"], "distance": record["distance"]})
 
 
 def edit(
-    workdir, out, name: str, wanted: Sequence[str], *, given=None, truncation: float = 1.0
+    workdir, out, name: str, wanted: Sequence[str] = (), *, prompt: Text | None = None, swap: str | None = None,
+    given=None, truncation: float = 1.0
 ) -> Done:
-    """edited.png, sheet.png with the picture before and after it, and for each gene a strip from -3 to +3."""
-    run = _open(workdir, "edit", given, [name])
-    learned = genetics.load(find(workdir), run.model)
-    amounts = parse_genes(wanted, learned.names())
+    """edited.png, sheet.png with the picture before and after it, and for each gene a strip from -3 to +3.
+
+    Under a new prompt, or with a word of the old one swapped, as "smiling=sad", the latent stays; a strip goes from the
+    old words to the new ones. Genes come first.
+    """
+    run = opened(workdir, "edit", given, [name])
+    learned = None if all(map(words.gene, wanted)) else genetics.load(find(workdir), run.model)
+    amounts = parse_genes(wanted, () if learned is None else learned.names()) if wanted or not (prompt or swap) else {}
     latents, found = sources.many(run, [name], given=given, truncation=truncation)
-    after = genetics.edit(run.model, latents, amounts, learned)
-    images, families = _make(run, "edit", after, {"genes": list(wanted)}, found)
-    before = found[0].family
-    files = _write(run, out, images, families, found, names=["edited"], before=(_again(run, before, name), before))
-    for gene in amounts:
-        strip = [genetics.edit(run.model, latents, {gene: float(amount)}, learned) for amount in SLIDER]
-        strip = moved(np.concatenate([one.w for one in strip]),
-                      rows_of(latents.given, np.zeros(len(SLIDER), int)))
-        images, families = _make(run, "edit", strip, {"slider": gene}, found)
-        with _explained(out):
-            path = Path(out) / f"strip_{''.join(c if c.isalnum() else '_' for c in gene)}.png"
+    before, after = found[0].family, _along_genes(run.model, latents, amounts, learned)
+    if swap is not None:
+        prompt = words.swapped(sources.text_of(found[0], name) if prompt is None else prompt, swap)
+    if prompt is not None:
+        after = words.say(run.model, after, prompt)
+    told = [*([] if prompt is None else prompts.of(prompt).texts), *(
+        text for gene in amounts for text in words.gene(gene) or ())]
+    images, families = make(run, "edit", after, {"genes": list(wanted)}, found, told)
+    files = write(run, out, images, families, found, names=["edited"], before=(again(run, before, name), before))
+    strips = {gene: join([_along_genes(run.model, latents, {gene: float(amount)}, learned) for amount in SLIDER],
+                         keep_places=False) for gene in amounts}
+    if prompt is not None:
+        strips["prompt"] = operations.interpolate(run.model, join(sources.alike(
+            run.model, [latents, words.say(run.model, latents, prompt)])), len(SLIDER), even=False)
+    for strip_name, strip in strips.items():
+        images, families = make(run, "edit", strip, {"slider": strip_name}, found, told)
+        with explained(out):
+            path = Path(out) / f"strip_{''.join(c if c.isalnum() else '_' for c in strip_name)[:80]}.png"
             publishing.write_png(path, grids.grid(images, columns=len(SLIDER)),
-                                 _origin(run, records.sheet(families, len(SLIDER)), found))
+                                 origin_of(run, records.sheet(families, len(SLIDER)), found))
         files.append(path)
-    return Done(files, _said(found), {})
+    unread = () if prompt is None else sources.unread(run.model, {words.TEXT: prompt})
+    return Done(files, list(dict.fromkeys([*said(found), *unread])), {})
+
+
+def _along_genes(model: Model, latents: Latents, amounts: Mapping[str, float | None], learned: genetics.Genes | None
+                 ) -> Latents:
+    """Latents moved along genes, in their order: of words, or learned ones."""
+    for name, amount in amounts.items():
+        pair = words.gene(name)
+        if pair is not None:
+            latents = words.lean(model, latents, *pair, words.GOAL if amount is None else amount)
+        else:
+            assert learned is not None, "loaded where a gene is not of words"
+            latents = genetics.edit(model, latents, {name: amount}, learned)
+    return latents
 
 
 def genes(workdir, *, learn: bool = False, **options) -> tuple[genetics.Genes, list[str]]:
     """The genes of a run, and lines that tell them; `learn` learns them first, with the options of `learning.learn`."""
-    model = _open(workdir).model
+    model = opened(workdir).model
     if learn:
         learned, said = learning.learn(find(workdir), model, **options)
         genetics.save(workdir, learned)
@@ -133,36 +166,36 @@ def genes(workdir, *, learn: bool = False, **options) -> tuple[genetics.Genes, l
 
 def recall(workdir, out, name: str) -> Done:
     """Makes a picture again, from what it says of itself; tells whether every bit is the same."""
-    run = _open(workdir, "recall")
+    run = opened(workdir, "recall")
     family = publishing.read(name)
     if family is None:
         raise RunError(f"{name} has no metadata of this project; nothing is known of how it was made")
-    image = _again(run, family, name)
+    image = again(run, family, name)
     stored, out = sources.stored(Path(name)), Path(out)
     looks = publishing.looks(image, family) if stored.shape[:2] == image.shape[:2] else []
     same = [np.array_equal(sources.color(stored), sources.color(look)) for look in looks]
     plain = publishing.settings()._replace(watermark=False)
-    with _explained(out):
+    with explained(out):
         path = out / f"{Path(name).stem}.png"
         if path.exists() and path.samefile(name):
             raise RunError(f"{path} is the picture itself; choose another folder")
         # What was written without a watermark is written so again.
         with publishing.using(plain) if same and same[0] else contextlib.nullcontext():
-            publishing.write_png(path, image, _origin(run, family, ()))
+            publishing.write_png(path, image, origin_of(run, family, ()))
     said = "is the same in every bit" if any(same) else "differs: another machine made it, or it was changed since"
     return Done([path], [f"{name} {said}"], {"same": any(same)})
 
 
 def lineage(workdir, out, name: str) -> Done:
     """lineage.html: the family tree of a picture, on one page that needs nothing but itself."""
-    run = _open(workdir, "lineage")
+    run = opened(workdir, "lineage")
     family = publishing.read(name)
     if family is None:
         raise RunError(f"{name} has no metadata of this project; nothing is known of its family")
     sources.latents_of(run, family, name)  # refuses another run's picture, and a sheet
     path = Path(out) / "lineage.html"
-    page = lineages.page(family, lambda one: _again(run, one, "an ancestor"), title=Path(name).name)
-    with _explained(out):
+    page = lineages.page(family, lambda one: again(run, one, "an ancestor"), title=Path(name).name)
+    with explained(out):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, page)
     return Done([path], [], {"people": 1 + len(family.ancestors)})
@@ -171,7 +204,7 @@ def lineage(workdir, out, name: str) -> Done:
 # ------------------------------------------------------------------------------------------------------------- helpers
 
 
-def parse_genes(words: Sequence[str], known: Sequence[str] = ()) -> dict[str, float | None]:
+def parse_genes(each: Sequence[str], known: Sequence[str] = ()) -> dict[str, float | None]:
     """"expression=smiling:+1.5" -> {"expression=smiling": 1.5}; without a number, None: to the gene's goal.
 
     A word that is one of the known names is a gene without a number, whatever colons it has.
@@ -179,10 +212,10 @@ def parse_genes(words: Sequence[str], known: Sequence[str] = ()) -> dict[str, fl
     Raises:
       RunError: no gene, one twice, or an amount that is no number.
     """
-    if not words:
-        raise RunError("no gene is given; as in --gene expression=smiling:+1.5")
+    if not each:
+        raise RunError("no gene is given, as in --gene expression=smiling:+1.5, and no new prompt")
     found: dict[str, float | None] = {}
-    for word in words:
+    for word in each:
         name, colon, amount = word.rpartition(":") if ":" in word and word not in known else (word, "", "")
         try:
             value = float(amount) if colon else None
@@ -192,13 +225,6 @@ def parse_genes(words: Sequence[str], known: Sequence[str] = ()) -> dict[str, fl
             raise RunError(f"gene {name!r} is given twice")
         found[name] = value
     return found
-
-
-def names_of(found: Sequence[Found]) -> Iterator[str]:
-    """What the pictures that a user named are called: their seeds, or their files' names."""
-    for one in found:
-        arguments = one.family.record.arguments
-        yield str(arguments.get("seed", arguments.get("file", one.family.record.name)))
 
 
 def animate(out: Path, images: np.ndarray, origin: Origin) -> list[Path]:
@@ -231,105 +257,17 @@ def table(learned: genetics.Genes) -> list[str]:
     return lines
 
 
-def _open(workdir, verb: str = "", given: Mapping | None = None, names: Sequence[str] = ()) -> Open:
-    """A run, if a policy lets the verb make pictures of what is given with it; `names` of pictures may be seeds."""
-    run = sources.open_run(workdir, api.load(workdir))
-    drawn = run.model.generator.needs if any(name.strip().isdecimal() for name in names) else ()
-    policy.check(find(workdir), verb, run.model.spec, given, drawn=drawn)
-    return run
-
-
-def _said(found: Sequence[Found]) -> list[str]:
-    return [line for one in found for line in one.said]
-
-
-def _inherited(workdir, run: Open, words: Sequence[str], parents: int) -> dict[int, np.ndarray]:
-    if not words:
+def _inherited(workdir, run: Open, asked: Sequence[str], parents: int) -> dict[int, np.ndarray]:
+    if not asked:
         return {}
     learned = genetics.load(find(workdir), run.model)
     parts: dict[int, list[np.ndarray]] = {}
-    for word in words:
+    for word in asked:
         name, _, number = word.rpartition("=")
         if not (number.isdecimal() and 1 <= int(number) <= parents):
             raise RunError(f"inherit {word!r} is not of the form attribute=parent, parent from 1 to {parents}")
         parts.setdefault(int(number) - 1, []).append(genetics.subspace(name, learned))
     return {place: np.linalg.qr(np.concatenate(each).T)[0].T for place, each in parts.items()}
-
-
-def _make(
-    run: Open, verb: str, latents: Latents, arguments: Mapping[str, Any], found: Sequence[Found]
-) -> tuple[np.ndarray, list[Family]]:
-    """Pictures of latents, each with its record."""
-    parents = [one.family for one in found]
-    families = []
-    for row, w in enumerate(latents.w):
-        record = Record(verb, run.run, run.weights, records.encode_latent(w),
-                        records.given_of(run.model.spec, rows_of(latents.given, row)), int(latents.places[row]),
-                        {**arguments, "number": row}, tuple(parent.record.name for parent in parents))
-        families.append(records.family(record, parents))
-    return show(run.model, latents), families
-
-
-def _origin(run: Open, family: Family | None, found: Sequence[Found], verb: str = "") -> Origin:
-    """What a picture's credentials say of it: the files that were named are what it was made from."""
-    return Origin(verb if family is None else family.record.verb, family, publishing.training_facts(run.model.data),
-                  others=[one.file for one in found if one.file is not None], composite=family is None)
-
-
-def _write(run: Open, out, images: np.ndarray, families: Sequence[Family], found: Sequence[Found],
-           names: Sequence[str] | None = None, before: tuple[np.ndarray, Family | None] | None = None) -> list[Path]:
-    """Writes the sheet and the pictures; `before` stands first on the sheet.
-
-    A sheet with a user's own picture, which has no family, says nothing of itself: no latent makes that picture.
-    """
-    out = Path(out)
-    names = names or [f"{k:03d}" for k in range(len(images))]
-    on_sheet = images if before is None else np.concatenate([before[0][None], images])
-    members = families if before is None else [before[1], *families]
-    with _explained(out):
-        out.mkdir(parents=True, exist_ok=True)
-        files = [out / "sheet.png", *(out / f"{name}.png" for name in names)]
-        sheet = None if None in members else records.sheet(members)
-        publishing.write_png(files[0], grids.grid(on_sheet), _origin(run, sheet, found, families[0].record.verb))
-        for path, image, family in zip(files[1:], images, families, strict=True):
-            publishing.write_png(path, image, _origin(run, family, found))
-    return files
-
-
-def _again(run: Open, family: Family, title: str) -> np.ndarray:
-    """The picture that a record tells of: uint8 [H,W,C]."""
-    record = family.record
-    if record.verb == records.SHEET and record.weights == run.weights:
-        members = [family.ancestors[name] for name in record.parents if name in family.ancestors]
-        if not members or len(members) < len(record.parents) or any(one.verb == records.SHEET for one in members):
-            raise RunError(f"{title} does not name all of its pictures; recall them one by one")
-        images = _all_again(run, members, title)
-        columns = record.arguments.get("columns")
-        if columns is not None and not (isinstance(columns, int) and 1 <= columns <= len(images)):
-            raise RunError(f"the metadata of {title} is damaged (columns); recall its pictures one by one")
-        return grids.grid(images, columns)
-    options = sources.options_of(run.model, record)
-    return show(run.model, sources.latents_of(run, family, title), **options)[0]
-
-
-def _all_again(run: Open, members: Sequence[Record], title: str) -> np.ndarray:
-    """The pictures of a sheet, uint8 [n,H,W,C]: made together where they were made with the same options."""
-    latents = [sources.latents_of(run, Family(one, {}), title) for one in members]
-    options = [tuple(sorted(sources.options_of(run.model, one).items())) for one in members]
-    made = {}
-    for chosen in set(options):
-        rows = [row for row, its in enumerate(options) if its == chosen]
-        images = show(run.model, join([latents[row] for row in rows]), **dict(chosen))
-        made |= dict(zip(rows, images, strict=True))
-    return np.stack([made[row] for row in range(len(members))])
-
-
-@contextlib.contextmanager
-def _explained(out) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"cannot write to {out} ({error.strerror or error}); choose another folder") from error
 
 
 def figures_line(figures: Mapping[str, Any]) -> str:

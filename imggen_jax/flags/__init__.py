@@ -10,8 +10,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from imggen_jax import prompts
 from imggen_jax.errors import RunError
 
 OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -78,6 +79,24 @@ def add_label(parser: argparse.ArgumentParser) -> None:
                         help="name of a class, or its index as --label=#2, for class-conditional models")
 
 
+def add_prompt(parser: argparse.ArgumentParser) -> None:
+    """--prompt and --negative."""
+    parser.add_argument("--prompt", metavar="P", help="what the picture shows, for models that take a text; parts with "
+                        "weights as in \"smiling::2 beard::-0.5\"")
+    parser.add_argument("--negative", metavar="P", help="what the picture is to be kept from, for models that take it")
+
+
+def given(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags of `add_label` and `add_prompt` say that pictures are conditioned on.
+
+    Raises:
+      RunError: a prompt that cannot be read.
+    """
+    said = {"label": args.label, "text": None if args.prompt is None else prompts.parse(args.prompt),
+            "negative": None if args.negative is None else prompts.parse(args.negative)}
+    return {name: value for name, value in said.items() if value is not None}
+
+
 def pairs(words: Sequence[str], flag: str) -> dict[str, str]:
     """["a=b", ...] as a dictionary.
 
@@ -119,6 +138,14 @@ def commas(text: str, flag: str) -> list[str]:
     if not (parts := [part.strip() for part in text.split(",") if part.strip()]):
         raise RunError(f"{flag} {text!r} names nothing; give at least one, separated by commas")
     return parts
+
+
+def weights(text: str) -> list[float]:
+    """--weights "0.7,0.3" as numbers. Raises RunError for what are none."""
+    try:
+        return [float(word) for word in commas(text, "--weights")]
+    except ValueError:
+        raise RunError(f"weights {text!r} are not numbers; as in --weights 0.7,0.3") from None
 
 
 @contextlib.contextmanager

@@ -121,30 +121,49 @@ def make(
         return {"flow_loss": sum(found.values()) / len(found), **found}
 
     def condition_of(weights: Weights, fields: Mapping[str, Array]):
-        """What is said, and what is to be avoided: a "negative" text where one is given, else nothing."""
+        """What is said, and what is to be avoided: a "negative" text where one is given, else nothing.
+
+        Of several texts, "with" has leaves [n,K,...], and "shares" is how much each counts.
+        """
         if not given.needs:
             return None
+        each, shares = conditioning.apart(fields)
+        said = say(weights["flow"]["condition"], each)
+        if shares is not None:
+            said = jax.tree.map(lambda leaf: leaf.reshape(*shares.shape, *leaf.shape[1:]), said)
+            fields = {**fields, "text": fields["text"][:, 0]}
         others = given.nothing(fields)
         if "negative" in fields:
             others = {**others, "text": fields["negative"]}
-        return {"with": say(weights["flow"]["condition"], fields), "without": say(weights["flow"]["condition"], others)}
+        return {"with": said, "without": say(weights["flow"]["condition"], others), "shares": shares}
 
     def prior(key: Key, n: int, condition: Condition):
         del condition
         return jax.random.normal(key, (n, *shape))
 
     def field(weights: Weights, condition: Condition, chosen: Options):
-        """The velocity with guidance, of one time for all."""
-        def alone(z: Array, t: Array):
-            return velocity(weights, z, jnp.full(len(z), t), condition and condition["with"])
+        """The velocity with guidance, of one time for all.
 
-        def both(z: Array, t: Array):
-            said = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), condition["with"], condition["without"])
-            found = velocity(weights, jnp.concatenate([z, z]), jnp.full(2 * len(z), t), said)
-            return found[:len(z)], found[len(z):]
+        That of several texts is the sum of theirs by their shares (arXiv 2206.01714, equation 11).
+        """
+        def at(z: Array, t: Array, said: Said | None):
+            return velocity(weights, z, jnp.full(len(z), t), said)
 
         if condition is None:
-            return alone
+            return lambda z, t: at(z, t, None)
+        said, shares = condition["with"], condition["shares"]
+        parts = 1 if shares is None else shares.shape[1]
+        if shares is not None:
+            said = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), said)
+
+        def alone(z: Array, t: Array):
+            return conditioning.together(at(jnp.repeat(z, parts, axis=0), t, said), shares)
+
+        def both(z: Array, t: Array):
+            every = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), said, condition["without"])
+            found = at(jnp.concatenate([jnp.repeat(z, parts, axis=0), z]), t, every)
+            return conditioning.together(found[:-len(z)], shares), found[-len(z):]
+
         return samplers.guided(both, alone, *(chosen[name] for name in ("guidance", "guidance_low", "guidance_high")))
 
     def decode(weights: Weights, z: Array, condition: Condition, chosen: Options):
@@ -162,7 +181,8 @@ def make(
 
     options = _options(steps, guidance if given.needs else None)
     main = Generator(prior, decode, condition_of, needs=given.needs, options=options, encode=encode,
-                     accepts={"negative": "text"} if "text" in given.needs else {})
+                     accepts={"negative": "text"} if "text" in given.needs else {},
+                     mixes=("text",) if "text" in given.needs else ())
     return Game(init, (("flow", loss),), weights, {"main": main}, metrics=metrics)
 
 

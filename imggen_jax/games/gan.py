@@ -179,7 +179,8 @@ def make(
 
     moves = (("discriminator", discriminator_loss),) * critic_moves + (("generator", generator_loss),)
     model = Generator(prior, decode, lambda weights, fields: said(weights["generator"], fields), needs=given.needs,
-                      edit_space=EditSpace(to_w, synthesize) if mapping else None)
+                      edit_space=EditSpace(to_w, synthesize) if mapping else None,
+                      mixes=("text",) if texts else ())
     return Game(init, moves, weights, {"main": model})
 
 

@@ -205,7 +205,8 @@ def make(
         return {"vae": params["vae"]}
 
     moves = (("vae", loss if importance_samples == 1 else importance_loss),)
-    model = Generator(prior, decode, condition_of, needs=given.needs, encode=encode)
+    model = Generator(prior, decode, condition_of, needs=given.needs, encode=encode,
+                      mixes=("text",) if texts else ())
     return Game(init, moves, weights, {"main": model}, metrics=metrics, importance=importance)
 
 

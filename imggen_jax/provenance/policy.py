@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imggen_jax.errors import RunError
+from imggen_jax.prompts import Mixture
 from imggen_jax.spec import Spec
 
 FILE, REFUSED, VARIABLE = "policy.toml", "refused.jsonl", "IMGGEN_JAX_POLICY"
@@ -131,20 +132,27 @@ def _broken(one: Policy, verb: str, spec: Spec, given: Mapping[str, Any], drawn:
     if verb in one.verbs:
         yield f"verb {verb}", f"the verb {verb}"
     for name, value in given.items():
-        values = [value] if isinstance(value, str) or not np.iterable(value) else list(value)
+        values = [value] if isinstance(value, str | Mixture) or not np.iterable(value) else list(value)
         if name in spec and spec[name].classes:
             names = {_named(spec, name, each) for each in values}
             for refused in one.labels.get(name, ()):
                 if refused in names:
                     yield f"{name} {refused}", f"the {name} {refused!r}"
         elif name != NEGATIVE:
-            for each in values:
-                if isinstance(each, str) and (word := _refused(each, one.words)):
+            for text in (text for each in values for text in _wanted(each)):
+                if word := _refused(text, one.words):
                     yield f"word {word}", f"the word {word!r} in the {name}"
     for name in drawn:
         if given.get(name) is None and one.labels.get(name):
             yield f"{name} drawn", (f"some values of the {name}, which is drawn at random where it is not given: "
                                     f"{', '.join(one.labels[name])}; give another")
+
+
+def _wanted(value: Any) -> list[str]:
+    """The texts that a picture is to show: what has a share below 0 is avoided."""
+    if isinstance(value, Mixture):
+        return [text for text, share in zip(*value) if share > 0]
+    return [value] if isinstance(value, str) else []
 
 
 def _named(spec: Spec, name: str, value: Any) -> str:

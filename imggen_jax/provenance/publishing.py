@@ -28,7 +28,7 @@ from PIL import Image
 from imggen_jax.errors import RunError, brief
 from imggen_jax.pictures import files, grids
 from imggen_jax.pictures.files import Picture
-from imggen_jax.provenance import credentials, fingerprints, keys, prompts, records, watermark
+from imggen_jax.provenance import credentials, fingerprints, keys, private, records, watermark
 from imggen_jax.provenance.credentials import Statement
 from imggen_jax.provenance.records import Family
 from imggen_jax.storage.files import write_atomic
@@ -149,7 +149,7 @@ def _carries(shape: Sequence[int], origin: Origin) -> bool:
 
 def looks(image: np.ndarray, family: Family) -> list[np.ndarray]:
     """What the file of a picture with a record may hold: uint8 [H,W,C], plain and, where it can be, marked."""
-    kept = prompts.hidden(family)[0]
+    kept = private.hidden(family)[0]
     found = (marked(image, Origin(family.record.verb, one)) for one in ([family] if kept == family else [family, kept]))
     return [image, *(each for each in found if each is not None)]
 
@@ -161,20 +161,20 @@ def read(path: str | Path) -> Family | None:
       RunError: as `records.read`.
     """
     found = records.read(path)
-    return None if found is None else prompts.shown(found, Path(path).parent)
+    return None if found is None else private.shown(found, Path(path).parent)
 
 
 def _private(origin: Origin, folder: Path) -> Origin:
     """An origin whose texts are kept beside the picture, unless they are to be told."""
     if settings().prompt or origin.family is None:
         return origin
-    kept, texts = prompts.hidden(origin.family)
+    kept, texts = private.hidden(origin.family)
     try:
         if texts:
             folder.mkdir(parents=True, exist_ok=True)
-            prompts.keep(folder, texts)
+            private.keep(folder, texts)
     except OSError as error:
-        note(f"the texts that pictures were made from cannot be kept in {folder / prompts.FILE} "
+        note(f"the texts that pictures were made from cannot be kept in {folder / private.FILE} "
              f"({error.strerror or error}), so that `recall` will not make these again")
     return origin._replace(family=kept)
 
@@ -360,7 +360,7 @@ def _facts(origin: Origin, wanted: Settings, pixels: str | None, has_mark: bool)
     facts: dict[str, Any] = dict(origin.facts)
     if origin.family is not None:
         record = origin.family.record
-        given = {name: value for name, value in record.given.items() if not prompts.is_hidden(value)}
+        given = {name: value for name, value in record.given.items() if not private.is_hidden(value)}
         facts |= {"model": record.weights, "run": record.run, "record": record.name, "given": given,
                   "arguments": dict(record.arguments), "parents": list(record.parents)}
         if "seed" in record.arguments:

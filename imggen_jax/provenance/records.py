@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from imggen_jax import prompts
 from imggen_jax.errors import RunError
+from imggen_jax.prompts import Mixture, Text
 from imggen_jax.spec import Spec
 
 KEY = "imggen_jax"
@@ -30,8 +32,10 @@ MOST_PLACE = 1 << 16
 MOST_ON_SHEET = 10_000
 MOST_SHEET_BYTES = 8_000_000
 MOST_LATENT = 1 << 16    # numbers in a latent
+MOST_TEXTS = 4 * prompts.MOST_PARTS  # that condition one picture together, as on the way from one prompt to another
 SHEET = "sheet"          # the verb of a picture whose parents are laid out on it in their order
 TEXT = 200               # characters of any text that is kept or shown
+SAID = prompts.LONGEST   # characters of a text that a picture is conditioned on, which is kept whole
 
 
 class Record(NamedTuple):
@@ -41,7 +45,8 @@ class Record(NamedTuple):
     run: str                   # the name of the run's folder, for display, never opened
     weights: str               # sha256 of the weights, hex
     latent: bytes              # float32, little-endian; b"" for a picture that `generate` made from its seed
-    given: Mapping[str, Any]   # what it is conditioned on: a label as [index, name], a text as it was given
+    # What it is conditioned on: a label as [index, name], a text as it was given, several as [text, share, text, ...].
+    given: Mapping[str, Any]
     place: int                 # in the batch of the program that made it
     arguments: Mapping[str, Any]   # what was asked for: flat, of numbers, texts and lists of them
     parents: tuple[str, ...]   # names of records among the ancestors
@@ -56,21 +61,38 @@ class Record(NamedTuple):
         return np.frombuffer(self.latent, "<f4").astype(np.float32)
 
 
-def given_of(spec: Spec, fields: Mapping[str, np.ndarray], texts: Mapping[str, str] | None = None) -> dict[str, Any]:
+def given_of(spec: Spec, fields: Mapping[str, np.ndarray], texts: Mapping[str, Text] | None = None) -> dict[str, Any]:
     """What an image is conditioned on, as its record keeps it: labels as [index, name], texts as they were given.
 
     Args:
       spec: of the model.
       fields: of the image, as its sampler takes them, without the batch axis.
-      texts: field -> what was given as text.
+      texts: field -> the text or texts that were given; one that is too long is not kept.
     """
     kept: dict[str, Any] = {}
     for name, value in fields.items():
         if name in spec and spec[name].classes:
             kept[name] = [int(value), spec[name].names[int(value)]]
-        elif texts and name in texts:
-            kept[name] = texts[name][:TEXT]
+        elif texts and name in texts and len("".join(prompts.of(texts[name]).texts)) <= SAID:
+            kept[name] = _kept(texts[name])
     return kept
+
+
+def _kept(text: Text) -> str | list[str | float]:
+    return text if isinstance(text, str) else [each for part in zip(*text) for each in part]
+
+
+def text_of(value: Any) -> Text | None:
+    """The text or texts that a record keeps as a value of `given`; None for what is none."""
+    if isinstance(value, str):
+        return value
+    if not (isinstance(value, list) and value and len(value) % 2 == 0):
+        return None
+    texts, shares = tuple(value[::2]), tuple(value[1::2])
+    fits = all(isinstance(each, str) for each in texts) and all(
+        isinstance(share, int | float) and not isinstance(share, bool) and abs(share) <= prompts.FARTHEST
+        for share in shares)
+    return Mixture(texts, shares) if fits and len(texts) <= MOST_TEXTS else None
 
 
 class Family(NamedTuple):
@@ -203,7 +225,7 @@ def _record(content: Any, most_parents: int = MOST_ANCESTORS) -> Record:
     return Record(
         verb=_text(content["verb"], 40), run=_text(content["run"]), weights=_text(content["weights"], 64),
         latent=latent, place=place,
-        given={_text(key, 40): _value(value) for key, value in given.items()},
+        given={_text(key, 40): _value(value, SAID) for key, value in given.items()},
         arguments={_text(key, 40): _value(value) for key, value in arguments.items()},
         parents=tuple(_text(parent, 16) for parent in parents))
 
@@ -218,13 +240,13 @@ def _integer(value: Any, below: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < below
 
 
-def _value(value: Any, deep: bool = False) -> Any:
+def _value(value: Any, most: int = TEXT, deep: bool = False) -> Any:
     if isinstance(value, str):
-        return _text(value)
+        return _text(value, most)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**63:
         return value
     if isinstance(value, list) and not deep and len(value) <= 64:
-        return [_value(each, True) for each in value]
+        return [_value(each, most, True) for each in value]
     raise ValueError("an argument is neither number, text nor a short list of them")

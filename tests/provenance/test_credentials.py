@@ -21,7 +21,7 @@ import imggen_jax
 from imggen_jax.errors import RunError
 from imggen_jax.pictures import files, grids
 from imggen_jax.pictures.files import Picture
-from imggen_jax.provenance import credentials, keys, prompts, publishing, records, watermark
+from imggen_jax.provenance import credentials, keys, private, publishing, records, watermark
 from imggen_jax.provenance.publishing import Origin, Settings
 from imggen_jax.provenance.records import Family, Record
 from imggen_jax.provenance.verifying import verify
@@ -63,19 +63,19 @@ def test_a_picture_says_who_made_it_how_and_from_what(picture):
 
 def test_prompts_are_private_unless_asked_for(picture, tmp_path):
     assert b"secret" not in picture.read_bytes() and "secret" not in str(records.read(picture))
-    kept = picture.parent / prompts.FILE
+    kept = picture.parent / private.FILE
     assert kept.read_text().count("a secret wish") == 1 and stat.S_IMODE(kept.stat().st_mode) == 0o600
     with publishing.using(Settings(prompt=True)):
         publishing.write_png(tmp_path / "a.png", noise(8, 8), Origin("generate", family()))
     assert verify(tmp_path / "a.png").made["given"]["text"] == "a secret wish"
-    assert records.read(tmp_path / "a.png") == family() and not (tmp_path / prompts.FILE).exists()
+    assert records.read(tmp_path / "a.png") == family() and not (tmp_path / private.FILE).exists()
 
 
 def test_private_prompts_stay_beside_the_picture(picture, tmp_path):
     """A copy elsewhere has the record without them; with the file it has them again, and so have its descendants."""
     moved = tmp_path / "b.png"
     moved.write_bytes(picture.read_bytes())
-    assert prompts.is_hidden(publishing.read(moved).record.given["text"])
+    assert private.is_hidden(publishing.read(moved).record.given["text"])
     child = records.family(Record("edit", "faces", "ab" * 32, b"", {"text": "another"}, 0, {},
                                   (family().record.name,)), [family()])
     publishing.write_png(tmp_path / "c.png", noise(8, 8), Origin("edit", child))
@@ -83,12 +83,12 @@ def test_private_prompts_stay_beside_the_picture(picture, tmp_path):
     assert publishing.read(moved) == family()                # prompts.jsonl is there now, and holds its text, too
     raw = records.read(tmp_path / "c.png")
     assert raw.record.parents == (records.read(picture).record.name,) == tuple(raw.ancestors)
-    (tmp_path / prompts.FILE).write_text('{"name": 3}\n[1]\nnothing\n{"name": "private:0", "text": "x"}\n')
+    (tmp_path / private.FILE).write_text('{"name": 3}\n[1]\nnothing\n{"name": "private:0", "text": "x"}\n')
     assert publishing.read(moved).record == records.read(moved).record
 
 
 def test_a_picture_is_written_where_its_prompt_cannot_be_kept(tmp_path, capsys):
-    (tmp_path / prompts.FILE).mkdir()
+    (tmp_path / private.FILE).mkdir()
     publishing.write_png(tmp_path / "a.png", noise(8, 8), Origin("generate", family()))
     assert verify(tmp_path / "a.png").holds and "cannot be kept" in capsys.readouterr().err
 

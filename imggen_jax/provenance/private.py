@@ -13,8 +13,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from imggen_jax.provenance import keys
-from imggen_jax.provenance.records import TEXT, Family, Record
+from imggen_jax.provenance import keys, records
+from imggen_jax.provenance.records import SAID, Family, Record
 
 FILE = "prompts.jsonl"
 PREFIX = "private:"
@@ -22,8 +22,13 @@ _MOST_BYTES = 50_000_000     # of the file that is read
 
 
 def is_hidden(value: object) -> bool:
-    """Whether a value of a record's `given` stands for a text that is not there."""
-    return isinstance(value, str) and value.startswith(PREFIX)
+    """Whether a value of a record's `given` stands for a text that is not there, or for several of which one is not."""
+    return any(isinstance(each, str) and each.startswith(PREFIX) for each in (value if _texts(value) else [value]))
+
+
+def _texts(value: object) -> bool:
+    """Whether a value of `given` is several texts with their shares."""
+    return isinstance(value, list) and records.text_of(value) is not None
 
 
 def hidden(family: Family) -> tuple[Family, dict[str, str]]:
@@ -80,7 +85,7 @@ def read(folder: Path) -> dict[str, str]:
         except (ValueError, RecursionError):
             continue
         name, text = (said.get(key) for key in ("name", "text")) if isinstance(said, dict) else (None, None)
-        if is_hidden(name) and isinstance(text, str) and len(text) <= TEXT:
+        if is_hidden(name) and isinstance(text, str) and len(text) <= SAID:
             found[name] = text
     return found
 
@@ -90,7 +95,9 @@ def _mapped(family: Family, change: Callable[[object], object]) -> Family:
     done: dict[str, Record] = {}
     for name, old in (*((name, family.ancestors[name]) for name in _eldest_first(family)), ("", family.record)):
         parents = tuple(done[each].name if each in done else each for each in old.parents)
-        done[name] = old._replace(given={key: change(value) for key, value in old.given.items()}, parents=parents)
+        given = {key: [change(each) for each in value] if _texts(value) else change(value)
+                 for key, value in old.given.items()}
+        done[name] = old._replace(given=given, parents=parents)
     return Family(done[""], {done[name].name: done[name] for name in family.ancestors})
 
 

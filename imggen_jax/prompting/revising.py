@@ -1,0 +1,205 @@
+"""Pictures from pictures and words: variations under new words, what a mask marks, and blends."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from imggen_jax import inversion, prompts
+from imggen_jax import spec as specs
+from imggen_jax.editing import operations, sources, words, writing
+from imggen_jax.editing.sources import Found, Open
+from imggen_jax.editing.space import join, moved, rows_of, show
+from imggen_jax.editing.writing import Done
+from imggen_jax.errors import RunError
+from imggen_jax.model import Model
+from imggen_jax.picture_verbs import shared
+from imggen_jax.pictures import files, grids
+from imggen_jax.prompts import Text
+from imggen_jax.provenance import publishing
+from imggen_jax.provenance.publishing import Origin
+from imggen_jax.sampling import Latents
+
+LEAST, MOST = 2, 5   # of what is blended
+STEPS = 150          # of the optimizer, for what a mask marks
+
+Paths = str | os.PathLike[str]
+
+
+def vary(
+    model: Paths, out: Paths, image: str, *, prompt: Text | None = None, was: Text | None = None,
+    strength: float | str = "subtle", num: int = 4, seed: int = 0, given: Mapping[str, Any] = {},
+    truncation: float = 1.0,
+) -> Done:
+    """Write variations of a picture: out/000.png, ... and out/sheet.png, under its own words or new ones.
+
+    Args:
+      model: as for `load`.
+      out: folder; made if needed.
+      image: the picture's file, made with this model or your own; or its seed.
+      prompt: what the variations show; None: what the picture shows.
+      was: what the picture shows, where its file does not remember it; None: as `prompt` says.
+      strength: 0, the picture as the model makes it, to 1, unrelated; or a preset of `operations.PRESETS`.
+      num, seed: how many; variation k turns towards a latent of seed + k.
+      given: other fields that the model is conditioned on.
+      truncation: of the new latents.
+
+    Raises:
+      RunError: a model, picture, prompt or number that cannot be.
+    """
+    run = writing.opened(model, "vary", {**given, **({} if prompt is None else {words.TEXT: prompt})}, [image])
+    found = _named(run, image, prompt, was, given, truncation)
+    varied = operations.vary(run.model, found.latents, num, strength=strength, seed=seed, truncation=truncation)
+    varied = varied if prompt is None else words.say(run.model, varied, prompt)
+    asked = {"strength": operations.strength_of(strength), "draw": seed, "truncation": truncation}
+    return _written(run, out, "vary", varied, asked, [found], prompt)
+
+
+def blend(
+    model: Paths, out: Paths, each: Sequence[str], *, weights: Sequence[float] | None = None,
+    prompt: Text | None = None, strength: float | str = 0.0, num: int = 1, seed: int = 0,
+    given: Mapping[str, Any] = {}, truncation: float = 1.0,
+) -> Done:
+    """Write blends of two to five pictures or prompts: out/000.png, ... and out/sheet.png.
+
+    Pictures are mixed in their latents, and what is said of them, with the prompts, by shares. Without a picture, the
+    latents are those of the seeds.
+
+    Args:
+      model, out, given, truncation: as for `vary`.
+      each: files of pictures, and prompts: what is no file is a prompt.
+      weights: one for each; None: equal.
+      prompt: what the pictures show, where their files do not remember it.
+      strength: of a variation of each blend.
+      num, seed: how many, and the seed of what is drawn for the first.
+
+    Raises:
+      RunError: as `vary`; or other than 2 to 5 are given.
+    """
+    if not LEAST <= len(each) <= MOST:
+        raise RunError(f"{len(each)} pictures or prompts are given; blend takes {LEAST} to {MOST}")
+    pictures = [Path(one).is_file() for one in each]
+    parts = [prompts.parse(one) for one, its in zip(each, pictures) if not its]
+    run = writing.opened(model, "blend", [{**given, words.TEXT: text} for text in parts])
+    shares = operations.shares_of(weights, len(each), "pictures and prompts")
+    found = [_named(run, one, prompt, None, given, truncation) for one, its in zip(each, pictures) if its]
+    at = iter(found)
+    texts = [sources.text_of(next(at), one) if its else prompts.parse(one) for one, its in zip(each, pictures)]
+    text = prompts.combine(texts, [float(share) for share in shares])
+    if found:
+        parents = join(sources.alike(run.model, [one.latents for one in found]))
+        blended = operations.breed(run.model, parents, num, weights=list(shares[pictures]), mutate=strength,
+                                   seed=seed, truncation=truncation)
+        blended = words.say(run.model, blended, text)
+    else:
+        numbers = run.model.check_seeds(None, num, seed)
+        blended = run.model.latents(numbers, {**given, words.TEXT: text}, truncation=truncation)
+    # Without the prompts: they stand in what the record says is given, which is signed only if that is asked for.
+    asked = {"pictures": [Path(one).name for one, its in zip(each, pictures) if its],
+             "weights": [float(share) for share in shares], "draw": seed}
+    return _written(run, out, "blend", blended, asked, found, text)
+
+
+def fill(
+    model: Paths, out: Paths, image: Paths, mask: Paths, *, prompt: Text, num: int = 4, seed: int = 0,
+    given: Mapping[str, Any] = {},
+) -> Done:
+    """Write a picture with what a mask marks made anew, as words say: out/000.png, ... and out/sheet.png.
+
+    What is not marked is kept to the bit. The latent is found whose picture is like the rest; of a sampler that begins
+    with a map of noise, the noise of the marked places is drawn anew. The files remember no latent, since none makes
+    them.
+
+    Args:
+      model, out, given: as for `vary`.
+      image: a picture's file, of the model's size.
+      mask: a picture's file of the same size: white, or transparent, is made anew.
+      prompt: what the whole picture is to show.
+      num, seed: how many, and the seed of the first.
+
+    Raises:
+      RunError: as `vary`; or sizes that do not fit.
+    """
+    run = writing.opened(model, "fill", {**given, words.TEXT: prompt})
+    picture, change = _masked(run.model, Path(image), Path(mask))
+    run.model.check_seeds(None, num, seed)
+    fields = run.model.check_given({**given, words.TEXT: prompt}, 1)
+    latents = [_completed(run.model, picture, change, fields, seed + k) for k in range(num)]
+    made = show(run.model, moved(np.concatenate(latents), rows_of(fields, np.zeros(num, int))))
+    made = np.where(change[..., None], made, picture)
+    facts = {**publishing.training_facts(run.model.data), "model": run.weights, "arguments": {"seed": seed}}
+    origin = Origin("fill", facts=facts, parent=Path(image), part=change)
+    names = [f"{k:03d}" for k in range(num)]
+    paths = [Path(out) / "sheet.png", *(Path(out) / f"{name}.png" for name in names)]
+    with writing.explained(out):
+        publishing.write_png(paths[0], grids.grid(np.concatenate([picture[None], made])),
+                             Origin("fill", facts=facts, others=[Path(image)], composite=True))
+        for path, one in zip(paths[1:], made, strict=True):
+            publishing.write_png(path, one, origin)
+    return Done(paths, list(sources.unread(run.model, {words.TEXT: prompt})), {})
+
+
+def _named(run: Open, image: str, prompt: Text | None, was: Text | None, given: Mapping[str, Any], truncation: float
+           ) -> Found:
+    """A picture with its latent and what it shows: as its file remembers, else as is said."""
+    shown = was if was is not None else prompt
+    said = dict(given) if shown is None else {**given, words.TEXT: shown}
+    return sources.find(run, image, given=said, truncation=truncation)
+
+
+def _written(run: Open, out: Paths, verb: str, latents: Latents, asked: Mapping[str, Any], found: Sequence[Found],
+             prompt: Text | None) -> Done:
+    told = () if prompt is None else prompts.of(prompt).texts
+    images, families = writing.make(run, verb, latents, asked, found, told)
+    files_ = writing.write(run, out, images, families, found)
+    unread = () if prompt is None else sources.unread(run.model, {words.TEXT: prompt})
+    return Done(files_, list(dict.fromkeys([*writing.said(found), *unread])), {})
+
+
+def _masked(model: Model, image: Path, mask: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(uint8 [H,W,C] of the model's size, bool [H,W], true where it is made anew)."""
+    height, width, channels = specs.image_shape(model.spec)
+    pixels = files.read(image).pixels
+    if pixels.shape[:2] != (height, width):
+        raise RunError(f"{image} is {pixels.shape[1]}x{pixels.shape[0]}, and this model makes pictures of {width}x"
+                       f"{height}; give a picture of that size, so that what is not marked can be kept")
+    if pixels.shape[-1] not in (1, 3) or pixels.dtype != np.uint8 or channels == 1 != pixels.shape[-1]:
+        raise RunError(f"{image} is no 8-bit picture without transparency, of the model's colors; convert it first")
+    change = shared.marked(files.read(mask).pixels)
+    if change.shape != (height, width):
+        raise RunError(f"the mask {mask} is {change.shape[1]}x{change.shape[0]} and {image} {width}x{height}; they "
+                       "must be of one size")
+    if not change.any() or change.all():
+        every = "every" if change.all() else "no"
+        raise RunError(f"the mask {mask} marks {every} pixel; white, or transparent, is made anew, and the "
+                       "rest is kept")
+    return np.broadcast_to(pixels, (height, width, channels)), change
+
+
+def _completed(model: Model, picture: np.ndarray, change: np.ndarray, fields: Mapping[str, np.ndarray], seed: int
+               ) -> np.ndarray:
+    """float32 [1,D]: a latent whose picture is like this one outside of a mask, under the words of `fields`."""
+    shape = _map_of(model)
+    if shape is None or model.sampler.encode is None:
+        return inversion.invert(model.sampler, model.weights, picture[None], fields, model.space(), steps=STEPS,
+                                seed=seed, seen=~change)
+    w = np.asarray(model.sampler.encode(model.weights, picture[None], fields))
+    fresh = model.sampler.draw(model.weights, [seed], fields).w
+    rows, columns = (change.shape[axis] // shape[axis] for axis in (0, 1))
+    blocks = change[:shape[0] * rows, :shape[1] * columns].reshape(shape[0], rows, shape[1], columns)
+    marked = np.broadcast_to(np.any(blocks, axis=(1, 3), keepdims=True)[:, 0], shape)
+    return np.where(marked.reshape(1, -1), fresh, w)
+
+
+def _map_of(model: Model) -> tuple[int, int, int] | None:
+    """(h,w,c) of a latent that is a map, as a flow's noise; None for another."""
+    if model.generator.edit_space is not None:
+        return None
+    z = jax.eval_shape(lambda: model.generator.prior(jax.random.key(0), 1, None))
+    leaves = jax.tree.leaves(z)
+    shape = leaves[0].shape[1:] if len(leaves) == 1 and leaves[0].ndim == 4 else (1, 1)
+    return None if shape[:2] == (1, 1) else shape  # a map of one place is all of the picture
