@@ -201,5 +201,6 @@ def _map_of(model: Model) -> tuple[int, int, int] | None:
         return None
     z = jax.eval_shape(lambda: model.generator.prior(jax.random.key(0), 1, None))
     leaves = jax.tree.leaves(z)
-    shape = leaves[0].shape[1:] if len(leaves) == 1 and leaves[0].ndim == 4 else (1, 1)
-    return None if shape[:2] == (1, 1) else shape  # a map of one place is all of the picture
+    if len(leaves) != 1 or leaves[0].ndim != 4 or leaves[0].shape[1:3] == (1, 1):  # one place is all of the picture
+        return None
+    return leaves[0].shape[1:]

@@ -23,12 +23,12 @@ _MOST_BYTES = 50_000_000     # of the file that is read
 
 def is_hidden(value: object) -> bool:
     """Whether a value of a record's `given` stands for a text that is not there, or for several of which one is not."""
-    return any(isinstance(each, str) and each.startswith(PREFIX) for each in (value if _texts(value) else [value]))
+    return any(isinstance(each, str) and each.startswith(PREFIX) for each in _texts(value) or [value])
 
 
-def _texts(value: object) -> bool:
-    """Whether a value of `given` is several texts with their shares."""
-    return isinstance(value, list) and records.text_of(value) is not None
+def _texts(value: object) -> list:
+    """A value of `given` that is several texts with their shares; else []."""
+    return value if isinstance(value, list) and records.text_of(value) is not None else []
 
 
 def hidden(family: Family) -> tuple[Family, dict[str, str]]:
