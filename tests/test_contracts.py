@@ -32,9 +32,10 @@ STILL = {"relativistic": {"['Dense_0']['bias']", "['Conv_3']['bias']", "['a_to_b
 @functools.cache
 def start(name, variant):
     """(what was built, the state after sixty steps, their logs, the state before, init): a program for many tests, and
-    that of test_devices on one device."""
+    where test_devices plays it, the one that plays it on one device."""
     spec = tiny.richest(name)
-    built = tiny.build(name, variant, spec, batch=BATCH, **tiny.STEADY)
+    player = tiny.STEADY if (name, variant) in tiny.ON_DEVICES else {"learning_rate": 1e-2}
+    built = tiny.build(name, variant, spec, batch=BATCH, **player)
     init = jax.jit(lambda key: step.init_state(built.game, built.optimizers, key, spec))
     engine = devices.make("jit", devices.choose(1), built.play)
     state, pretrained = engine.put_state(init(jax.random.key(0))), engine.put_state(built.pretrained)

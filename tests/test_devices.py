@@ -20,12 +20,7 @@ from imggen_jax.errors import ConfigError
 from imggen_jax.game import Game, make_spec
 from imggen_jax.training.build import build, check_devices
 
-# The losses and parameters that 1, 2 and 8 devices must agree upon: all parts of the games, batch statistics included.
-RUNS = [("vae", "gaussian"), ("gan", "dcgan"), ("classifier", "plain"), ("paired", "unet"), ("inpaint", "patches"),
-        ("unpaired", "cut"), ("restore", "l1"), ("flow", "pixels"), ("autoencoder", "judged"),
-        ("toys.translator", "plain"), ("toys.texts", "plain")]
-
-runs = pytest.mark.parametrize(("name", "variant"), tiny.marked(RUNS))
+runs = pytest.mark.parametrize(("name", "variant"), tiny.marked(tiny.ON_DEVICES))
 
 
 def settings(name, variant, **options):
@@ -98,7 +93,8 @@ def test_pmap_and_jit_agree_where_no_random_numbers_are_drawn():
 
 
 # Of all that is the same for every game, a VAE, a GAN and the toys are enough for everyday.
-@pytest.mark.parametrize(("name", "variant"), tiny.marked(RUNS, tiny.LONG | {"classifier", "restore", "flow"}))
+@pytest.mark.parametrize(("name", "variant"),
+                         tiny.marked(tiny.ON_DEVICES, tiny.LONG | {"classifier", "restore", "flow"}))
 def test_under_pmap_all_replicas_stay_equal_to_the_bit(name, variant):
     built = build(check(settings(name, variant, engine="pmap", count=4)), tiny.richest(name))
     engine = devices.make("pmap", devices.choose(4), built.play)
@@ -215,4 +211,4 @@ def test_wrong_devices_are_named():
 
 
 def test_every_game_is_played_here():
-    assert {name for name, _ in RUNS} == set(tiny.GAMES)
+    assert {name for name, _ in tiny.ON_DEVICES} == set(tiny.GAMES)
