@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from imggen_jax import threads
 
 if TYPE_CHECKING:
-    from imggen_jax.api import build, compare, describe, evaluate, export, generate, load, train
+    from imggen_jax.api import build, compare, describe, evaluate, export, forget, generate, load, train
     from imggen_jax.config import read as read_config
     from imggen_jax.data import ingest, prepare
     from imggen_jax.translators import complete, restore, sketch, translate, upscale
 
 __version__ = "0.1.0"
-__all__ = ["build", "compare", "complete", "describe", "evaluate", "export", "generate", "ingest", "load", "prepare",
-           "read_config", "restore", "sketch", "train", "translate", "upscale"]
+__all__ = ["build", "compare", "complete", "describe", "evaluate", "export", "forget", "generate", "ingest", "load",
+           "prepare", "read_config", "restore", "sketch", "train", "translate", "upscale"]
 
 _HOME = {
     "build": "imggen_jax.api",
@@ -26,6 +26,7 @@ _HOME = {
     "describe": "imggen_jax.api",
     "evaluate": "imggen_jax.api",
     "export": "imggen_jax.api",
+    "forget": "imggen_jax.api",
     "generate": "imggen_jax.api",
     "ingest": "imggen_jax.data",
     "load": "imggen_jax.api",

@@ -1,4 +1,4 @@
-"""Verbs as functions: train, load, generate, evaluate, compare, describe, export; `data` has prepare and ingest.
+"""Verbs as functions: train, load, generate, evaluate, compare, describe, export, forget; `data` has the other two.
 
 `build` is what a run is made of, for those who measure or embed it.
 """
@@ -23,13 +23,14 @@ from imggen_jax.spec import Spec
 from imggen_jax.storage import checkpoint
 from imggen_jax.storage.files import given_path, write_atomic
 from imggen_jax.training import build as building
+from imggen_jax.training import forget as forgetting
 from imggen_jax.training import pretrained
 from imggen_jax.training import train as training
 from imggen_jax.training.saved import open_run
 from imggen_jax.weights import foreign
 
-__all__ = ["Model", "RunError", "build", "compare", "describe", "evaluate", "export", "generate", "load", "score_table",
-           "train"]
+__all__ = ["Model", "RunError", "build", "compare", "describe", "evaluate", "export", "forget", "generate", "load",
+           "score_table", "train"]
 
 
 def train(
@@ -40,6 +41,30 @@ def train(
     settings = check(config)
     watch.check(settings)
     return training.train(config, workdir, heartbeat=heartbeat, scorer=watch.scorer, leave=leave)
+
+
+def forget(workdir: str | os.PathLike[str], files: Sequence[str | os.PathLike[str]], *,
+           retrain: str | os.PathLike[str] | None = None) -> Path | None:
+    """Train a run anew without some pictures; without a folder for that, refuse. See `training.forget`.
+
+    Args:
+      workdir: the run's folder.
+      files: pictures, or their names in its dataset.
+      retrain: folder of the new run.
+
+    Returns:
+      The new run's report.html; None where none of the pictures is in the run's data, and nothing is done.
+
+    Raises:
+      RunError: some are, and `retrain` is None; or it cannot be done, and why.
+      ConfigError, DataError, Diverged, SaveError, Interrupted: as `train`, which goes on if called again.
+    """
+    known = forgetting.look(workdir, [os.fspath(file) for file in files])
+    if not known.sums:
+        return None
+    if retrain is None:
+        raise forgetting.refusal(os.fspath(workdir), known)
+    return train(forgetting.prepare(known, os.fspath(retrain)), retrain)
 
 
 def build(config: ConfigDict | Mapping[str, Any], spec: Spec) -> building.Built:

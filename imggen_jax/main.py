@@ -39,6 +39,7 @@ other verbs (each has --help):
   export       write a model's weights, config and card to a folder
   prepare      download and prepare a stock TFDS dataset, once
   data         look through a folder of pictures and make a dataset of it
+  forget       train a model anew without some pictures
   verify       who signed a picture, and whether it was changed since
   detect       find this project's watermark in a picture
   whose        find a picture in the log of those that were made here
@@ -86,7 +87,8 @@ def main(words: Sequence[str]) -> int:
     The process may also leave by itself, with 3 where another process of the run was lost, and 128 + signal.
     """
     verbs = {"train": _train, "generate": _generate, "evaluate": _evaluate, "describe": _describe, "export": _export,
-             "prepare": datasets.prepare, "data": datasets.ingest, "verify": trust.verify, "detect": trust.detect,
+             "prepare": datasets.prepare, "data": datasets.ingest,
+             "forget": datasets.forget, "verify": trust.verify, "detect": trust.detect,
              "whose": trust.whose, "policy": trust.policy, "audit": trust.audit}
     verbs |= {name: functools.partial(_editing, name) for name in editing.VERBS}
     verbs |= {name: functools.partial(_picture, name) for name in picture_verbs.VERBS if name not in verbs}

@@ -15,7 +15,7 @@ import json
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ SETS = {"photos 128": ("photos.zip", 128, 125), "photos 256": ("photos.zip", 256
 
 Pixels = np.ndarray   # uint8 [H,W,3]
 Attack = Callable[[Pixels, np.random.Generator], Pixels]
+Work = Iterator[tuple[str, Callable[[], dict]]]     # a key, and what is done for it
 
 
 def saved(quality: int) -> Attack:
@@ -115,10 +116,9 @@ COLORS = both(enhanced(LIGHT, 1.3), enhanced(CONTRAST, 1.3))
 DAMAGE = both(blurred(0.7), noised(4), saved(60))
 BARS = ("JPEG 50", "half size", "double size", "brightness 0.7", "brightness 1.4", "contrast 0.7", "contrast 1.4",
         "blur 1", "noise 5", "crop to 80%")      # at each of which at least 95% are to be found
-# What is found by a search over places, which takes half a second: the first pictures of a set.
+# What takes a search over places, of half a second: for the first pictures of a set. Others are seen as they are.
 SEARCHED = {"crop to 80%": 60, **dict.fromkeys(
     ("crop to 71%", "crop to 50%", "rotation 9", "rotation 45", "mirrored", "geometric", "all three"), 12)}
-FEW = 12                         # pictures of a set that are searched after all other attacks, too
 ATTACKS: dict[str, Attack] = {
     "none": lambda image, rng: image,
     "JPEG 90": saved(90), "JPEG 70": saved(70), "JPEG 50": saved(50), "JPEG 30": saved(30), "JPEG 10": saved(10),
@@ -169,34 +169,42 @@ def ssim(a: Pixels, b: Pixels) -> float:
                          / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))))
 
 
+def payload_of(number: int) -> int:
+    return int(np.random.default_rng([1, number]).integers(0, 2**32))
+
+
 def measure(image: Pixels, number: int) -> dict:
-    """What the mark of one picture costs, and what it survives."""
-    payload = int(np.random.default_rng([1, number]).integers(0, 2**32))
+    """What the mark of one picture costs, and what it survives without a search."""
     start = time.process_time()
-    marked = provenance.mark(image, payload)
+    marked = provenance.mark(image, payload_of(number))
     seconds = time.process_time() - start
     error = np.mean((image.astype(float) - marked)**2)
     out: dict = {"psnr": 10 * np.log10(255**2 / error), "ssim": ssim(image, marked), "mark_ms": 1000 * seconds}
-    for name, attack in ATTACKS.items():
-        changed = attack(marked, np.random.default_rng([2, number]))
-        found = provenance.detect(changed, rate=RATE, search=number < SEARCHED.get(name, FEW))
-        out[name] = {"found": int(found.marked), "payload": int(found.payload == payload),
-                     "wrong": int(found.marked and found.payload not in (None, payload)),
-                     "bits": float(np.mean(np.sign(found.soft) == coding.encode(payload)))}
-    return out
+    return out | {name: look_for(marked, number, name) for name in ATTACKS if name not in SEARCHED}
 
 
-def summed(rows: list[dict]) -> dict:
+def look_for(marked: Pixels, number: int, name: str) -> dict:
+    """Whether a mark is found after an attack."""
+    changed = ATTACKS[name](marked, np.random.default_rng([2, number]))
+    found = provenance.detect(changed, rate=RATE, search=name in SEARCHED)
+    return {"found": int(found.marked), "payload": int(found.payload == payload_of(number)),
+            "wrong": int(found.marked and found.payload not in (None, payload_of(number))),
+            "bits": float(np.mean(np.sign(found.soft) == coding.encode(payload_of(number))))}
+
+
+def summed(rows: Mapping[int, dict], searched: Mapping[str, Sequence[dict]]) -> dict:
     """The figures of a set, from those of its pictures."""
-    psnr = [row["psnr"] for row in rows]
-    out: dict = {"pictures": len(rows), "psnr": mean(psnr), "psnr_least": round(min(psnr), 2),
-                 "ssim": mean(row["ssim"] for row in rows), "mark_ms": mean(row["mark_ms"] for row in rows),
+    each = list(rows.values())
+    psnr = [row["psnr"] for row in each]
+    out: dict = {"pictures": len(each), "psnr": mean(psnr), "psnr_least": round(min(psnr), 2),
+                 "ssim": mean(row["ssim"] for row in each), "mark_ms": mean(row["mark_ms"] for row in each),
                  "attacks": {}}
     for name in ATTACKS:
-        seen = [row[name] for row in rows[:SEARCHED.get(name)]]
-        out["attacks"][name] = {key: mean(one[key] for one in seen) for key in ("found", "payload", "wrong", "bits")}
-        out["attacks"][name]["pictures"] = len(seen)
-        out["attacks"][name]["interval"] = wilson(sum(one["found"] for one in seen), len(seen))
+        seen = searched.get(name, []) if name in SEARCHED else [row[name] for row in each]
+        if seen:
+            found = {key: mean(one[key] for one in seen) for key in ("found", "payload", "wrong", "bits")}
+            interval = wilson(sum(one["found"] for one in seen), len(seen))
+            out["attacks"][name] = found | {"pictures": len(seen), "interval": interval}
     return out
 
 
@@ -225,22 +233,21 @@ def crops(data: Path, num: int) -> Iterator[Pixels]:
             yield whole[top:top + side, left:left + side]
 
 
-def look(image: Pixels, number: int, full: int) -> dict:
-    """What is said of an unmarked crop as it is, and of the first `full` after all places were searched."""
-    first = provenance.detect(image, rate=RATE, search=False)
-    out = {"statistic": first.statistic, "as it is": int(first.marked)}
-    return out | ({"everywhere": int(provenance.detect(image, rate=RATE).marked)} if number < full else {})
+def look(image: Pixels, everywhere: bool) -> dict:
+    """What is said of an unmarked crop as it is, or after all places were searched."""
+    found = provenance.detect(image, rate=RATE, search=everywhere)
+    return {"statistic": found.statistic, "marked": int(found.marked)}
 
 
-def false_positives(rows: list[dict]) -> dict:
+def false_positives(first: list[dict], every: list[dict]) -> dict:
     """The share of unmarked crops that pass the first stage, and all of it."""
-    values = [row["statistic"] for row in rows]
+    values = [row["statistic"] for row in first]
     out: dict = {"statistic": {"mean": mean(values), "deviation": round(float(np.std(values)), 4)}}
-    for stage in ("as it is", "everywhere"):
-        seen = [row[stage] for row in rows if stage in row]
-        if seen:
-            out[stage] = {"crops": len(seen), "taken for marked": sum(seen), "rate": sum(seen) / len(seen),
-                          "interval": wilson(sum(seen), len(seen))}
+    for stage, rows in (("as it is", first), ("everywhere", every)):
+        if rows:
+            marked = sum(row["marked"] for row in rows)
+            out[stage] = {"crops": len(rows), "taken for marked": marked, "rate": marked / len(rows),
+                          "interval": wilson(marked, len(rows))}
     return out
 
 
@@ -251,15 +258,15 @@ def table(results: dict) -> str:
         cells = [f"{results['sets'][one][row]:g}" for one in sets]
         lines.append(f"| {row} | {' | '.join(cells)} |")
     for name in ATTACKS:
-        cells = [results["sets"][one]["attacks"][name] for one in sets]
+        cells = [results["sets"][one]["attacks"].get(name) for one in sets]
         title = f"**{name}**" if name in BARS else name
         title += f" ({SEARCHED[name]})" if name in SEARCHED else ""
-        lines.append(f"| {title} | " + " | ".join(f"{c['found']:.3f} / {c['payload']:.3f} / {c['bits']:.2f}"
-                                                  for c in cells) + " |")
+        lines.append(f"| {title} | " + " | ".join(
+            f"{c['found']:.3f} / {c['payload']:.3f} / {c['bits']:.2f}" if c else "" for c in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def resumed(file: Path, work: Iterator[tuple[str, Callable[[], dict]]]) -> None:
+def resumed(file: Path, work: Work) -> None:
     """Does what has no line in a file yet, and adds its line."""
     done = set(read(file))
     with file.open("a") as opened:
@@ -274,28 +281,46 @@ def read(file: Path) -> Mapping[str, dict]:
     return {row["key"]: row for row in map(json.loads, lines)}
 
 
-def attacked(data: Path, work: Path, most: int) -> Iterator[tuple[str, Callable[[], dict]]]:
-    """All pictures, one of each set in turn."""
-    each = [[(f"{name} {k}", image, k) for k, image in enumerate(pictures(data, work, name, min(most, num)))]
+def in_turn(data: Path, work: Path, most: int) -> Iterator[tuple[str, Pixels, int]]:
+    """(set, picture, its number): one of each set in turn."""
+    each = [[(name, image, k) for k, image in enumerate(pictures(data, work, name, min(most, num)))]
             for name, (_, _, num) in SETS.items()]
-    for row in itertools.zip_longest(*each):
-        yield from ((one[0], lambda one=one: measure(one[1], one[2])) for one in row if one is not None)
+    return (one for row in itertools.zip_longest(*each) for one in row if one is not None)
 
 
-def unmarked(data: Path, num: int, full: int) -> Iterator[tuple[str, Callable[[], dict]]]:
-    """All crops; those that are searched everywhere are spread over them."""
-    stride = max(1, num // max(1, full))
-    for k, image in enumerate(crops(data, num)):
-        number = k // stride if k % stride == 0 else full
-        yield str(k), lambda image=image, number=number: look(image, number, full)
+def attacked(data: Path, work: Path, most: int) -> Work:
+    """All pictures, after the attacks that take no search."""
+    for name, image, number in in_turn(data, work, most):
+        yield f"{name} {number}", lambda image=image, number=number: measure(image, number)
+
+
+def searched(data: Path, work: Path, most: int) -> Work:
+    """The first pictures of each set, after those that take one; what most are wanted of first."""
+    for attack in sorted(SEARCHED, key=lambda each: -SEARCHED[each]):
+        for name, image, number in in_turn(data, work, min(most, SEARCHED[attack])):
+            yield f"{attack}: {name} {number}", lambda image=image, number=number, attack=attack: look_for(
+                provenance.mark(image, payload_of(number)), number, attack)
+
+
+def unmarked(data: Path, num: int, *, everywhere: bool, of: int) -> Work:
+    """`num` crops, spread evenly over `of`."""
+    for k, image in enumerate(crops(data, of)):
+        if k % (of // num) == 0:
+            yield str(k), lambda image=image: look(image, everywhere)
 
 
 def report(work: Path) -> None:
-    attacks, crop = read(work / "attacks.jsonl"), read(work / "unmarked.jsonl")
-    rows = {name: [row for key, row in attacks.items() if key.rsplit(" ", 1)[0] == name] for name in SETS}
-    results = {"rate": RATE, "sets": {name: summed(each) for name, each in rows.items() if each}}
-    if crop:
-        results["false positives"] = false_positives(list(crop.values()))
+    direct, more = read(work / "attacked.jsonl"), read(work / "searched.jsonl")
+    results: dict = {"rate": RATE, "sets": {}}
+    for name in SETS:
+        rows = {int(key.rsplit(" ", 1)[1]): row for key, row in direct.items() if key.rsplit(" ", 1)[0] == name}
+        found = {attack: [row for key, row in more.items() if key.rsplit(" ", 1)[0] == f"{attack}: {name}"]
+                 for attack in SEARCHED}
+        if rows:
+            results["sets"][name] = summed(rows, found)
+    first, every = (list(read(work / f"unmarked_{stage}.jsonl").values()) for stage in ("as_is", "everywhere"))
+    if first:
+        results["false positives"] = false_positives(first, every)
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (HERE / "table.md").write_text(table(results))
 
@@ -307,13 +332,17 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=225, help="pictures of each set, at most")
     parser.add_argument("--crops", type=int, default=20_000, help="unmarked crops, looked at as they are")
     parser.add_argument("--full", type=int, default=2_000, help="of them, looked at everywhere")
-    parser.add_argument("--only", choices=("attacks", "unmarked", "report"), help="one part")
+    parser.add_argument("--report", action="store_true", help="only sum up what is in --work")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    if args.only in (None, "attacks"):
-        resumed(args.work / "attacks.jsonl", attacked(args.data, args.work, args.num))
-    if args.only in (None, "unmarked"):
-        resumed(args.work / "unmarked.jsonl", unmarked(args.data, args.crops, args.full))
+    if not args.report:
+        common = args.data, args.work, args.num
+        resumed(args.work / "attacked.jsonl", attacked(*common))
+        resumed(args.work / "unmarked_as_is.jsonl",
+                unmarked(args.data, args.crops, everywhere=False, of=args.crops))
+        resumed(args.work / "searched.jsonl", searched(*common))
+        resumed(args.work / "unmarked_everywhere.jsonl",
+                unmarked(args.data, args.full, everywhere=True, of=args.crops))
     report(args.work)
 
 

@@ -43,6 +43,10 @@ class Data:
     folder: str = key("", free=True)
     """A folder, zip or tar of pictures, ingested on first use. "" for a dataset named by `name`."""
 
+    opt_out: str = key("", free=True)
+    """A list of pictures of the folder that must not be trained on: a line each, sha256 or path. "" for
+    $IMGGEN_JAX_OPT_OUT, or none."""
+
     split: str = key("train")
     """TFDS split to train on, such as "train" or "train[:90%]"."""
 

@@ -18,7 +18,8 @@ from imggen_jax.config.schema import SECTIONS, Player, Settings
 from imggen_jax.errors import ConfigError
 
 OPEN = ("transforms", "game", "players", "pretrained")  # sections whose keys are not declared in the schema
-PLACES = ("data.dir", "data.folder", "init.workdir")  # paths of one machine, which say nothing elsewhere
+# Paths of one machine, which say nothing elsewhere.
+PLACES = ("data.dir", "data.folder", "data.opt_out", "init.workdir")
 SUPPLIED = {"dtype", "pretrained"}        # keyword arguments of a game's `make` that other sections of the config give
 
 

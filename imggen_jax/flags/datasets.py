@@ -1,4 +1,4 @@
-"""The verbs that make datasets, `prepare` and `data`, with their flags. Nothing heavy is imported before one runs."""
+"""The verbs `prepare`, `data` and `forget`, with their flags. Nothing heavy is imported before one runs."""
 from __future__ import annotations
 
 import shlex
@@ -28,6 +28,15 @@ examples:
   imggen data --folder scans --license "CC BY 4.0"
   imggen data --folder facades --pairs side-by-side
   imggen data --folder portraits --opt-out withdrawn.txt
+"""
+FORGET = """\
+Takes pictures out of a model, in the one way that does: it is trained anew without them, into another folder, from the
+same config and folder of pictures. Without --retrain it is refused, and nothing is changed: weights do not forget. The
+model of before is not touched; it is yours to retire. Exit code 0 too where none of the pictures is in its data.
+
+examples:
+  imggen forget --workdir runs/faces --files withdrawn/*.jpg
+  imggen forget --workdir runs/faces --files withdrawn/*.jpg --retrain runs/faces_2
 """
 
 
@@ -77,4 +86,21 @@ def ingest(words: Sequence[str]) -> int:
     config = [f"--config.data.name={made.name}", f"--config.data.dir={made.dir}", f"--config.data.size={args.size}"]
     command = shlex.join([*flags.program().split(), "train", "--config", "folder_gan", *config])
     streams.say(f"{what:18}{value}" for what, value in [*facts, ("Train with it", command)])
+    return 0
+
+
+def forget(words: Sequence[str]) -> int:
+    """Train a run anew without some pictures, or refuse; returns the exit code."""
+    parser = flags.Parser("forget", FORGET)
+    parser.add_argument("--workdir", required=True, type=flags.path, metavar="W", help="the run's folder")
+    parser.add_argument("--files", required=True, nargs="+", type=flags.path, metavar="F",
+                        help="pictures, or their names in ledger.csv of the dataset")
+    parser.add_argument("--retrain", type=flags.path, metavar="NEW", help="folder of the run without them")
+    args = parser.parse_args(words)
+    import imggen_jax
+
+    report = imggen_jax.forget(args.workdir, args.files, retrain=args.retrain)
+    streams.say([f"Done. Report: {report}" if report else
+                 f"None of the {len(args.files):,} pictures is in the data of {args.workdir}, as far as their pixels "
+                 "and names tell."])
     return 0

@@ -84,7 +84,7 @@ def ingested(settings: Settings, networks: Mapping[str, Pretrained] | None = Non
         # What cannot work is refused before images are read.
         label = {"label": Field((), "int32", ("0", "1"))} if wanted.label else {}
         build(settings, make_spec(image=Field((wanted.size, wanted.size, 3), "uint8"), **label), networks)
-    made = data.ingest(wanted.folder, size=wanted.size, pairs=wanted.pairs)
+    made = data.ingest(wanted.folder, size=wanted.size, pairs=wanted.pairs, opt_out=wanted.opt_out)
     if jax.process_index() == 0:
         left_out = sum(made.card["quarantined"].values())
         print(f"{wanted.folder}: {made.card['pictures']:,} pictures, {left_out:,} files left out; see "

@@ -151,3 +151,35 @@ def test_flags_of_the_verb_that_make_no_sense_are_refused_in_one_line(folder, tm
         assert result.code == 2 and said in result.err and len(result.err.splitlines()) == 1
     result = shell.call("data", "--folder", tmp_path / "nowhere")
     assert result.code == 2 and "is not there" in result.err and len(result.err.splitlines()) == 1
+
+
+def test_a_model_forgets_by_being_trained_anew_or_not_at_all(run, folder, tmp_path):
+    _, workdir, _ = run
+    gone = next(folder.rglob("*.jpg"))
+    shutil.copy(gone, tmp_path / "renamed.jpg")
+    told = shell.call("forget", "--workdir", workdir, "--files", tmp_path / "renamed.jpg")
+    assert told.code == 2 and "1 of 1 pictures are in the data" in told.err and "do not forget" in told.err
+    Image.new("RGB", (48, 40), "red").save(tmp_path / "other.png")
+    told = shell.call("forget", "--workdir", workdir, "--files", tmp_path / "other.png", "--retrain", tmp_path / "x")
+    assert told.code == 0 and "None of the 1 pictures" in told.out and not (tmp_path / "x").exists()
+    new = tmp_path / "new"
+    name = str(gone.relative_to(folder))
+    told = shell.call("forget", "--workdir", workdir, "--files", tmp_path / "renamed.jpg", name, "--retrain", new)
+    assert told.code == 0, told.err
+    facts = json.loads((new / "data.json").read_text())
+    assert facts["card"]["pictures"] == 39 and facts["card"]["opted_out"] == 1
+    told = shell.call("forget", "--workdir", new, "--files", gone)
+    assert told.code == 0 and "None of the 1 pictures" in told.out
+    told = shell.call("forget", "--workdir", workdir, "--files", gone, "--retrain", new)
+    assert told.code == 2 and "holds a run already" in told.err
+
+
+def test_what_cannot_be_looked_up_cannot_be_forgotten(run, tmp_path):
+    told = shell.call("forget", "--workdir", tmp_path, "--files", "a.png")
+    assert told.code == 2 and "is not the folder of a run" in told.err
+    told = shell.call("forget", "--workdir", run[1], "--files", "nowhere.png")
+    assert told.code == 2 and "nowhere.png is not there" in told.err
+    shutil.copy(run[1] / "config.json", tmp_path / "config.json")
+    (tmp_path / "data.json").write_text('{"name": "mnist"}')
+    told = shell.call("forget", "--workdir", tmp_path, "--files", "a.png")
+    assert told.code == 2 and "nothing says which pictures it has" in told.err

@@ -28,8 +28,8 @@ def sha(content):
 
 def test_sums_and_pictures_are_left_out_and_counted(tmp_path):
     own.write(tmp_path, {"gone/x.png": FILES["e.png"], "gone/README": "no picture"})
-    (tmp_path / "list.txt").write_text(f"# withdrawn\n{sha(FILES['a.png'])}   # by mail\n\n{sha(FILES['c.png']).upper()}\n"
-                                       f"gone\n{'0' * 64}\n")
+    lines = ["# withdrawn", f"{sha(FILES['a.png'])}   # by mail", "", sha(FILES["c.png"]).upper(), "gone", "0" * 64]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
     found = own.made(tmp_path / "in", FILES, opt_out=tmp_path / "list.txt")
     assert set(own.examples(found)) == {"b.png", "g.png"}        # e is there again, smaller and compressed
     assert found.card["opted_out"] == found.card["quarantined"][optout.REASON] == 5
@@ -60,5 +60,5 @@ def test_a_list_that_cannot_be_honored_stops_the_ingestion(text, says, tmp_path)
         (tmp_path / "list.txt").write_text(f"# list\n{text}\n")
     with pytest.raises(DataError, match=says):
         own.made(tmp_path / "in", {}, opt_out=tmp_path / "list.txt")
-    told = shell.call("data", "--folder", tmp_path / "in", "--opt-out", tmp_path / "list.txt", "--out", tmp_path / "out")
+    told = shell.call("data", "--folder", tmp_path / "in", "--opt-out", tmp_path / "list.txt")
     assert told.code == 2 and says in told.err and told.err.count("\n") == 1
