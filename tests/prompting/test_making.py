@@ -278,7 +278,8 @@ def test_a_style_is_painted_on_and_named(command, tmp_path):
 @pytest.mark.parametrize(("words", "said"), [
     (["--zoom-out", 3], "zoom-out is 3.0; it must be above 1, and at most 2"),
     (["--tile", "--pan", "up"], "goes with neither zoom-out nor pan"),
-    (["--style-of", "OUT/gone.png"], "gone.png cannot be read"), (["--style-of", "a.png:2"], "is not a number from 0 to 1"),
+    (["--style-of", "OUT/gone.png"], "gone.png cannot be read"),
+    (["--style-of", "a.png:2"], "is not a number from 0 to 1"),
     (["--like", "OUT/gone.png", "--image", "a.png"], "leave out --image"), (["--like", "OUT/gone.png"], "is not there"),
 ])
 def test_what_cannot_be_done_to_pictures_is_refused(words, said, command, tmp_path):
