@@ -59,7 +59,7 @@ def _texts(given: Mapping[str, Any] | None, row: int) -> dict[str, Text]:
 
 
 def write(out: Path, pictures: Iterable[tuple[str, np.ndarray, Family]], facts: Mapping[str, Any], *,
-          columns: int | None = None) -> Path:
+          columns: int | None = None, others: Sequence[Path] = ()) -> Path:
     """Write out/<name>.png of each picture, and out/grid.png with the first 1,024 of them.
 
     Args:
@@ -67,6 +67,7 @@ def write(out: Path, pictures: Iterable[tuple[str, np.ndarray, Family]], facts: 
       pictures: (name, uint8 [H,W,C], record), at least one.
       facts: signed besides, `publishing.training_facts`.
       columns: of the grid; None: about as many as rows.
+      others: files of pictures that these were made from, too.
 
     Returns:
       The path of the grid.
@@ -79,11 +80,11 @@ def write(out: Path, pictures: Iterable[tuple[str, np.ndarray, Family]], facts: 
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, image, family in pictures:
-            publishing.write_png(out / f"{name}.png", image, Origin(VERB, family, facts))
+            publishing.write_png(out / f"{name}.png", image, Origin(VERB, family, facts, others=others))
             if len(shown) < ON_GRID:
                 shown.append((image, family))
         sheet, families = zip(*shown)
-        origin = Origin(VERB, records.sheet(families, columns), facts)
+        origin = Origin(VERB, records.sheet(families, columns), facts, others=others)
         publishing.write_png(out / "grid.png", grids.grid(np.stack(sheet), columns), origin)
     except OSError as error:
         if disk_is_full(error):

@@ -210,7 +210,8 @@ def _generate(words: list[str]) -> int:
     prompting.add(parser)
     trust.add(parser)
     args = parser.parse_args(words)
-    if args.num is None and not prompting.asked(args):
+    prompted = prompting.asked(args)
+    if args.num is None and not prompted:
         parser.error("the following arguments are required: --num")
     given: dict[str, Any] = {**flags.pairs(args.given, "--given")}
     options: dict[str, Any] = {**flags.numbers(args.option, "--option")}
@@ -221,7 +222,7 @@ def _generate(words: list[str]) -> int:
     label = flags.label(given.pop("label")) if "label" in given else args.label
     if label is not None:
         given["label"] = label
-    if prompting.asked(args):
+    if prompted:
         with trust.using(args):
             streams.say(prompting.generate(args, given, options, _start_jax))
         return 0

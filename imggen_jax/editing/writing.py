@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imggen_jax import api
-from imggen_jax.editing import sources
+from imggen_jax.editing import finishing, sources
 from imggen_jax.editing.sources import Found, Open
 from imggen_jax.editing.space import join, rows_of, show
 from imggen_jax.errors import RunError
 from imggen_jax.loading import find
+from imggen_jax.model import MOST_SEEDS
 from imggen_jax.pictures import grids
 from imggen_jax.provenance import policy, publishing, records
 from imggen_jax.provenance.publishing import Origin
@@ -102,7 +103,7 @@ def again(run: Open, family: Family, title: str) -> np.ndarray:
             raise RunError(f"the metadata of {title} is damaged (columns); recall its pictures one by one")
         return grids.grid(images, columns)
     options = sources.options_of(run.model, record)
-    return show(run.model, sources.latents_of(run, family, title), **options)[0]
+    return _finished(show(run.model, sources.latents_of(run, family, title), **options)[0], record)
 
 
 def _all_again(run: Open, members: Sequence[Record], title: str) -> np.ndarray:
@@ -116,8 +117,15 @@ def _all_again(run: Open, members: Sequence[Record], title: str) -> np.ndarray:
     for kind in set(kinds):
         rows = [row for row, its in enumerate(kinds) if its == kind]
         images = show(run.model, join([latents[row] for row in rows]), **dict(kind[0]))
-        made |= dict(zip(rows, images, strict=True))
+        made |= {row: _finished(image, members[row]) for row, image in zip(rows, images, strict=True)}
     return np.stack([made[row] for row in range(len(members))])
+
+
+def _finished(image: np.ndarray, record: Record) -> np.ndarray:
+    seed = record.arguments.get("seed", 0)
+    if not (isinstance(seed, int) and 0 <= seed < MOST_SEEDS):
+        raise RunError("the picture's metadata is damaged (seed); to use its pixels alone, project it")
+    return finishing.finish(image, record.arguments, seed)
 
 
 @contextlib.contextmanager

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 NUM = 4                # pictures of a prompt
 LONGEST = 2_000_000    # bytes of a file of prompts
-_ONLY = ("negative", "no", "guidance", "steps", "chaos", "stylize", "weird", "quality", "draft", "size", "repeat")
-_DEFAULTS = {"chaos": 0.0, "stylize": 100.0, "weird": 0.0, "quality": 1.0, "draft": False, "repeat": 1}
+_DEFAULTS = {"negative": None, "no": None, "guidance": None, "steps": None, "chaos": 0.0, "stylize": 100.0,
+             "weird": 0.0, "quality": 1.0, "draft": False, "size": None, "repeat": 1, "zoom_out": None, "pan": None,
+             "tile": False, "style_of": None}
+LIKENESS = 0.7
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +46,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--size", type=_size, metavar="WxH", help="of the pictures; as the model makes them")
     group.add_argument("--repeat", type=int, default=1, metavar="R",
                        help="1 to 40: N pictures of each prompt, R times, of further seeds (default: 1)")
+    group.add_argument("--zoom-out", type=float, metavar="Z",
+                       help="continue pictures on all sides, to a canvas Z times as large, above 1 to 2")
+    group.add_argument("--pan", choices=("left", "right", "up", "down"), help="continue pictures on one side, by half")
+    group.add_argument("--tile", action="store_true", help="make the sides of pictures fit each other")
+    group.add_argument("--style-of", metavar="F[:X]",
+                       help="paint pictures with the strokes and colors of this one, 0 to 1 (default: 1)")
+    group.add_argument("--like", metavar="F[:X]",
+                       help="pictures like this one under other words, 0 (unlike) to 1 (default: 0.7)")
     group.add_argument("--image", type=flags.path, metavar="F", help="vary this picture; it shows --was, or the prompt")
     group.add_argument("--strength", metavar="X",
                        help="with --image: 0 (the same) to 1 (unrelated), or subtle (0.3), strong (0.6) (default: "
@@ -56,11 +66,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def asked(args: argparse.Namespace) -> bool:
-    """Whether pictures of a prompt are asked for. Raises RunError for flags that need one."""
+    """Whether pictures of a prompt, or of a picture, are asked for; --like becomes --image and --strength.
+
+    Raises RunError for flags that need one, or do not go together.
+    """
     _check_together(args)
     if args.prompt is not None or args.prompts is not None or args.image or args.blend:
         return True
-    if given := [name for name in _ONLY if getattr(args, name) != _DEFAULTS.get(name)]:
+    if given := _given(args):
         raise RunError(f"--{given[0]} says how a prompt is followed, and none is given; add --prompt \"what it shows\"")
     return False
 
@@ -123,8 +136,18 @@ def describe(args: argparse.Namespace, start: Callable[[], None]) -> list[str]:
     return said
 
 
+def _given(args: argparse.Namespace) -> list[str]:
+    """Names of the flags of a prompt that are given."""
+    return [name.replace("_", "-") for name, default in _DEFAULTS.items() if getattr(args, name) != default]
+
+
 def _check_together(args: argparse.Namespace) -> None:
     """Raises RunError for flags that need another one, or do not go with it."""
+    if args.like is not None:
+        if args.image or args.strength is not None:
+            raise RunError("--like F:X is --image F with the strength 1-X; leave out --image and --strength")
+        file, share = _file_and_share(args.like, LIKENESS, "--like")
+        args.image, args.strength = file, f"{1 - share:g}"
     for name, needed in (("strength", ("image", "blend")), ("mask", ("image",)), ("was", ("image",)),
                          ("weights", ("blend",))):
         if getattr(args, name) is not None and not any(getattr(args, each) for each in needed):
@@ -134,8 +157,7 @@ def _check_together(args: argparse.Namespace) -> None:
     if args.mask and (args.strength is not None or args.was is not None):
         raise RunError("--mask makes what it marks anew, from --prompt alone; leave out --strength and --was")
     if args.image or args.blend:
-        other = {name: value for name, value in vars(args).items() if name in _ONLY}
-        if given := [name for name, value in other.items() if value != _DEFAULTS.get(name)]:
+        if given := _given(args):
             raise RunError(f"--{given[0]} does not go with --{'image' if args.image else 'blend'}; leave it out")
 
 
@@ -195,8 +217,20 @@ def _lines(file: str) -> list[str]:
 def _wishes(args: argparse.Namespace) -> Wishes:
     from imggen_jax.prompting.wishes import Wishes
 
+    style, strength = (None, 1.0) if args.style_of is None else _file_and_share(args.style_of, 1.0, "--style-of")
     return Wishes(args.negative, None if args.no is None else ", ".join(args.no), args.guidance, args.steps, args.chaos,
-                  args.stylize, args.weird, args.quality, args.draft, args.size, args.truncation)
+                  args.stylize, args.weird, args.quality, args.draft, args.size, args.truncation, args.zoom_out,
+                  args.pan, args.tile, style, strength)
+
+
+def _file_and_share(text: str, share: float, flag: str) -> tuple[str, float]:
+    """"F:0.6" as (F, 0.6). Raises RunError for a share that is none."""
+    file, colon, number = text.rpartition(":")
+    if not colon or Path(text).is_file():
+        return flags.path(text), share
+    if not re.fullmatch(r"0(\.\d*)?|1(\.0*)?|\.\d+", number):
+        raise RunError(f"{flag} {text}: {number!r} is not a number from 0 to 1; as in {flag} {file}:0.6")
+    return flags.path(file), float(number)
 
 
 def _size(text: str) -> tuple[int, int]:

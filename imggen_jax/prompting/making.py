@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imggen_jax import generating, prompts, texts
+from imggen_jax.editing import finishing
 from imggen_jax.errors import RunError
 from imggen_jax.loading import find, load
 from imggen_jax.model import Model
+from imggen_jax.pictures import files
 from imggen_jax.prompting import wishes as wishing
 from imggen_jax.prompting.flags import NUM
 from imggen_jax.prompting.wishes import Wishes
@@ -111,7 +113,8 @@ def generate(
     made = _made(loaded, Path(model).resolve().name, jobs, wishes, given, options)
     pictures = ((name, image, family) for name, (image, family) in zip(names, made))
     columns = len(jobs[0].seeds) if 1 < len(jobs) and len(jobs[0].seeds) <= WIDEST else None
-    grid = generating.write(out, pictures, publishing.training_facts(loaded.data), columns=columns)
+    others = [] if wishes.style is None else [Path(wishes.style)]
+    grid = generating.write(out, pictures, publishing.training_facts(loaded.data), columns=columns, others=others)
     return Made(grid, [out / f"{name}.png" for name in names], unread(loaded, jobs, wishes), jobs)
 
 
@@ -135,7 +138,10 @@ def _made(model: Model, run: str, jobs: Sequence[Job], wishes: Wishes, given: Ma
                 {"truncation": its.options["truncation"], **model.check_options(
                     {name: value for name, value in its.options.items() if name != "truncation"})})
                for job, its in zip(jobs, settled, strict=True)]
-    more = wishing.asked(wishes)
-    return itertools.chain.from_iterable(
+    more, style = wishing.asked(wishes), None if wishes.style is None else files.read(wishes.style).pixels
+    made = itertools.chain.from_iterable(
         generating.images(model, run, job.seeds, fields, {**given, **said}, chosen, more)
         for job, (said, fields, chosen) in zip(jobs, checked, strict=True))
+    wanted = wishing.finishes(wishes)
+    return ((finishing.finish(image, wanted, family.record.arguments["seed"], style, wishes.style_strength), family)
+            for image, family in made)

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from imggen_jax import prompts
 from imggen_jax import spec as specs
+from imggen_jax.editing import finishing
 from imggen_jax.errors import RunError
 from imggen_jax.model import Model, check_truncation
 from imggen_jax.prompts import Text
@@ -42,6 +44,11 @@ class Wishes(NamedTuple):
     draft: bool = False
     size: tuple[int, int] | None = None  # width, height
     truncation: float = 1.0
+    zoom_out: float | None = None # above 1, to 2: done by patches, as are the next ones
+    pan: str | None = None        # left, right, up or down
+    tile: bool = False
+    style: str | None = None      # file of a picture
+    style_strength: float = 1.0   # 0 to 1
 
 
 class Settled(NamedTuple):
@@ -96,6 +103,9 @@ def check(model: Model, wishes: Wishes, other: Mapping[str, float] = {}) -> None
     if wishes.quality not in QUALITIES:
         raise RunError(f"quality is {wishes.quality:g}; choose {', '.join(f'{q:g}' for q in QUALITIES)}")
     check_truncation(wishes.truncation)
+    finishing.check(finishes(wishes))
+    if not 0 <= wishes.style_strength <= 1:
+        raise RunError(f"the strength of the style is {wishes.style_strength:g}; it must be from 0 to 1")
     for text in (wishes.negative, wishes.no):
         if text is not None:
             prompts.check(text)
@@ -161,4 +171,12 @@ def _chaotic(text: Text, most: float, seed: int) -> Text:
 def asked(wishes: Wishes) -> dict[str, Any]:
     """What a record says of wishes, beside the options that they became: those that are no defaults, without texts."""
     told = {name: getattr(wishes, name) for name in ("chaos", "stylize", "weird", "quality", "draft")}
+    told |= finishes(wishes)
+    if wishes.style is not None:
+        told["style"] = Path(wishes.style).name[:100]
     return {name: value for name, value in told.items() if value != Wishes._field_defaults[name]}
+
+
+def finishes(wishes: Wishes) -> dict[str, Any]:
+    """What is to be done to pictures after the model has made them, as `finishing` takes it."""
+    return {name: getattr(wishes, name) for name in finishing.KEYS}

@@ -241,3 +241,48 @@ def test_a_text_that_is_signed_only_if_asked_for(command, tmp_path):
         with c2pa.Reader(str(tmp_path / "one.png")) as reader:
             assert ("a blue" in reader.json()) == there
     assert prompts.show(prompts.parse("a blue::2 hair")) == "a blue::0.666667 hair::0.333333"
+
+
+# ---------------------------------------------------------------------------------------- what is done to made pictures
+
+def test_pictures_are_continued_and_made_again(command, tmp_path):
+    for words, size, place in ((["--zoom-out", 1.5], (24, 24), (4, 4)), (["--pan", "left"], (16, 24), (0, 8)),
+                               (["--pan", "down", "--zoom-out", 1.25], (28, 20), (2, 2)), (["--tile"], (16, 16), None)):
+        made = command("generate", "--model", "plain", "--prompt", "a sad person", "--num", 1, "--seed", 3, *words,
+                       "--out", "OUT/one.png")
+        assert made.code == 0, made
+        picture = pixels(tmp_path / "one.png")[0, ..., 0]
+        assert picture.shape == size
+        if place:
+            inside = picture[place[0]:place[0] + 16, place[1]:place[1] + 16]
+            assert np.array_equal(inside, PLAIN.sample([3], {"text": "a sad person"})[0, ..., 0])
+        again = command("recall", "OUT/one.png", "--model", "plain", "--out", "OUT/again")
+        assert '"same": true' in again.out, again
+
+
+def test_a_style_is_painted_on_and_named(command, tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)).save(tmp_path / "style.png")
+    common = ("generate", "--model", "plain", "--prompt", "a sad person", "--num", 1, "--out")
+    assert command(*common, "OUT/plain.png").code == 0
+    for share, changes in ((0, False), (1, True)):
+        assert command(*common, "OUT/one.png", "--style-of", f"OUT/style.png:{share}").code == 0
+        assert changes != np.array_equal(pixels(tmp_path / "one.png"), pixels(tmp_path / "plain.png"))
+    refused(command("recall", "OUT/one.png", "--model", "plain", "--out", "OUT/again"), "in the style of style.png")
+    like = ("generate", "--model", "plain", "--like", "OUT/plain.png:1", "--prompt", "a smiling person", "--num", 1)
+    assert command(*like, "--out", "OUT/like.png").code == 0
+    latents, counts = worded.seen(pixels(tmp_path / "like.png"))
+    np.testing.assert_allclose(counts[0], worded.said("a", "smiling", "person"), **NEAR)
+    np.testing.assert_allclose(latents, worded.seen(pixels(tmp_path / "plain.png"))[0], **NEAR)
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--zoom-out", 3], "zoom-out is 3.0; it must be above 1, and at most 2"),
+    (["--tile", "--pan", "up"], "goes with neither zoom-out nor pan"),
+    (["--style-of", "OUT/gone.png"], "gone.png cannot be read"),
+    (["--style-of", "a.png:2"], "is not a number from 0 to 1"),
+    (["--like", "OUT/gone.png", "--image", "a.png"], "leave out --image"), (["--like", "OUT/gone.png"], "is not there"),
+])
+def test_what_cannot_be_done_to_pictures_is_refused(words, said, command, tmp_path):
+    result = command("generate", "--model", "plain", "--prompt", "sad", *words, "--out", "OUT/out")
+    refused(result, said)
+    assert not (tmp_path / "out").exists()
