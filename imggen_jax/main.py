@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from imggen_jax import flags, picture_verbs, streams
+from imggen_jax import flags, hub, picture_verbs, streams
 from imggen_jax.editing import flags as editing
 from imggen_jax.errors import Diverged, ImggenError, Interrupted, RunError, SaveError
 from imggen_jax.flags import datasets, scores, trust
@@ -40,6 +40,8 @@ other verbs (each has --help):
   data         look through a folder of pictures and make a dataset of it
   verify       who signed a picture, and whether it was changed since
   detect       find this project's watermark in a picture
+  fetch        download a text-to-image model of others
+  adapt        add LoRA and words to such a model, or give it another size
 editing, with a model:
 EDITING
 of one picture, without a model:
@@ -77,7 +79,8 @@ def main(words: Sequence[str]) -> int:
     The process may also leave by itself, with 3 where another process of the run was lost, and 128 + signal.
     """
     verbs = {"train": _train, "generate": _generate, "evaluate": _evaluate, "describe": _describe, "export": _export,
-             "prepare": datasets.prepare, "data": datasets.ingest, "verify": trust.verify, "detect": trust.detect}
+             "prepare": datasets.prepare, "data": datasets.ingest, "verify": trust.verify, "detect": trust.detect,
+             "fetch": hub.fetch, "adapt": functools.partial(hub.adapt, start=_start_jax)}
     verbs |= {name: functools.partial(_editing, name) for name in editing.VERBS}
     verbs |= {name: functools.partial(_picture, name) for name in picture_verbs.VERBS if name not in verbs}
     if any(word.partition("=")[0] == "--paint" for word in words):  # a picture's own `edit`; the other needs a model
