@@ -91,18 +91,15 @@ class Compiled:
     """A network that is compiled once for inputs of each shape, also where functions are not compiled."""
 
     def __init__(self, net):
-        self.net, self.programs = net, {}
+        self.net, self.program = net, jax.jit(net.apply)
 
     def __getattr__(self, name):
         return getattr(self.net, name)
 
     def apply(self, variables, *inputs):
         inputs = [jnp.asarray(each) for each in inputs]
-        key = tuple((each.shape, each.dtype.name) for each in inputs)
-        if key not in self.programs:
-            with jax.disable_jit(False):
-                self.programs[key] = jax.jit(self.net.apply).lower(variables, *inputs).compile()
-        return self.programs[key](variables, *inputs)
+        with jax.disable_jit(False):
+            return self.program(variables, *inputs)
 
 
 class Pair:
