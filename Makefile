@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO := runs/demo
-PARITY := experiments/metrics_parity/requirements.txt experiments/weights_parity/requirements.txt
+PARITY := $(wildcard experiments/*_parity/requirements.txt) experiments/open_weights/requirements.txt
 
 .PHONY: setup demo test test-all parity lint docs clean
 .DEFAULT_GOAL := setup
@@ -38,6 +38,7 @@ test-all: $(STAMP)
 parity: .venv-parity/installed
 	.venv-parity/bin/python experiments/metrics_parity/check.py
 	.venv-parity/bin/python experiments/weights_parity/check.py
+	.venv-parity/bin/python experiments/open_weights/check.py
 
 .venv-parity/installed: pyproject.toml $(PARITY)
 	$(PYTHON) -m venv .venv-parity

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from imggen_jax import flags, picture_verbs, streams
+from imggen_jax import flags, hub, picture_verbs, streams
 from imggen_jax.editing import flags as editing
 from imggen_jax.errors import Diverged, ImggenError, Interrupted, RunError, SaveError
 from imggen_jax.flags import datasets, scores, trust
@@ -45,6 +45,8 @@ other verbs (each has --help):
   whose        find a picture in the log of those that were made here
   policy       what a model may be used for, and what is refused
   audit        one page about a model: data, copying, balance, marks, refusals
+  fetch        download a text-to-image model of others
+  adapt        add LoRA and words to such a model, or give it another size
 editing, with a model:
 EDITING
 of one picture, without a model:
@@ -89,7 +91,8 @@ def main(words: Sequence[str]) -> int:
     verbs = {"train": _train, "generate": _generate, "evaluate": _evaluate, "describe": _describe, "export": _export,
              "prepare": datasets.prepare, "data": datasets.ingest,
              "forget": datasets.forget, "verify": trust.verify, "detect": trust.detect,
-             "whose": trust.whose, "policy": trust.policy, "audit": trust.audit}
+             "whose": trust.whose, "policy": trust.policy, "audit": trust.audit,
+             "fetch": hub.fetch, "adapt": functools.partial(hub.adapt, start=_start_jax)}
     verbs |= {name: functools.partial(_editing, name) for name in editing.VERBS}
     verbs |= {name: functools.partial(_picture, name) for name in picture_verbs.VERBS if name not in verbs}
     if any(word.partition("=")[0] == "--paint" for word in words):  # a picture's own `edit`; the other needs a model

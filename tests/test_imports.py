@@ -15,17 +15,17 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # where something is named: the rooms that stand alone stay usable alone.
 ORDER = [
     "errors", "patches", "prompts", "spec", "bicubic", "threads", "streams", "storage", "game", "nets", "losses",
-    "augment", "degradations", "optim", "devices", "step", "transforms", "samplers", "conditioning", "latents", "games",
-    "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "texts", "sampling", "inversion",
-    "model", "training", "exporting", "zoo", "loading", "evaluation", "cards", "generating", "api", "translators",
-    "picture_verbs", "flags", "editing", "prompting", "main"]
+    "augment", "degradations", "optim", "devices", "step", "transforms", "samplers", "schedules", "conditioning",
+    "latents", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "texts", "sampling",
+    "inversion", "model", "training", "exporting", "zoo", "pipelines", "loading", "evaluation", "cards", "generating",
+    "api", "translators", "picture_verbs", "flags", "hub", "editing", "prompting", "main"]
 NARROW = {
     "errors": set(), "patches": {"errors"}, "prompts": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(),
     "streams": {"errors"},
     "game": {"spec"}, "nets": {"storage", "bicubic"}, "losses": set(), "augment": set(), "optim": set(),
     "devices": {"storage", "threads"}, "step": {"game"}, "degradations": set(),
     "transforms": {"bicubic", "degradations", "game", "spec", "augment"},
-    "samplers": set(), "conditioning": {"game", "nets"}, "latents": {"game"},
+    "samplers": set(), "schedules": {"errors"}, "conditioning": {"game", "nets"}, "latents": {"game"},
     "games": {"game", "losses", "augment", "nets", "spec", "samplers", "conditioning", "latents"},
     "storage": {"errors", "game"},
     "weights": {"nets", "game", "augment", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
@@ -44,7 +44,7 @@ EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config", "translat
 # all documented; any part of the rooms that are usable alone, whose speed and parity are measured; the command line.
 EXPORTING = {"config", "data", "editing", "patches"}
 DOCUMENTED = {"augment", "devices", "errors", "game", "sampling", "spec"}
-ALONE = {"bicubic", "metrics", "nets", "provenance", "weights"}
+ALONE = {"bicubic", "metrics", "nets", "pipelines", "provenance", "schedules", "weights"}
 EXPERIMENTS = sorted((ROOT.parent / "experiments").rglob("*.py"))
 
 
@@ -170,7 +170,8 @@ def test_only_what_is_declared_is_imported():
     import tomllib
 
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
-    declared = {re.split(r"[\[<>=]", name)[0].replace("-", "_") for name in project["dependencies"]}
+    named = project["dependencies"] + project["optional-dependencies"]["open"]
+    declared = {re.split(r"[\[<>=]", name)[0].replace("-", "_") for name in named}
     modules = {{"absl_py": "absl", "orbax_checkpoint": "orbax", "pillow": "PIL", "c2pa_python": "c2pa"}.get(name, name)
                for name in declared}
     modules |= {"jaxlib"}  # jax requires the one of its own version

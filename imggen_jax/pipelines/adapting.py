@@ -50,7 +50,7 @@ def with_lora(model: Model, path: str | os.PathLike[str], strength: float = 1.0)
     return model._replace(weights=weights), said
 
 
-def with_word(model: Model, path: str | os.PathLike[str], word: str | None = None) -> tuple[Model, str]:
+def with_word(model: Model, path: str | os.PathLike[str], word: str | None = None) -> tuple[Model, str, str]:
     """A model that knows one word more, by textual inversion.
 
     Args:
@@ -59,7 +59,7 @@ def with_word(model: Model, path: str | os.PathLike[str], word: str | None = Non
       word: how prompts name it; None: as the file does.
 
     Returns:
-      (the model, a line that names the word).
+      (the model, a line about it, the word).
 
     Raises:
       WeightsError: the file cannot be read, or is of another model.
@@ -91,4 +91,4 @@ def with_word(model: Model, path: str | os.PathLike[str], word: str | None = Non
         nets.append(net.clone(words=len(table) + len(rows), end=one.end))  # the end is no longer the greatest token
     changed = recipe._replace(texts=tuple(nets), names=clip_tokens.field_names(vocabularies))
     jax.block_until_ready(weights)
-    return remade(model._replace(weights=weights), changed), f"{file.name}: the word {word!r}, {count} vectors"
+    return remade(model._replace(weights=weights), changed), f"{file.name}: the word {word!r}, {count} vectors", word

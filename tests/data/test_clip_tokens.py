@@ -5,10 +5,10 @@ import reference_pipelines as reference
 
 pytest.importorskip("tokenizers")
 
-from imggen_jax.data import clip_tokens  # noqa: E402
-from imggen_jax.data.text import tokenizer_of  # noqa: E402
-from imggen_jax.errors import DataError  # noqa: E402
-from imggen_jax.spec import Field  # noqa: E402
+from imggen_jax.data import clip_tokens
+from imggen_jax.data.text import tokenizer_of
+from imggen_jax.errors import DataError
+from imggen_jax.spec import Field
 
 
 @pytest.fixture(scope="module")
