@@ -32,7 +32,7 @@ NARROW = {
     "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors", "bicubic"},
     "provenance": {"errors", "spec", "storage", "pictures", "prompts"},
     "texts": {"errors", "game", "prompts", "data"},
-    "flags": {"errors", "prompts", "streams", "data", "evaluation", "pictures", "provenance"}, "zoo": set(),
+    "flags": {"errors", "prompts", "streams", "data", "evaluation", "pictures", "provenance", "api"}, "zoo": set(),
     "configs": {"errors"}, "picture_verbs": {"patches", "pictures", "provenance", "errors", "data", "translators"},
 }
 # Against the order: game names the type of its fields; flags of the lists that they print; games and transforms are

@@ -72,7 +72,7 @@ def shares(read: np.ndarray, wanted: np.ndarray, names: tuple[str, ...]) -> dict
     return {name: round(float(value), 4) for name, value in found.items()}
 
 
-def measure(model: imggen_jax.Model, labeller, num: int, batch: int = 250) -> dict:
+def measure(model, labeller, num: int, batch: int = 250) -> dict:
     size, length = model.spec["image"].shape[0], model.spec["text"].shape[0]
     captions = data.open_dataset(name=FACES.format(size=size), split="test", text=f"words:{length}")
     text = np.concatenate([captions.read(np.arange(k, min(k + batch, num)))["text"] for k in range(0, num, batch)])
@@ -101,7 +101,7 @@ def measure(model: imggen_jax.Model, labeller, num: int, batch: int = 250) -> di
     return found
 
 
-def page(model: imggen_jax.Model, path: Path) -> None:
+def page(model, path: Path) -> None:
     """A row of faces for each sentence of SHOWN, twice as large."""
     rows = [np.concatenate(list(model.sample(num=10, given={"text": said})), axis=1) for said in SHOWN]
     sheet = Image.fromarray(np.concatenate(rows))

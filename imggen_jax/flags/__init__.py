@@ -179,3 +179,7 @@ def folder(out: str, file: str | None, *, inputs: Sequence[str] = ()) -> Iterato
     with temporary as place:
         yield place
         os.replace(Path(place) / file, target)
+        if target.suffix.lower() == ".png":
+            from imggen_jax.provenance import private
+
+            private.keep(target.parent, private.read(Path(place)))  # the texts, which stay beside the picture

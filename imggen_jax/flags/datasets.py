@@ -97,9 +97,9 @@ def forget(words: Sequence[str]) -> int:
                         help="pictures, or their names in ledger.csv of the dataset")
     parser.add_argument("--retrain", type=flags.path, metavar="NEW", help="folder of the run without them")
     args = parser.parse_args(words)
-    import imggen_jax
+    from imggen_jax import api
 
-    report = imggen_jax.forget(args.workdir, args.files, retrain=args.retrain)
+    report = api.forget(args.workdir, args.files, retrain=args.retrain)
     streams.say([f"Done. Report: {report}" if report else
                  f"None of the {len(args.files):,} pictures is in the data of {args.workdir}, as far as their pixels "
                  "and names tell."])

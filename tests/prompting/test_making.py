@@ -9,7 +9,7 @@ from PIL import Image
 from imggen_jax import prompting, prompts
 from imggen_jax.errors import RunError
 from imggen_jax.prompting import Wishes, making
-from imggen_jax.provenance import records
+from imggen_jax.provenance import publishing, records
 
 PLAIN, GUIDED, SINGLE = worded.model(), worded.model(guided=True), worded.model(mixes=False)
 NEAR = dict(atol=0.05)  # pictures have 8 bits
@@ -107,8 +107,8 @@ def test_files_remember_their_prompts_and_are_made_again(command, tmp_path):
     assert made.code == 0 and "001_*.png: a sad persn::2 beard::-0.5" in made.out, made
     assert made.err == "note: the model never saw the word 'persn' of the prompt; the nearest that it knows: person\n"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "grid.png", *(f"{prompt:03d}_{seed:06d}.png" for prompt in range(2) for seed in range(4))}
-    family = records.read(tmp_path / "out" / "001_000003.png")
+        "grid.png", "prompts.jsonl", *(f"{prompt:03d}_{seed:06d}.png" for prompt in range(2) for seed in range(4))}
+    family = publishing.read(tmp_path / "out" / "001_000003.png")
     text = records.text_of(family.record.given["text"])
     assert text.texts == ("a sad persn", "beard", "") and sum(text.shares) == pytest.approx(1)
     assert family.record.arguments["chaos"] == 30
