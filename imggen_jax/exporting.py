@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save
 
 from imggen_jax import sampling
 from imggen_jax import spec as specs
-from imggen_jax.config import check, without_places
+from imggen_jax.config import Settings, check, without_places
 from imggen_jax.errors import ConfigError, RunError
 from imggen_jax.game import Generator, Pretrained, PyTree
 from imggen_jax.model import Model
@@ -121,8 +121,7 @@ def read(folder: Path, name: str | None = None) -> Model:
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']}; this version reads {FORMAT}")
         settings, spec = check(facts["config"]), specs.from_json(facts["spec"])
-        networks = {each: _network(folder, each, settings.pretrained[each], sha256)
-                    for each, sha256 in facts["pretrained"].items()}
+        networks = _networks(folder, settings, facts)
         built = build(settings, spec, networks)
         weights = _weights(folder / WEIGHTS, built.shape.average)
     except (ConfigError, KeyError, TypeError, ValueError, SafetensorError) as error:
@@ -130,6 +129,17 @@ def read(folder: Path, name: str | None = None) -> Model:
                        f"({type(error).__name__}: {error})") from error
     weights |= {each: one.weights for each, one in networks.items()}
     return Model(facts["config"], spec, facts["step"], weights, built.game, name or facts["model"], facts["data"])
+
+
+def networks(folder: Path) -> dict[str, Pretrained]:
+    """The networks that an exported model, which `read` has read, uses and does not train."""
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return _networks(folder, check(facts["config"]), facts)
+
+
+def _networks(folder: Path, settings: Settings, facts: Mapping) -> dict[str, Pretrained]:
+    return {each: _network(folder, each, settings.pretrained[each], sha256)
+            for each, sha256 in facts["pretrained"].items()}
 
 
 def _network(folder: Path, name: str, entry: Mapping, sha256: str) -> Pretrained:

@@ -4,10 +4,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from imggen_jax import exporting, pipelines, zoo
+from imggen_jax import adapters, exporting, pipelines, zoo
+from imggen_jax.config import check
 from imggen_jax.errors import RunError
+from imggen_jax.game import Pretrained
 from imggen_jax.model import Model
 from imggen_jax.storage.files import given_path
+from imggen_jax.training import pretrained
 from imggen_jax.training.saved import open_run
 from imggen_jax.weights import foreign
 
@@ -24,10 +27,18 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
         (`imggen_jax.zoo.names()`). What exists under this name comes first.
       name: of the model, where a game trains several; None for "main", or the first.
 
+    What `personalize` has learned of a model is named after it: "runs/text+zork.safetensors:0.8+more.safetensors".
+
     Raises:
-      RunError: there is no such model, nothing has been saved yet, or a file of it is damaged.
+      RunError: there is no such model, nothing has been saved yet, or a file of it is damaged; or an adapter is of
+        another model.
       WeightsError: a weight file that cannot be read or is of no known network.
     """
+    base, learned = adapters.split(str(path))
+    if learned:
+        each = [(adapters.read(Path(file).expanduser()), share) for file, share in learned]
+        model = load(base, name)
+        return adapters.apply(model, each, networks(base, model))
     folder = find(path)
     if pipelines.is_pipeline(folder):
         model = pipelines.load(folder, name)
@@ -45,8 +56,17 @@ def is_used_as_it_is(path: Path) -> bool:
     return exporting.is_export(path) or foreign.is_weight_file(path) or pipelines.is_pipeline(path)
 
 
+def networks(path: str | os.PathLike[str], model: Model) -> dict[str, Pretrained]:
+    """The networks that a loaded model, of this path, uses and does not train."""
+    folder = find(path)
+    if foreign.is_weight_file(folder) or pipelines.is_pipeline(folder):
+        return {}
+    return exporting.networks(folder) if exporting.is_export(folder) else pretrained.load_all(check(model.config))
+
+
 def find(path: str | os.PathLike[str]) -> Path:
     """The folder or weight file of a model, named as for `load`. Raises RunError where there is none."""
+    path = adapters.split(str(path))[0]
     folder = given_path(path, "the model")
     if folder.exists():
         return folder

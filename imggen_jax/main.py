@@ -20,6 +20,7 @@ from imggen_jax.editing import flags as editing
 from imggen_jax.errors import Diverged, ImggenError, Interrupted, RunError, SaveError
 from imggen_jax.flags import datasets, scores, trust
 from imggen_jax.prompting import flags as prompting
+from imggen_jax.prompting import teaching
 
 TRAIN = """\
 Trains what a config describes, or resumes it: the same command continues a run that was stopped. The word `train` may
@@ -36,6 +37,7 @@ other verbs (each has --help):
   generate     make pictures with a model
   evaluate     score a model, or two sets of pictures
   describe     print a model's facts as JSON
+  personalize  teach a text model a word for what some pictures show
   export       write a model's weights, config and card to a folder
   prepare      download and prepare a stock TFDS dataset, once
   data         look through a folder of pictures and make a dataset of it
@@ -92,7 +94,8 @@ def main(words: Sequence[str]) -> int:
              "prepare": datasets.prepare, "data": datasets.ingest,
              "forget": datasets.forget, "verify": trust.verify, "detect": trust.detect,
              "whose": trust.whose, "policy": trust.policy, "audit": trust.audit,
-             "fetch": hub.fetch, "adapt": functools.partial(hub.adapt, start=_start_jax)}
+             "fetch": hub.fetch, "adapt": functools.partial(hub.adapt, start=_start_jax),
+             "personalize": _personalize}
     verbs |= {name: functools.partial(_editing, name) for name in editing.VERBS}
     verbs |= {name: functools.partial(_picture, name) for name in picture_verbs.VERBS if name not in verbs}
     if any(word.partition("=")[0] == "--paint" for word in words):  # a picture's own `edit`; the other needs a model
@@ -303,6 +306,15 @@ def _export(words: list[str]) -> int:
             parser.error(f"--about {args.about} cannot be read: {error}")
     api.export(args.model, args.out, dtype=args.dtype, stablehlo=args.stablehlo, orbax=args.orbax, about=about)
     streams.say([f"Exported to {args.out}"])
+    return 0
+
+
+def _personalize(words: list[str]) -> int:
+    parser = flags.Parser("personalize", teaching.DESCRIPTION)
+    teaching.add(parser)
+    args = parser.parse_args(words)
+    captions = None if args.captions is None else prompting.lines(args.captions)
+    streams.say(teaching.run(args, captions, _start_jax))
     return 0
 
 

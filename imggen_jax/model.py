@@ -276,7 +276,8 @@ class Model(NamedTuple):
     def _check_memory(self, n: int, given: Mapping[str, Any] | None) -> None:
         """Raises RunError where n images are more than memory can hold; memory that is only promised ends a process."""
         fields = given.values() if isinstance(given, Mapping) else ()
-        sides = [each.shape[-3:] for each in fields if isinstance(each, np.ndarray) and each.ndim >= 3]
+        sides = [each.shape[-3:] for each in fields if isinstance(each, np.ndarray)
+                 and each.dtype == np.uint8 and each.ndim >= 3]
         pixels = math.prod(side or 1 for side in (sides[0] if sides else self.spec["image"].shape))
         needed, free = n * (pixels + 4 * self.latent_size), free_memory()
         if needed > free:

@@ -16,9 +16,9 @@ MODULES = sorted(ROOT.rglob("*.py"))
 ORDER = [
     "errors", "patches", "prompts", "spec", "bicubic", "threads", "streams", "storage", "game", "nets", "losses",
     "augment", "degradations", "optim", "devices", "step", "transforms", "samplers", "schedules", "conditioning",
-    "latents", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "texts", "sampling",
-    "inversion", "model", "training", "exporting", "zoo", "pipelines", "loading", "evaluation", "cards", "generating",
-    "api", "translators", "picture_verbs", "flags", "hub", "editing", "prompting", "main"]
+    "latents", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "texts",
+    "sampling", "inversion", "model", "training", "exporting", "zoo", "pipelines", "adapters", "loading", "evaluation",
+    "cards", "generating", "api", "translators", "picture_verbs", "flags", "hub", "editing", "prompting", "main"]
 NARROW = {
     "errors": set(), "patches": {"errors"}, "prompts": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(),
     "streams": {"errors"},
@@ -191,8 +191,8 @@ def test_there_is_one_training_step():
     defined = [path for path in MODULES for node in ast.walk(parse(path))
                if isinstance(node, ast.FunctionDef) and node.name == "train_step"]
     assert [path.name for path in defined] == ["step.py"]
-    # The others look for latents, guide them, or refine pixels.
-    assert uses("apply_updates") == {"step.py", "inversion.py", "editing/targets.py",
-                                     "patches/wasserstein.py"}
+    # The others look for latents, guide them, refine pixels, or learn a word for a model that is not changed.
+    assert uses("apply_updates") == {"step.py", "inversion.py", "editing/targets.py", "patches/wasserstein.py",
+                                     "prompting/personalizing.py"}
     assert uses("value_and_grad") == {"step.py"}
     assert uses("pmean") == {"step.py"}

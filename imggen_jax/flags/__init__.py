@@ -45,13 +45,25 @@ class Parser(argparse.ArgumentParser):
             if re.match("--[a-z]", word) and not known:
                 near = difflib.get_close_matches(name, [one for one in self._option_string_actions if len(one) > 2], 1)
                 self.error(f"unknown argument {name!r}{f', did you mean {near[0]}?' if near else ''}")
-        return super().parse_known_args(args, namespace)
+        found, rest = super().parse_known_args(args, namespace)
+        if getattr(found, "adapter", None):
+            if found.model is None:
+                self.error("--adapter is given without --model")
+            found.model = "+".join([found.model, *found.adapter])
+        return found, rest
 
 
 def path(text: str) -> str:
     """The type of a flag that takes a path: not empty, with ~ for the home folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty; write . for the current folder")
+    return os.path.expanduser(text)
+
+
+def adapter(text: str) -> str:
+    """The type of --adapter: FILE.safetensors or FILE.safetensors:0.8."""
+    if not re.fullmatch(r"[^+]+\.safetensors(:(\d+(\.\d*)?|\.\d+))?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not FILE.safetensors or FILE.safetensors:0.8, without a plus")
     return os.path.expanduser(text)
 
 
@@ -64,6 +76,8 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool = True, what: s
     """--model, whose other name is --workdir; in args.model."""
     parser.add_argument("--model", "--workdir", dest="model", required=required, type=path, metavar="M",
                         help=f"model {what}: the folder of a run, an exported folder, or the name of a zoo model")
+    parser.add_argument("--adapter", action="append", type=adapter, metavar="F[:X]",
+                        help="what personalize has learned, and how much of it, 0 to 2 (default: 1); may be repeated")
 
 
 def add_out(parser: argparse.ArgumentParser, *, one: bool = False) -> None:

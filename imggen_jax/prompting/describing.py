@@ -105,10 +105,19 @@ def classify_file(classifier: str | os.PathLike[str], file: str) -> tuple[dict[s
 def _tokens(model: Model, captions: Sequence[str] | None) -> np.ndarray:
     """int32 [n,T], each once."""
     field = model.spec[TEXT]
-    if captions is not None:
-        if not captions:
-            raise RunError("no caption is given; give some that the model could have been trained with")
-        return _once(tokenizer_of(field).encode(list(captions), *field.shape)[0])
+    if captions is None:
+        return dataset_tokens(model)
+    if not captions:
+        raise RunError("no caption is given; give some that the model could have been trained with")
+    return _once(tokenizer_of(field).encode(list(captions), *field.shape)[0])
+
+
+def dataset_tokens(model: Model) -> np.ndarray:
+    """Captions of the dataset that a model was trained on, each once: int32 [n,T], n at most `CAPTIONS`.
+
+    Raises:
+      DataError: the dataset is not there any more.
+    """
     settings = of_run(model.config, model.data)
     try:
         dataset = open_split(dataclasses.replace(settings, data=dataclasses.replace(settings.data, memory="stream")),

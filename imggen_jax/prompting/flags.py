@@ -119,7 +119,7 @@ def describe(args: argparse.Namespace, start: Callable[[], None]) -> list[str]:
     if (args.model is None) == (args.classifier is None):
         raise RunError("a picture is described by --model, one that was trained with captions, or by --classifier; "
                        "give one of them")
-    captions = None if args.captions is None else _lines(args.captions)
+    captions = None if args.captions is None else lines(args.captions)
     start()
     from imggen_jax.prompting import describing
 
@@ -195,14 +195,15 @@ def _revised(args: argparse.Namespace, given: Mapping[str, Any], start: Callable
 def _prompts(args: argparse.Namespace) -> list[str]:
     each: list[str] = [] if args.prompt is None else list(args.prompt)
     if args.prompts is not None:
-        each += _lines(args.prompts)
+        each += lines(args.prompts)
     for prompt in each:  # before JAX starts
         for one in prompts.expand(prompt):
             prompts.parse(one)
     return each
 
 
-def _lines(file: str) -> list[str]:
+def lines(file: str) -> list[str]:
+    """The sentences of a file, one a line. Raises RunError where it cannot be read, or holds none."""
     try:
         if Path(file).stat().st_size > LONGEST:
             raise RunError(f"{file} has more than {LONGEST:,} bytes; give fewer sentences")
