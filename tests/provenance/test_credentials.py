@@ -203,6 +203,31 @@ def test_whatever_is_done_to_a_file_is_a_verdict_and_never_a_traceback(picture, 
     assert {"broken", "unreadable"} <= seen
 
 
+def test_an_avif_that_its_decoder_refuses_is_a_verdict(tmp_path):
+    publishing.write(tmp_path / "a.avif", Picture(noise(70, 80)), Origin("upscale"))
+    data = (tmp_path / "a.avif").read_bytes()
+    (tmp_path / "b.avif").write_bytes(data.replace(b"av1C", b"av1X"))
+    assert verify(tmp_path / "b.avif").signature in ("broken", "unreadable")
+
+
+def test_an_edit_of_a_marked_picture_keeps_its_credentials_inside_and_marks_what_it_made(picture, tmp_path):
+    """Defined: what the edit did not touch keeps its own mark; the number read is that of the larger part."""
+    pixels = watermark.mark(noise(160, 160), 77)
+    publishing.write(tmp_path / "in.png", Picture(pixels), Origin("upscale", parent=picture))
+    for share, number in ((0.3, 77), (0.9, None)):
+        part = np.zeros((160, 160), bool)
+        part[:, :round(160 * share)] = True
+        origin = Origin("remove", facts={"model": "abc"}, parent=tmp_path / "in.png", part=part)
+        edited = np.where(part[..., None], noise(160, 160, seed=3), pixels)
+        publishing.write(tmp_path / "out.png", Picture(edited), origin)
+        made = files.read(tmp_path / "out.png").pixels
+        assert np.array_equal(made[~part], pixels[~part]) and not np.array_equal(made[part], edited[part])
+        wanted = publishing.payload(origin) if number is None else number
+        assert watermark.detect(made, search=False).payload == wanted
+        assert verify(tmp_path / "out.png").ingredients == ("in.png",)
+        assert len(json.loads(c2pa.Reader(str(tmp_path / "out.png")).json())["manifests"]) == 3
+
+
 def test_verify_and_detect_from_the_command_line(picture, tmp_path):
     anchor = keys.config_folder() / keys.ANCHOR
     told = shell.call("verify", picture)
