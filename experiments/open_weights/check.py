@@ -90,32 +90,13 @@ def difference(ours, theirs):
     return float(np.max(np.abs(np.asarray(ours) - np.asarray(theirs))))
 
 
-class Compiled:
-    """A network that is compiled once for inputs of each shape, also where functions are not compiled."""
-
-    def __init__(self, net):
-        self.net, self.program = net, jax.jit(net.apply)
-
-    def __getattr__(self, name):
-        return getattr(self.net, name)
-
-    def apply(self, variables, *inputs):
-        inputs = [jnp.asarray(each) for each in inputs]
-        with jax.disable_jit(False):
-            return self.program(variables, *inputs)
-
-
 class Pair:
     """A tiny model here and there."""
 
     def __init__(self, name: str, folder: Path):
         self.name, self.parts = name, modules(name)
         self.folder = reference.write(folder / name, name, {each: shapes_of(one) for each, one in self.parts.items()})
-        model = pipelines.resized(imggen_jax.load(self.folder), SIZE, SIZE)
-        recipe = pipelines.recipe_of(model)
-        nets = {name: Compiled(getattr(recipe, name)) for name in ("unet", "encoder", "decoder")}
-        self.model = pipelines.opening.remade(model, recipe._replace(
-            texts=tuple(Compiled(net) for net in recipe.texts), **nets))
+        self.model = reference.compiled(pipelines.resized(imggen_jax.load(self.folder), SIZE, SIZE))
         more = {} if name == "xl" else {"safety_checker": None, "requires_safety_checker": False}
         self.pipe = getattr(diffusers, reference.MODELS[name][0]).from_pretrained(self.folder, **more)
         self.pipe.set_progress_bar_config(disable=True)
