@@ -5,8 +5,11 @@ Their configs are those of diffusers' own tests. Used by the tests and by experi
 import json
 import math
 
+import jax
 import numpy as np
 from safetensors.numpy import save_file
+
+from imggen_jax import pipelines
 
 SD_UNET = {"block_out_channels": [4, 8], "layers_per_block": 1, "sample_size": 32, "in_channels": 4, "out_channels": 4,
            "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
@@ -109,6 +112,27 @@ def write(folder, name, shapes):
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+class Compiled:
+    """A network that is compiled once for inputs of each shape, also where functions are not compiled."""
+
+    def __init__(self, net):
+        self.net, self.program = net, jax.jit(net.apply)
+
+    def __getattr__(self, name):
+        return getattr(self.net, name)
+
+    def apply(self, variables, *inputs):
+        with jax.disable_jit(False):
+            return self.program(variables, *inputs)
+
+
+def compiled(model):
+    """A model of `pipelines` whose networks are compiled once, and what is around them not where that is disabled."""
+    recipe = pipelines.recipe_of(model)
+    nets = {name: Compiled(getattr(recipe, name)) for name in ("unet", "encoder", "decoder")}
+    return pipelines.opening.remade(model, recipe._replace(texts=tuple(map(Compiled, recipe.texts)), **nets))
 
 
 def noise(seed, side=32, channels=4):

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -33,9 +34,11 @@ import diffusers  # noqa: E402
 import reference_pipelines as reference  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
+from safetensors.numpy import save_file  # noqa: E402
 
 import imggen_jax  # noqa: E402
 from imggen_jax import pipelines, schedules  # noqa: E402
+from imggen_jax.weights import ldm  # noqa: E402
 
 BOUND = 1e-4
 GOLDEN = ROOT / "tests" / "pipelines" / "golden.json"
@@ -87,32 +90,13 @@ def difference(ours, theirs):
     return float(np.max(np.abs(np.asarray(ours) - np.asarray(theirs))))
 
 
-class Compiled:
-    """A network that is compiled once for inputs of each shape, also where functions are not compiled."""
-
-    def __init__(self, net):
-        self.net, self.program = net, jax.jit(net.apply)
-
-    def __getattr__(self, name):
-        return getattr(self.net, name)
-
-    def apply(self, variables, *inputs):
-        inputs = [jnp.asarray(each) for each in inputs]
-        with jax.disable_jit(False):
-            return self.program(variables, *inputs)
-
-
 class Pair:
     """A tiny model here and there."""
 
     def __init__(self, name: str, folder: Path):
         self.name, self.parts = name, modules(name)
         self.folder = reference.write(folder / name, name, {each: shapes_of(one) for each, one in self.parts.items()})
-        model = pipelines.resized(imggen_jax.load(self.folder), SIZE, SIZE)
-        recipe = pipelines.recipe_of(model)
-        nets = {name: Compiled(getattr(recipe, name)) for name in ("unet", "encoder", "decoder")}
-        self.model = pipelines.opening.remade(model, recipe._replace(
-            texts=tuple(Compiled(net) for net in recipe.texts), **nets))
+        self.model = reference.compiled(pipelines.resized(imggen_jax.load(self.folder), SIZE, SIZE))
         more = {} if name == "xl" else {"safety_checker": None, "requires_safety_checker": False}
         self.pipe = getattr(diffusers, reference.MODELS[name][0]).from_pretrained(self.folder, **more)
         self.pipe.set_progress_bar_config(disable=True)
@@ -312,7 +296,64 @@ def tokens(pair):
     yield "1,000 sentences that are tokenized otherwise", float(wrong)
 
 
-CHECKS: tuple[Callable, ...] = (components, samplers, prompts, pictures, tokens)
+def adapters(pair):
+    """LoRA in kohya's names for SD and in diffusers' for XL, and textual inversion; two steps."""
+    if pair.name not in ("sd", "xl"):
+        return
+    trained, scheduler = with_scheduler(pair, "ddim")
+    pair.model = pipelines.scheduled(pair.model, trained)
+    own, noise, rng = pair.model, reference.noise(7), np.random.RandomState(5)
+    lora, word = pair.folder / "lora.safetensors", pair.folder / "toy.safetensors"
+    content = {}
+    for name, value in pair.parts["unet"].state_dict().items():
+        if re.search(r"attn\d\.to_(q|k|v|out\.0)\.weight$", name):
+            layer = name.removesuffix(".weight")
+            down, up = rng.standard_normal((2, value.shape[1])), 0.3 * rng.standard_normal((value.shape[0], 2))
+            if pair.name == "sd":
+                flat = f"lora_unet_{layer.replace('.', '_')}"
+                content |= {f"{flat}.lora_down.weight": down, f"{flat}.lora_up.weight": up}
+                content[f"{flat}.alpha"] = np.ones(())
+            else:
+                content |= {f"unet.{layer}.lora_A.weight": down, f"unet.{layer}.lora_B.weight": up}
+    save_file({name: np.asarray(value, np.float32) for name, value in content.items()}, lora)
+    pair.model, said = pipelines.with_lora(own, lora)
+    pair.pipe.load_lora_weights(pair.folder, weight_name=lora.name)
+    print(f"      {said}")
+    options = {"steps": 2, "sampler": 0, "guidance": 4.0}
+    common = {"latents": turned(noise), "num_inference_steps": 2, "guidance_scale": 4.0}
+    plain = np.asarray(pair.ours("a red cat", noise, **options))
+    yield "LoRA", difference(plain, pair.theirs("a red cat", noise, scheduler, **common))
+    pair.model = own
+    pair.pipe.unload_lora_weights()
+    if pair.name == "sd":
+        save_file({"<toy>": rng.standard_normal((2, 8)).astype("f")}, word)
+        pair.model, _, _ = pipelines.with_word(own, word)
+        pair.pipe.load_textual_inversion(str(word), token="<toy>")
+        ours = pair.ours("a <toy> cat", noise, **options)
+        yield "textual inversion", difference(ours, pair.theirs("a <toy> cat", noise, scheduler, **common))
+
+
+def checkpoints(pair):
+    """Names of single files, by diffusers' converters: how many are other ones."""
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+
+    recipe = pipelines.recipe_of(pair.model)
+    for title, prefix, names, convert, config in (
+            ("U-Net", ldm.UNET, ldm.unet_names(recipe.unet), convert_ldm_unet_checkpoint, pair.parts["unet"].config),
+            ("autoencoder", ldm.VAE, ldm.vae_names(reference.MODELS[pair.name][1]["vae"]), convert_ldm_vae_checkpoint,
+             pair.parts["vae"].config)):
+        there = shapes_of(pair.parts["unet" if title == "U-Net" else "vae"])
+        old = {f"{prefix}{one}.{leaf}": f"{new}.{leaf}" for one, new in names for leaf in ("weight", "bias")
+               if f"{new}.{leaf}" in there}
+        same = {f"{prefix}{name}": name for name in there if name not in old.values()}
+        theirs = convert({one: torch.full(there[new], float(number)) for number, (one, new) in
+                          enumerate((old | same).items())}, config)
+        ours = {new: number for number, new in enumerate((old | same).values())}
+        yield f"{title} of a single file, names that differ", float(sum(
+            number != float(theirs[name].reshape(-1)[0]) for name, number in ours.items()))
+
+
+CHECKS: tuple[Callable, ...] = (components, samplers, prompts, pictures, tokens, checkpoints, adapters)
 
 
 def golden(pair):

@@ -24,13 +24,12 @@ def attend(q: Array, k: Array, v: Array, *, causal: bool = False) -> Array:
     Returns:
       [B,N,heads,D], dtype of v. The softmax is computed in float32.
     """
-    if q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and q.shape[-1] <= WIDEST_FUSED:
-        fused = functools.partial(jax.nn.dot_product_attention, is_causal=causal, implementation="cudnn")
-    else:
-        fused = functools.partial(jax.nn.dot_product_attention, is_causal=causal, implementation="xla")
-    plain = functools.partial(jax.nn.dot_product_attention, is_causal=causal, implementation="xla")
+    fits = q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and q.shape[-1] <= WIDEST_FUSED
+    # Where no GPU is, cuDNN cannot be asked for, not even to lower a program for one.
+    implementation = "cudnn" if fits and jax.default_backend() == "gpu" else "xla"
     return jax.lax.platform_dependent(
-        q, k, v, cpu=functools.partial(_in_parts, causal=causal), cuda=fused, default=plain)
+        q, k, v, cpu=functools.partial(_in_parts, causal=causal),
+        default=functools.partial(jax.nn.dot_product_attention, is_causal=causal, implementation=implementation))
 
 
 def _in_parts(q: Array, k: Array, v: Array, *, causal: bool) -> Array:

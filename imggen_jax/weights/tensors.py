@@ -5,6 +5,7 @@ out on purpose by a pattern; one that is missing, left over or of another shape 
 """
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -151,8 +152,9 @@ def tensor_name(path: Sequence[Any]) -> str:
     return f"{place}.{LEAVES[leaf]}"
 
 
-def shapes(net: nn.Module, *inputs: Any) -> PyTree:
-    """The parameters of a network as shapes, without computing any. inputs: arrays, or `jax.ShapeDtypeStruct`."""
+@functools.lru_cache(maxsize=32)
+def shapes(net: nn.Module, *inputs: jax.ShapeDtypeStruct) -> PyTree:
+    """The parameters of a network as shapes, without computing any; kept, since tracing a large one takes seconds."""
     return jax.eval_shape(net.init, jax.random.key(0), *inputs)["params"]
 
 

@@ -22,13 +22,16 @@ from imggen_jax.weights import diffusers, ldm, published, tensors
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 
 
-def picture(model, noise, fields, **options):
+def picture(model, noise, fields, *, whole=False, **options):
+    """whole: as one program; else networks are compiled, and what is around them is not, which takes less time."""
+    model = model if whole else reference.compiled(model)
     generator, checked = model.generator, model.check_given(fields, 1)
 
     def make(weights, z, fields):
         return generator.decode(weights, z, generator.condition(weights, fields), options)
 
-    return np.asarray(jax.jit(make)(model.weights, noise, checked))
+    with jax.disable_jit(not whole):
+        return np.asarray(jax.jit(make)(model.weights, jnp.asarray(noise), checked))
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -42,7 +45,7 @@ def test_names_and_sizes_of_tensors_are_those_of_diffusers(name, folder):
 def test_pictures_are_those_of_diffusers(name, folder):
     model = pipelines.resized(imggen_jax.load(folder(name)), 64, 64)
     made = picture(model, reference.noise(3), {"text": "a red cat", "negative": "tree"}, steps=3, sampler=0,
-                   guidance=4.0)
+                   guidance=4.0, whole=name == "sd")
     assert made.shape == (1, 64, 64, 3) and made.dtype == np.float32
     np.testing.assert_allclose(made.ravel()[::197], GOLDEN[name]["picture"], rtol=0, atol=1e-4)
 
@@ -141,6 +144,20 @@ def test_what_is_wrong_is_named_in_one_line(what, folder, tmp_path):
     with pytest.raises((WeightsError, DataError), match=re.escape(WRONG[what])) as error:
         imggen_jax.load(copy)
     assert "\n" not in str(error.value) and str(copy) in str(error.value)
+
+
+def test_each_sampler_is_one_program(folder):
+    """Lowered, not compiled: nothing in it depends on numbers that only a run knows."""
+    model = imggen_jax.load(folder("sd"))
+    generator, fields = model.generator, model.check_given({"text": "a", "source": reference.source()}, 1)
+    for sampler in range(7):
+        def make(weights, z, fields, options, sampler=sampler):
+            said = generator.condition(weights, fields)
+            return generator.decode(weights, z, said, {**options, "steps": 3, "sampler": sampler})
+
+        z = jax.ShapeDtypeStruct((1, 32, 32, 4), jnp.float32)
+        made = jax.eval_shape(make, model.weights, z, fields, {"guidance": 2.0, "strength": 0.5})
+        assert made.shape == (1, 64, 64, 3)
 
 
 def test_other_dtypes_shards_and_old_names_are_read_alike(folder, tmp_path):
