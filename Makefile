@@ -1,4 +1,4 @@
-# make demo    set up, train on the built-in avatars, write pictures and say where they are
+# make demo    set up, make and edit faces from sentences, train a small model, and say where the pictures are
 # make test    set up, check everything that takes minutes at most
 # make parity  compare scores and networks with the reference implementations, in an environment of its own, with torch
 # make docs    build the documentation into build/docs
@@ -23,11 +23,17 @@ $(STAMP): pyproject.toml
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/python -m imggen_jax.main --config configs/demo.py --workdir $(DEMO)
-	$(BIN)/python -m imggen_jax.main generate --workdir $(DEMO) --num 64 --out $(DEMO)/faces
+	$(BIN)/imggen generate --model avatars --prompt 'a {smiling, sad} person with {blue, ginger} hair and round glasses' \
+	    --num 6 --out $(DEMO)/faces
+	$(BIN)/imggen edit --model avatars --image $(DEMO)/faces/000_000000.png --swap smiling=angry --out $(DEMO)/edited
+	$(BIN)/imggen interpolate --model avatars --seed 3 --frames 12 --out $(DEMO)/way \
+	    --prompts 'a smiling person with long pink hair' 'a sad person with a bald head and a beard'
+	$(BIN)/imggen train --config demo --workdir $(DEMO)/training
 	@echo
-	@echo 'New faces:  $(DEMO)/faces/grid.png'
-	@echo 'The report: $(DEMO)/report.html'
+	@echo 'Faces from sentences: $(DEMO)/faces/grid.png'
+	@echo 'A word changed:       $(DEMO)/edited/sheet.png'
+	@echo 'A way of sentences:   $(DEMO)/way/sheet.png'
+	@echo 'A model in training:  $(DEMO)/training/report.html'
 
 test: $(STAMP)
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -q -n auto --dist worksteal
