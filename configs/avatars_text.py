@@ -13,11 +13,12 @@ def get_config() -> dict:
             "name": "flow",
             # Of a face there is one token, its latent, which reads the words of the caption.
             "network": {"name": "dit", "patch": 1, "width": 144, "layers": 4, "heads": 4},
+            "draws": 4,
             # Captions of the dataset say everything; half of them are shortened, since people write less.
             "condition": {"width": 96, "layers": 2, "heads": 4, "parts": 0.5},
         },
         "pretrained": {"autoencoder": {"workdir": "runs/avatars_vae_64"}},
-        "players": {"flow": {"optimizer": "adamw", "learning_rate": 1e-3, "b2": 0.99, "weight_decay": 1e-4,
+        "players": {"flow": {"optimizer": "adamw", "learning_rate": 2e-3, "b2": 0.99, "weight_decay": 1e-4,
                              "warmup": 10_000, "clip": 1.0}},
         "train": {"images": 500_000},
         "ema": {"halflife": 20_000},

@@ -156,8 +156,9 @@ def commas(text: str, flag: str) -> list[str]:
 
 def weights(text: str) -> list[float]:
     """--weights "0.7,0.3" as numbers. Raises RunError for what are none."""
+    words = commas(text, "--weights")
     try:
-        return [float(word) for word in commas(text, "--weights")]
+        return [float(word) for word in words]
     except ValueError:
         raise RunError(f"weights {text!r} are not numbers; as in --weights 0.7,0.3") from None
 

@@ -48,6 +48,7 @@ def make(
     mean: float = 0.0,
     deviation: float = 1.0,
     drop: float = 0.1,
+    draws: int = 1,
     shift: float = 1.0,
     steps: int = 16,
     guidance: float = 2.0,
@@ -65,16 +66,20 @@ def make(
       mean, deviation: of the logit of the times t at which the network is trained (Stable Diffusion 3, arXiv
         2403.03206, section 3.1); a mean below 0 for more noise.
       drop: share of examples that are trained without their condition, which guidance needs.
+      draws: times and noises for each example, which is encoded once for all of them: of small latents, encoding costs
+        more than the flow.
       shift: of the times of sampling, above 1 for more of the steps where noise is: `samplers.flow_times`.
       steps, guidance: defaults of the options of these names.
 
     Raises:
-      ValueError: an unknown prediction, a share out of [0, 1), or an autoencoder that has no latents of one array.
+      ValueError: an unknown prediction, a share out of [0, 1), no draws, or an autoencoder that has no latents of one array.
     """
     if prediction not in PREDICTIONS:
         raise ValueError(f"unknown prediction {prediction!r}; choose from {', '.join(PREDICTIONS)}")
     if not 0 <= drop < 1:
         raise ValueError(f"drop is {drop}; it is a share, from 0 to below 1")
+    if draws < 1:
+        raise ValueError(f"draws is {draws}; it must be at least 1")
     space = latents.of(specs.image_shape(spec), (pretrained or {}).get(latents.NAME))
     shape = space.shape
     net = make_network("Denoiser", dtype, channels=shape[-1], **network)
@@ -108,9 +113,11 @@ def make(
     def loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         key_noise, key_time, key_drop = jax.random.split(key, 3)
         x, mutable = space.measure(params, mutable, to_float(batch["image"]), clock)
+        said = say(params["flow"]["condition"], given.drop(batch, key_drop, drop))
+        if draws > 1:
+            x, said = jax.tree.map(lambda leaf: jnp.repeat(leaf, draws, axis=0), (x, said))
         noise = jax.random.normal(key_noise, x.shape)
         t = jax.nn.sigmoid(mean + deviation * jax.random.normal(key_time, x.shape[:1]))
-        said = say(params["flow"]["condition"], given.drop(batch, key_drop, drop))
         value = jnp.mean(errors(params, x, noise, t, said))
         return value, (mutable, {"loss": value})
 

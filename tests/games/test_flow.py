@@ -64,6 +64,17 @@ def test_the_loss_before_training_is_what_a_network_of_zeros_has(prediction):
                                rtol=1e-5)
 
 
+def test_every_example_is_drawn_several_times():
+    spec = tiny.spec_of(8, 3, text=tiny.TEXTS["text"])
+    game = flow.make(spec, dtype="float32", network=DIT, condition={"width": 8, "layers": 1}, draws=3)
+    params, mutable = game.init(jax.random.key(0), spec)
+    batch, key = batch_of(spec), jax.random.key(1)
+    found, _ = jax.jit(game.moves[0][1])(params, mutable, batch, tiny.clock(), key)
+    noise = jax.random.normal(jax.random.split(key, 3)[0], (12, 8, 8, 3))
+    x = jnp.repeat(to_float(batch["image"]), 3, axis=0)
+    np.testing.assert_allclose(found, jnp.mean((x - noise)**2), rtol=1e-5)  # of a velocity of zeros
+
+
 def test_the_way_back_and_forth_again_gives_the_picture():
     game, weights = made()
     batch = batch_of(SPEC)
@@ -150,6 +161,7 @@ def test_what_cannot_be_is_one_clear_line():
 
     fails("config.game: unknown prediction 'noise'; choose from velocity, picture", prediction="noise")
     fails("config.game: drop is 1.0; it is a share", drop=1.0)
+    fails("config.game: draws is 0; it must be at least 1", draws=0)
     fails("sides are multiples of 12, not 16x16; choose another game.network.patch", network={**UNET, "patch": 6})
     fails("config.game: 3 heads do not divide a width of 8", network={**DIT, "heads": 3})
     rows = Pretrained({}, {"encode": lambda w, x, c: x.reshape(len(x), 16, -1), "decode": None}, "x")
