@@ -52,16 +52,20 @@ def make(
     run: Open, verb: str, latents: Latents, arguments: Mapping[str, Any], found: Sequence[Found],
     texts: Sequence[str] = (),
 ) -> tuple[np.ndarray, list[Family]]:
-    """Pictures of latents, each with its record; `texts` may condition them, beside those of `found`."""
+    """Pictures of latents, each with its record, made with the options of the first of `found`.
+
+    `texts` may condition them, beside those of `found`.
+    """
     parents = [one.family for one in found]
+    options = sources.options_of(run.model, parents[0].record) if parents else {}
     families = []
     for row, w in enumerate(latents.w):
         fields = rows_of(latents.given, row)
         given = records.given_of(run.model.spec, fields, sources.said_of(run.model, fields, found, texts))
         record = Record(verb, run.run, run.weights, records.encode_latent(w), given, int(latents.places[row]),
-                        {**arguments, "number": row}, tuple(parent.record.name for parent in parents))
+                        {**options, **arguments, "number": row}, tuple(parent.record.name for parent in parents))
         families.append(records.family(record, parents))
-    return show(run.model, latents), families
+    return show(run.model, latents, **options), families
 
 
 def origin_of(run: Open, family: Family | None, found: Sequence[Found], verb: str = "") -> Origin:

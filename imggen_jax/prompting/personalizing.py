@@ -29,7 +29,6 @@ RATE = 3e-3          # of Adam
 ROWS = 10.0          # how much faster the word moves, since rows of the table are about as long as sqrt(width)
 PRIOR = 64           # pictures of the model's own
 AT_ONCE = 20         # steps of one call
-LATE = Clock(np.int32(2**30), np.float32(1e12))  # warm-ups are over, and what was measured stays  # pyright: ignore
 TEMPLATES = ("{}", "a {}", "a {} person", "the picture shows a {}", "a picture of {}")
 
 
@@ -158,7 +157,8 @@ def _compiled(loss: Callable, player: str, mutable_names: tuple[str, ...], other
         weights = adapters.changed(_with_row(weights, trained["row"]), trained["down"], trained["up"], 1.0)
         params = {name: weights[name] for name in (player, *others)}
         mutable = {name: weights[name] for name in mutable_names}
-        return loss(params, mutable, batch, LATE, key)[0]
+        clock = Clock(jnp.int32(2**30), jnp.float32(1e12))  # warm-ups are over, and what was measured stays
+        return loss(params, mutable, batch, clock, key)[0]
 
     def drawn(lesson, key):
         one, two = (jax.random.randint(each, (BATCH // 2,), 0, len(lesson[name]))

@@ -221,6 +221,15 @@ def test_words_are_edited_and_the_latent_stays(command, tmp_path):
     refused(command("vary", "--model", "plain", "--seed", 1, "--out", "OUT/no"), "this model needs 'text'")
 
 
+def test_an_edit_is_made_as_strictly_as_the_picture_was(command, tmp_path):
+    assert command("generate", "--model", "guided", "--prompt", "sad", "--guidance", 1.5, "--num", 1, "--out",
+                   "OUT/one.png").code == 0
+    assert command("edit", "--model", "guided", "--image", "OUT/one.png", "--swap", "sad=smiling", "--out",
+                   "OUT/two.png").code == 0
+    np.testing.assert_allclose(worded.seen(pixels(tmp_path / "two.png"))[1][0], 1.5 * worded.said("smiling"), **NEAR)
+    assert '"same": true' in command("recall", "OUT/two.png", "--model", "guided", "--out", "OUT/again").out
+
+
 def test_a_picture_of_ones_own_needs_its_words(command, tmp_path):
     Image.fromarray(pixels_of_noise()).save(tmp_path / "mine.png")
     refused(command("vary", "--model", "plain", "--image", "OUT/mine.png", "--out", "OUT/no"),

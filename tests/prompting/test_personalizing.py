@@ -19,13 +19,16 @@ KINDS = [("vae", "gaussian"), ("flow", "latents")]
 
 @functools.cache
 def model(name, variant):
-    """(an untrained model, the networks that it uses)."""
+    """(a model of random weights, the networks that it uses)."""
     settings = tiny.config(name, variant, tiny.TEXTS)
     if name == "vae":
         settings["game"]["condition"] = {"width": 8, "layers": 1}
     networks = tiny.networks(name, variant)
     built = tiny.building.build(tiny.check(settings), tiny.TEXTS, networks)
-    params, mutable = jax.jit(lambda key: built.game.init(key, tiny.TEXTS))(jax.random.key(0))
+    rng = np.random.default_rng(0)  # as a network begins, its last layer is zero and nothing before it matters
+    shapes = jax.eval_shape(lambda: built.game.init(jax.random.key(0), tiny.TEXTS))
+    params, mutable = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
+    mutable = jax.tree.map(lambda leaf: np.abs(leaf) + 1, mutable)
     weights = jax.tree.map(np.asarray, {**built.game.weights(params, mutable), **built.pretrained})
     return Model(settings, tiny.TEXTS, 1, weights, built.game, "main"), networks
 
