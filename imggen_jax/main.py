@@ -92,7 +92,7 @@ def main(words: Sequence[str]) -> int:
     """
     verbs = {"train": _train, "generate": _generate, "evaluate": _evaluate, "describe": _describe, "export": _export,
              "prepare": datasets.prepare, "data": datasets.ingest,
-             "forget": datasets.forget, "verify": trust.verify, "detect": trust.detect,
+             "forget": _forget, "verify": trust.verify, "detect": trust.detect,
              "whose": trust.whose, "policy": trust.policy, "audit": trust.audit,
              "fetch": hub.fetch, "adapt": functools.partial(hub.adapt, start=_start_jax),
              "personalize": _personalize}
@@ -281,6 +281,18 @@ def _describe(words: list[str]) -> int:
     from imggen_jax import api
 
     streams.say([json.dumps(api.describe(args.model), indent=2)])
+    return 0
+
+
+def _forget(words: list[str]) -> int:
+    args = datasets.parse_forget(words)
+    _start_jax()
+    from imggen_jax import api
+
+    report = api.forget(args.workdir, args.files, retrain=args.retrain)
+    streams.say([f"Done. Report: {report}" if report else
+                 f"None of the {len(args.files):,} pictures is in the data of {args.workdir}, as far as their pixels "
+                 "and names tell."])
     return 0
 
 

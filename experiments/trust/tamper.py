@@ -35,9 +35,7 @@ def scene(seed: int) -> np.ndarray:
 
 def write(path: Path, pixels: np.ndarray) -> Path:
     """Signed and marked, as verbs write it."""
-    from imggen_jax.pictures.files import Picture
-
-    provenance.write(path, Picture(pixels), provenance.Origin("upscale"))
+    provenance.write(path, provenance.Picture(pixels), provenance.Origin("upscale"))
     return path
 
 

@@ -1,6 +1,7 @@
-"""The verbs `prepare`, `data` and `forget`, with their flags. Nothing heavy is imported before one runs."""
+"""The verbs `prepare` and `data`, and the flags of `forget`. Nothing heavy is imported before one runs."""
 from __future__ import annotations
 
+import argparse
 import shlex
 from collections.abc import Sequence
 
@@ -89,18 +90,11 @@ def ingest(words: Sequence[str]) -> int:
     return 0
 
 
-def forget(words: Sequence[str]) -> int:
-    """Train a run anew without some pictures, or refuse; returns the exit code."""
+def parse_forget(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments of `forget`."""
     parser = flags.Parser("forget", FORGET)
     parser.add_argument("--workdir", required=True, type=flags.path, metavar="W", help="the run's folder")
     parser.add_argument("--files", required=True, nargs="+", type=flags.path, metavar="F",
                         help="pictures, or their names in ledger.csv of the dataset")
     parser.add_argument("--retrain", type=flags.path, metavar="NEW", help="folder of the run without them")
-    args = parser.parse_args(words)
-    from imggen_jax import api
-
-    report = api.forget(args.workdir, args.files, retrain=args.retrain)
-    streams.say([f"Done. Report: {report}" if report else
-                 f"None of the {len(args.files):,} pictures is in the data of {args.workdir}, as far as their pixels "
-                 "and names tell."])
-    return 0
+    return parser.parse_args(words)

@@ -7,8 +7,10 @@
     with provenance.using(provenance.Settings(watermark=False)):
         imggen_jax.generate("runs/faces", "out", num=4)
 """
+from imggen_jax.pictures.files import Picture
 from imggen_jax.provenance.publishing import Origin, Settings, using, write, write_png
 from imggen_jax.provenance.verifying import Verdict, verify
 from imggen_jax.provenance.watermark import Detection, detect, mark
 
-__all__ = ["Detection", "Origin", "Settings", "Verdict", "detect", "mark", "using", "verify", "write", "write_png"]
+__all__ = ["Detection", "Origin", "Picture", "Settings", "Verdict", "detect", "mark", "using", "verify", "write",
+           "write_png"]
