@@ -46,7 +46,7 @@ def load(path: Path, name: str | None = None) -> Model:
     for file, strength in loras:
         model, _ = adapting.with_lora(model, file, strength)
     for file, word in words:
-        model, _ = adapting.with_word(model, file, word)
+        model, _, _ = adapting.with_word(model, file, word)
     if size is not None:
         model = opening.resized(model, size[1], size[0])
     return model._replace(name=name or model.name)
