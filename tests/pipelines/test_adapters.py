@@ -118,12 +118,14 @@ def test_an_adapted_model_is_a_small_folder(folder, tmp_path, capsys):
     save_file(SPELLINGS["diffusers"][0], tmp_path / "pen.safetensors")
     save_file({"emb_params": np.ones((1, 8), np.float32)}, tmp_path / "toy.safetensors")
     words = ["adapt", "--model", str(folder("sd")), "--lora", f"{tmp_path / 'pen.safetensors'}:0.5", "--word",
-             str(tmp_path / "toy.safetensors"), "--size", "66x40", "--out", str(tmp_path / "out")]
+             str(tmp_path / "toy.safetensors"), "--size", "66x40", "--option", "steps=2", "--out",
+             str(tmp_path / "out")]
     assert main.main(words) == 0
     assert "the word 'toy', 1 vectors\nsize 66x40 is rounded to 66x40" not in (told := capsys.readouterr().out)
     assert "matched 1 layers of unet" in told and f"Adapted: {tmp_path / 'out'}" in told
     model, base = imggen_jax.load(tmp_path / "out"), imggen_jax.load(folder("sd"))
-    assert model.spec["image"].shape == (40, 66, 3)
+    assert model.spec["image"].shape == (40, 66, 3) and model.generator.options["steps"].default == 2
+    assert base.generator.options["steps"].default == 30
     change = kernel(model, "unet", LAYER) - kernel(base, "unet", LAYER)
     np.testing.assert_allclose(change, 0.5 * (UP @ DOWN).T, atol=1e-6)
     assert main.main([*words[:3], "--out", str(tmp_path / "other")]) == 2
