@@ -20,13 +20,13 @@ examples:
   imggen fetch stabilityai/stable-diffusion-xl-base-1.0 --out sdxl --yes
 """
 ADAPT = """\
-Adds LoRA and words of textual inversion to a text-to-image model of others, or gives it another size, and writes OUT, a
-small folder that `--model` takes like the model itself. The weights are not copied.
+Adds LoRA and words of textual inversion to a text-to-image model of others, or gives it another size or other defaults,
+and writes OUT, a small folder that `--model` takes like the model itself. The weights are not copied.
 
 examples:
   imggen adapt --model sd15 --lora pen.safetensors:0.8 --out sd15_pen
   imggen adapt --model sd15 --word cat-toy.safetensors --out sd15_toy           # in prompts by the word that it prints
-  imggen adapt --model sdxl --size 768x1152 --out sdxl_tall
+  imggen adapt --model sdxl --size 768x1152 --option steps=20 --option guidance=6 --out sdxl_tall
 """
 
 
@@ -67,16 +67,19 @@ def adapt(words: Sequence[str], start: Callable[[], None]) -> int:
                         help="a LoRA and how strongly it counts (default: 1); may be repeated")
     parser.add_argument("--word", action="append", default=[], metavar="FILE[:WORD]",
                         help="a file of textual inversion and how prompts name it; may be repeated")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=X",
+                        help="a default of an option of the model, as steps=20; may be repeated")
     parser.add_argument("--size", type=size, metavar="WxH", help="of the pictures (default: the model's)")
     args = parser.parse_args(words)
-    if not (args.lora or args.word or args.size):
-        raise RunError("nothing is to be changed; give --lora, --word or --size")
+    if not (args.lora or args.word or args.size or args.option):
+        raise RunError("nothing is to be changed; give --lora, --word, --size or --option")
+    options = flags.numbers(args.option, "--option")
     loras = [_lora(text) for text in args.lora]
     named = [_word(text) for text in args.word]
     start()
     from imggen_jax.pipelines import adapted
 
-    said = adapted.write(args.model, args.out, loras=loras, words=named, size=args.size)
+    said = adapted.write(args.model, args.out, loras=loras, words=named, size=args.size, options=options)
     streams.say([*said, f"Adapted: {args.out}"])
     return 0
 

@@ -2,6 +2,7 @@
 
 Their configs are those of diffusers' own tests. Used by the tests and by experiments/open_weights, which has torch.
 """
+import functools
 import json
 import math
 
@@ -114,11 +115,16 @@ def write(folder, name, shapes):
     return folder
 
 
+@functools.cache
+def _program(net):
+    return jax.jit(net.apply)
+
+
 class Compiled:
     """A network that is compiled once for inputs of each shape, also where functions are not compiled."""
 
     def __init__(self, net):
-        self.net, self.program = net, jax.jit(net.apply)
+        self.net, self.program = net, _program(net)
 
     def __getattr__(self, name):
         return getattr(self.net, name)

@@ -1,6 +1,7 @@
 """Text-to-image models that others published, as models of this package: Stable Diffusion 1.5, 2.1 and XL."""
 from imggen_jax.pipelines.adapted import is_pipeline, load
-from imggen_jax.pipelines.adapting import with_lora, with_word
-from imggen_jax.pipelines.opening import recipe_of, resized, scheduled
+from imggen_jax.pipelines.adapting import with_adapter, with_lora, with_word
+from imggen_jax.pipelines.opening import recipe_of, resizable, resized, scheduled
 
-__all__ = ["is_pipeline", "load", "recipe_of", "resized", "scheduled", "with_lora", "with_word"]
+__all__ = ["is_pipeline", "load", "recipe_of", "resizable", "resized", "scheduled", "with_adapter", "with_lora",
+           "with_word"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def load(path: Path, name: str | None = None) -> Model:
     try:
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']}; this version reads {FORMAT}")
-        base, size = Path(path / facts["base"]), facts["size"]
+        base, size, options = Path(path / facts["base"]), facts["size"], dict(facts["options"])
         loras = [(path / Path(one["file"]).name, float(one["strength"])) for one in facts["loras"]]
         words = [(path / Path(one["file"]).name, str(one["word"])) for one in facts["words"]]
     except (KeyError, TypeError, ValueError) as error:
@@ -46,15 +46,16 @@ def load(path: Path, name: str | None = None) -> Model:
     for file, strength in loras:
         model, _ = adapting.with_lora(model, file, strength)
     for file, word in words:
-        model, _ = adapting.with_word(model, file, word)
+        model, _, _ = adapting.with_word(model, file, word)
     if size is not None:
         model = opening.resized(model, size[1], size[0])
-    return model._replace(name=name or model.name)
+    return opening.with_defaults(model, options)._replace(name=name or model.name)
 
 
 def write(
     model: str | os.PathLike[str], out: str | os.PathLike[str], *, loras: Sequence[tuple[str, float]] = (),
     words: Sequence[tuple[str, str | None]] = (), size: tuple[int, int] | None = None,
+    options: Mapping[str, float] = {},
 ) -> list[str]:
     """Write a model with adapters as a folder, which `load` takes; its weights are not copied.
 
@@ -64,6 +65,7 @@ def write(
       loras: safetensors files and their strengths.
       words: safetensors files of textual inversion and how prompts name them; None: as the file does.
       size: width and height of the pictures; None: the model's.
+      options: defaults of the generator's options, such as steps and guidance.
 
     Returns:
       Lines that say what matched and what did not.
@@ -95,7 +97,8 @@ def write(
         if (width, height) != size:
             said.append(f"size {size[0]}x{size[1]} is rounded to {width}x{height}, as the autoencoder needs")
         size = width, height
-    facts = {"format": FORMAT, "base": os.path.abspath(base), "words": named, "size": size,
+    options = opening.with_defaults(loaded, options).check_options(options)
+    facts = {"format": FORMAT, "options": options, "base": os.path.abspath(base), "words": named, "size": size,
              "loras": [{"file": Path(file).name, "strength": strength} for file, strength in loras]}
     try:
         out.mkdir(parents=True, exist_ok=True)

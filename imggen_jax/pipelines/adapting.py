@@ -13,7 +13,7 @@ from imggen_jax.model import Model
 from imggen_jax.pipelines import texts
 from imggen_jax.pipelines.opening import recipe_of, remade
 from imggen_jax.storage.files import given_path
-from imggen_jax.weights import adapters, ldm
+from imggen_jax.weights import adapters, ldm, tensors
 
 STRONGEST = 10.0
 TABLE = "text_model.embeddings.token_embedding.embedding"
@@ -48,6 +48,19 @@ def with_lora(model: Model, path: str | os.PathLike[str], strength: float = 1.0)
         said += f"; {len(lora.unknown)} tensors matched nothing: {', '.join(lora.unknown[:3])}"
         said += ", ..." if len(lora.unknown) > 3 else ""
     return model._replace(weights=weights), said
+
+
+def with_adapter(model: Model, path: str | os.PathLike[str], strength: float = 1.0) -> tuple[Model, str]:
+    """`with_lora` or `with_word`, whichever a file is for; the strength is that of a LoRA.
+
+    Returns:
+      (the model, a line that says what matched).
+    """
+    names = tensors.open_file(given_path(path, "the adapter")).tensors
+    if any(part in name for name in names for part in ("lora", "alpha")) or len(names) > len(adapters.VECTORS):
+        return with_lora(model, path, strength)
+    changed, said, _ = with_word(model, path)
+    return changed, said
 
 
 def with_word(model: Model, path: str | os.PathLike[str], word: str | None = None) -> tuple[Model, str, str]:

@@ -43,8 +43,7 @@ class Recipe(NamedTuple):
     empty: tuple[int, ...]        # tokens of an empty prompt
     height: int                   # of pictures; multiples of `factor`
     width: int
-    steps: int                    # defaults of options
-    guidance: float
+    defaults: tuple[tuple[str, float], ...]  # of options, where they are not those of every model
     # Whether one batch holds what is predicted with the prompt and without it. In turn, the program has the network
     # once in place of three times, and on a CPU that is as fast.
     together: bool
@@ -79,10 +78,13 @@ def make(recipe: Recipe) -> Game:
 
 def _options(recipe: Recipe) -> dict[str, Option]:
     named = ", ".join(f"{number} {name}" for number, name in enumerate(SAMPLERS) if name != "flow_euler")
-    return {"steps": Option(recipe.steps, 1, 250, "steps of the sampler"),
-            "sampler": Option(SAMPLERS.index(recipe.trained.sampler), 0, len(SAMPLERS) - 1, named),
-            "guidance": Option(recipe.guidance, 0.0, 50.0, "how strictly the prompt is followed; 1 as trained"),
-            "strength": Option(0.8, 0.01, 1.0, "of a picture that is given, how much is made anew")}
+    found = {"steps": Option(30, 1, 250, "steps of the sampler"),
+             "sampler": Option(SAMPLERS.index(recipe.trained.sampler), 0, len(SAMPLERS) - 1, named),
+             "guidance": Option(7.5, 0.0, 50.0, "how strictly the prompt is followed; 1 as trained"),
+             "strength": Option(0.8, 0.01, 1.0, "of a picture that is given, how much is made anew")}
+    # A whole number is compiled into a program, and any other is its input.
+    return found | {name: found[name]._replace(default=type(found[name].default)(value))
+                    for name, value in recipe.defaults}
 
 
 def _prior(shape: tuple[int, ...], key: Key, n: int, condition: Condition) -> Array:

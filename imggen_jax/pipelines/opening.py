@@ -4,7 +4,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -82,12 +82,24 @@ def scheduled(model: Model, trained: schedules.Trained) -> Model:
     return remade(model, recipe_of(model)._replace(trained=trained))
 
 
+def with_defaults(model: Model, options: Mapping[str, float]) -> Model:
+    """The same model with other defaults of its options. Raises RunError for an option that it does not have."""
+    checked = model.check_options(options)
+    return remade(model, recipe_of(model)._replace(defaults=tuple(sorted(
+        {**dict(recipe_of(model).defaults), **checked}.items()))))
+
+
 def recipe_of(model: Model) -> Recipe:
     """What makes a model's functions. Raises RunError for a model of another kind."""
-    function = model.generator.decode
-    if not isinstance(function, functools.partial) or not isinstance(function.args[0], Recipe):
+    if not resizable(model):
         raise RunError("this model is none of Stable Diffusion; it makes pictures of the size that it was trained on")
-    return function.args[0]
+    return cast(functools.partial, model.generator.decode).args[0]
+
+
+def resizable(model: Model) -> bool:
+    """Whether `resized` takes a model."""
+    function = getattr(model.part, "decode", None)
+    return isinstance(function, functools.partial) and isinstance(function.args[0], Recipe)
 
 
 def remade(model: Model, recipe: Recipe) -> Model:
@@ -137,8 +149,9 @@ def _recipe(found: diffusers.Folder, parts: Mapping[str, Part], trained: schedul
     quick = trained.sampler == "lcm"
     return Recipe(nets["unet"], nets["encoder"], nets["decoder"], tuple(encoders), trained, channels,
                   float(vae["scaling_factor"]), float(vae["shift_factor"] or 0.0), unet["in_channels"] != channels,
-                  found.zeros, names, tuple(int(token) for token in empty), side, side, 4 if quick else 30,
-                  1.0 if quick else 5.0 if found.xl else 7.5, jax.default_backend() != "cpu")
+                  found.zeros, names, tuple(int(token) for token in empty), side, side, (
+                      ("guidance", 1.0 if quick else 5.0 if found.xl else 7.5), ("steps", 4 if quick else 30)),
+                  jax.default_backend() != "cpu")
 
 
 def _check_memory(folder: Path, parts: Mapping[str, Part], dtype: Any) -> None:

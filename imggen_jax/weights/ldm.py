@@ -22,7 +22,8 @@ SD_TEXT, XL_TEXT, XL_TEXT_2 = ("cond_stage_model.transformer.", "conditioner.emb
                                "conditioner.embedders.1.model.")
 # What training left behind: averages, tables of the schedule, places 0 to 76, CLIP's temperature.
 UNUSED = (r"^model_ema\.", r"^(sqrt_|log_)?(one_minus_|recip_|recipm1_)?alphas_cumprod", r"^betas$", r"^posterior_",
-          r"^log_one_minus", r"^sqrt_", r"^denoiser\.sigmas$", r"\.position_ids$", r"\.logit_scale$")
+          r"^log_one_minus", r"^sqrt_", r"^denoiser\.sigmas$", r"^(scale_factor|logvar)$", r"\.position_ids$",
+          r"\.logit_scale$")
 RESNET = {"in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj", "out_layers.0": "norm2",
           "out_layers.3": "conv2", "skip_connection": "conv_shortcut"}
 VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
