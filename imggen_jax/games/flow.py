@@ -72,7 +72,8 @@ def make(
       steps, guidance: defaults of the options of these names.
 
     Raises:
-      ValueError: an unknown prediction, a share out of [0, 1), no draws, or an autoencoder that has no latents of one array.
+      ValueError: an unknown prediction, a share out of [0, 1), no draws, or an autoencoder that has no latents of one
+        array.
     """
     if prediction not in PREDICTIONS:
         raise ValueError(f"unknown prediction {prediction!r}; choose from {', '.join(PREDICTIONS)}")
