@@ -19,7 +19,7 @@ def get_config() -> dict:
         },
         "pretrained": {"autoencoder": {"workdir": "runs/avatars_vae_64"}},
         "players": {"flow": {"optimizer": "adamw", "learning_rate": 2e-3, "b2": 0.99, "weight_decay": 1e-4,
-                             "warmup": 10_000, "clip": 1.0}},
-        "train": {"images": 500_000},
-        "ema": {"halflife": 20_000},
+                             "warmup": 8_000, "clip": 1.0}},
+        "train": {"images": 160_000},
+        "ema": {"halflife": 10_000},
     }
