@@ -178,8 +178,8 @@ def _completed(model: Model, picture: np.ndarray, change: np.ndarray, fields: Fi
                ) -> np.ndarray:
     """uint8 [n,H,W,C]: the picture, with what a mask marks made anew under the words of `fields`, once for each seed.
 
-    With an encoder, by a Markov chain that begins with the picture of the seed: what is marked is taken from it, what is
-    not from the picture, and this is encoded and decoded again (Rezende et al., arXiv 1401.4082, on missing data).
+    With an encoder, by a Markov chain that begins with the picture of the seed: what is marked is taken from it, the
+    rest from the picture, and this is encoded and decoded again (Rezende et al., arXiv 1401.4082, on missing data).
     Without one, the latent is searched whose picture is like the rest.
     """
     encode, hole = model.sampler.encode, change[..., None]
