@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from imggen_jax import inversion, prompts
@@ -22,10 +21,11 @@ from imggen_jax.pictures import files, grids
 from imggen_jax.prompts import Text
 from imggen_jax.provenance import publishing
 from imggen_jax.provenance.publishing import Origin
-from imggen_jax.sampling import Latents
+from imggen_jax.sampling import Fields, Latents
 
 LEAST, MOST = 2, 5   # of what is blended
-STEPS = 150          # of the optimizer, for what a mask marks
+ROUNDS = 8           # of a chain that makes anew what a mask marks
+STEPS = 150          # of an optimizer that does so
 
 Paths = str | os.PathLike[str]
 
@@ -110,9 +110,7 @@ def fill(
 ) -> Done:
     """Write a picture with what a mask marks made anew, as words say: out/000.png, ... and out/sheet.png.
 
-    What is not marked is kept to the bit. The latent is found whose picture is like the rest; of a sampler that begins
-    with a map of noise, the noise of the marked places is drawn anew. The files remember no latent, since none makes
-    them.
+    What is not marked is kept to the bit. The files remember no latent, since none makes them.
 
     Args:
       model, out, given: as for `vary`.
@@ -127,10 +125,8 @@ def fill(
     run = writing.opened(model, "fill", {**given, words.TEXT: prompt})
     picture, change = _masked(run.model, Path(image), Path(mask))
     run.model.check_seeds(None, num, seed)
-    fields = run.model.check_given({**given, words.TEXT: prompt}, 1)
-    latents = [_completed(run.model, picture, change, fields, seed + k) for k in range(num)]
-    made = show(run.model, moved(np.concatenate(latents), rows_of(fields, np.zeros(num, int))))
-    made = np.where(change[..., None], made, picture)
+    fields = run.model.check_given({**given, words.TEXT: prompt}, num)
+    made = _completed(run.model, picture, change, fields, range(seed, seed + num))
     facts = {**publishing.training_facts(run.model.data), "model": run.weights, "arguments": {"seed": seed}}
     origin = Origin("fill", facts=facts, parent=Path(image), part=change)
     names = [f"{k:03d}" for k in range(num)]
@@ -180,27 +176,22 @@ def _masked(model: Model, image: Path, mask: Path) -> tuple[np.ndarray, np.ndarr
     return np.broadcast_to(pixels, (height, width, channels)), change
 
 
-def _completed(model: Model, picture: np.ndarray, change: np.ndarray, fields: Mapping[str, np.ndarray], seed: int
+def _completed(model: Model, picture: np.ndarray, change: np.ndarray, fields: Fields, seeds: Sequence[int]
                ) -> np.ndarray:
-    """float32 [1,D]: a latent whose picture is like this one outside of a mask, under the words of `fields`."""
-    shape = _map_of(model)
-    if shape is None or model.sampler.encode is None:
-        return inversion.invert(model.sampler, model.weights, picture[None], fields, model.space(), steps=STEPS,
-                                seed=seed, seen=~change)
-    w = np.asarray(model.sampler.encode(model.weights, picture[None], fields))
-    fresh = model.sampler.draw(model.weights, [seed], fields).w
-    rows, columns = (change.shape[axis] // shape[axis] for axis in (0, 1))
-    blocks = change[:shape[0] * rows, :shape[1] * columns].reshape(shape[0], rows, shape[1], columns)
-    marked = np.broadcast_to(np.any(blocks, axis=(1, 3), keepdims=True)[:, 0], shape)
-    return np.where(marked.reshape(1, -1), fresh, w)
+    """uint8 [n,H,W,C]: the picture, with what a mask marks made anew under the words of `fields`, once for each seed.
 
-
-def _map_of(model: Model) -> tuple[int, int, int] | None:
-    """(h,w,c) of a latent that is a map, as a flow's noise; None for another."""
-    if model.generator.edit_space is not None:
-        return None
-    z = jax.eval_shape(lambda: model.generator.prior(jax.random.key(0), 1, None))
-    leaves = jax.tree.leaves(z)
-    if len(leaves) != 1 or leaves[0].ndim != 4 or leaves[0].shape[1:3] == (1, 1):  # one place is all of the picture
-        return None
-    return leaves[0].shape[1:]
+    With an encoder, by a Markov chain that begins with the picture of the seed: what is marked is taken from it, the
+    rest from the picture, and this is encoded and decoded again (Rezende et al., arXiv 1401.4082, on missing data).
+    Without one, the latent is searched whose picture is like the rest.
+    """
+    encode, hole = model.sampler.encode, change[..., None]
+    if encode is None:
+        w = np.concatenate([inversion.invert(
+            model.sampler, model.weights, picture[None], rows_of(fields, [row]), model.space(), steps=STEPS,
+            seed=seed, seen=~change) for row, seed in enumerate(seeds)])
+        return np.where(hole, show(model, moved(w, fields)), picture)
+    made = np.where(hole, show(model, model.sampler.draw(model.weights, seeds, fields)), picture)
+    for _ in range(ROUNDS):
+        w = np.asarray(encode(model.weights, made, fields))
+        made = np.where(hole, show(model, moved(w, fields)), picture)
+    return made
