@@ -18,6 +18,7 @@ from imggen_jax import pipelines
 from imggen_jax.errors import DataError, RunError, WeightsError
 from imggen_jax.weights import diffusers, ldm, published, tensors
 
+pytest.importorskip("tokenizers")
 # What diffusers made with the same weights; experiments/open_weights writes it.
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 
