@@ -206,6 +206,16 @@ def test_it_is_a_model_like_any_other(folder):
         imggen_jax.export(folder("inpaint"), "nowhere")
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_networks_become_programs_for_other_devices(platform):
+    """In bfloat16, and without anything that calls back to the host."""
+    part = published.unet(reference.SD_UNET, "bfloat16")
+    inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, 16, 16, 4), (1,), (1, 77, 8))]
+    text = jax.jit(part.net.apply).trace({"params": part.wanted}, *inputs).lower(
+        lowering_platforms=(platform,)).as_text()
+    assert "bf16" in text and "stablehlo.convolution" in text and "callback" not in text
+
+
 # What was published: https://arxiv.org/abs/2112.10752, 2307.01952, and the cards of the weights.
 SD15, XL = ldm.SD, ldm.XL
 SD21 = SD15["unet"] | {"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024,
