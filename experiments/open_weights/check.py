@@ -372,7 +372,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--golden", action="store_true", help=f"rewrite {GOLDEN.relative_to(ROOT)}")
     parser.add_argument("--only", default="", help="one model")
-    parser.add_argument("--check", default="", help="checks whose names contain this, or one of several, a comma between")
+    parser.add_argument("--check", default="", help="checks by parts of their names, a comma between")
     args = parser.parse_args()
     diffusers.utils.logging.set_verbosity_error()
     transformers.utils.logging.set_verbosity_error()
