@@ -64,10 +64,11 @@ def read(folder: Path) -> Bpe:
     backend.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([
         tokenizers.pre_tokenizers.Split(tokenizers.Regex(_WORD), behavior="removed", invert=True),
         tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    backend.add_special_tokens(["<|startoftext|>", "<|endoftext|>"])
     pad = _padding(folder)
     if pad not in known:
         raise DataError(f"the tokenizer in {folder} fills up with {pad!r}, which is not in its vocabulary")
+    # As in transformers, what fills up is a token of its own also within a prompt: SDXL's "!".
+    backend.add_special_tokens(["<|startoftext|>", "<|endoftext|>", pad])
     return Bpe(backend, start, end, known[pad], max(known.values()) + 1,
                sha256(vocabulary.read_bytes(), merges.read_bytes(), pad))
 

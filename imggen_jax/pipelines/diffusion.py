@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from imggen_jax import samplers, schedules
 from imggen_jax.augment import to_float
+from imggen_jax.errors import RunError
 from imggen_jax.game import Array, Condition, Field, Game, Generator, Key, Option, Options, Spec, Weights, make_spec
 from imggen_jax.nets.autoencoder_kl import Decoder, Encoder
 from imggen_jax.nets.clip import ClipText
@@ -93,7 +94,14 @@ def _prior(shape: tuple[int, ...], key: Key, n: int, condition: Condition) -> Ar
 
 
 def _condition(recipe: Recipe, weights: Weights, fields: Mapping[str, Array]) -> dict[str, Any]:
-    """What is said and what is to be avoided, the latents of the source, and the mask."""
+    """What is said and what is to be avoided, the latents of the source, and the mask.
+
+    Raises:
+      RunError: a mask without a source.
+    """
+    if "mask" in fields and "source" not in fields:
+        raise RunError("a mask is given, and no source of which a part is made anew; give both")
+
     def say(tokens: Array) -> Said:
         return texts.say(recipe.texts, weights, tokens, before_last=recipe.xl)
 

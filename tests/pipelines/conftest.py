@@ -4,8 +4,6 @@ import functools
 import pytest
 import reference_pipelines as reference
 
-pytest.importorskip("tokenizers")
-
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
