@@ -21,5 +21,4 @@ def get_config() -> dict:
         "players": {"flow": {"optimizer": "adamw", "learning_rate": 2e-3, "b2": 0.99, "weight_decay": 1e-4,
                              "warmup": 8_000, "clip": 1.0}},
         "train": {"images": 160_000},
-        "ema": {"halflife": 10_000},
     }

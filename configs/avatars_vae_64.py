@@ -19,7 +19,6 @@ def get_config() -> dict:
         },
         "players": {"vae": {"optimizer": "adamw", "learning_rate": 2e-3, "b2": 0.99, "weight_decay": 1e-4,
                             "warmup": 10_000, "clip": 10_000.0}},
-        "train": {"images": 190_000, "batch": 64},
-        "ema": {"halflife": 10_000},
-        "log": {"every": 10_000, "show": 25_000, "save": 25_000, "evaluate": 50_000},
+        "train": {"images": 190_000},
+        "log": {"every": 10_000, "evaluate": 50_000},
     }

@@ -14,6 +14,6 @@ def get_config() -> dict:
         "game": {"network": {"hidden": 384, "dense_blocks": 1}, "beta": 1.0, "warmup": 10_000},
         "players": {"vae": {"warmup": 5_000}},
         "ema": {"halflife": 4_000},
-        "log": {"every": 5_000, "show": 10_000, "save": 20_000},
+        "log": {"every": 5_000, "evaluate": 20_000, "show": 10_000, "save": 20_000},
         "score": {"every": 0},  # the classifier that scores need takes minutes to train
     })
