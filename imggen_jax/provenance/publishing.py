@@ -7,15 +7,11 @@ What is signed, marked and with which key is a setting of the caller's context, 
 """
 from __future__ import annotations
 
-import contextlib
-import contextvars
-import functools
 import hashlib
 import io
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,30 +24,22 @@ from PIL import Image
 from imggen_jax.errors import RunError, brief
 from imggen_jax.pictures import files, grids
 from imggen_jax.pictures.files import Picture
-from imggen_jax.provenance import credentials, fingerprints, keys, private, records, watermark
+from imggen_jax.provenance import credentials, fingerprints, private, records, watermark
 from imggen_jax.provenance.credentials import Statement
 from imggen_jax.provenance.records import Family
+from imggen_jax.provenance.settings import AUTHORITY as AUTHORITY
+from imggen_jax.provenance.settings import CERTIFICATE as CERTIFICATE
+from imggen_jax.provenance.settings import FINGERPRINTS as FINGERPRINTS
+from imggen_jax.provenance.settings import KEY as KEY
+from imggen_jax.provenance.settings import Settings, identity, note, settings
+from imggen_jax.provenance.settings import using as using
 from imggen_jax.storage.files import write_atomic
 
-CERTIFICATE, KEY, AUTHORITY = "IMGGEN_JAX_SIGN_CERT", "IMGGEN_JAX_SIGN_KEY", "IMGGEN_JAX_SIGN_TSA"
-FINGERPRINTS = "IMGGEN_JAX_FINGERPRINTS"
 LEAST_PART = 0.1     # share of a picture below which the part that was made is too small to carry a mark
 _LOSSY = ("JPEG", "AVIF")
 _MEMORY = 2**25      # bytes of a picture from which it is put aside on the disk while it is marked and signed
 _ROWS = 256          # that are marked at once
 _SIGNED = 2**28      # most bytes of a file that is signed: signing takes about twice as many of memory
-
-
-class Settings(NamedTuple):
-    """What pictures get when they are written."""
-
-    credentials: bool = True
-    watermark: bool = True
-    prompt: bool = False                 # tell the texts that a picture was made from: in its record, and signed
-    certificate: str | None = None       # PEM files; None: this computer's own
-    key: str | None = None
-    authority: str | None = None         # URL of a time-stamp authority
-    fingerprints: str | None = None      # file to which the fingerprint of each picture is added
 
 
 class Origin(NamedTuple):
@@ -64,59 +52,6 @@ class Origin(NamedTuple):
     others: Sequence[Path] = ()          # other pictures that it was made from
     composite: bool = False              # other pictures can be seen in it
     part: np.ndarray | None = None       # bool [H,W], true where it was made; None: all of it
-
-
-_settings: contextvars.ContextVar[Settings | None] = contextvars.ContextVar("imggen_jax_publishing", default=None)
-_said: set[str] = set()
-
-
-def settings() -> Settings:
-    """Those in force here; where none are set, the environment names certificate, key, authority and fingerprints."""
-    found = _settings.get()
-    if found is not None:
-        return found
-    return Settings(certificate=os.environ.get(CERTIFICATE) or None, key=os.environ.get(KEY) or None,
-                    authority=os.environ.get(AUTHORITY) or None, fingerprints=os.environ.get(FINGERPRINTS) or None)
-
-
-@contextlib.contextmanager
-def using(wanted: Settings) -> Iterator[None]:
-    """Settings for what is written inside.
-
-    Raises:
-      RunError: certificate and key do not fit each other, are not valid, or only one of them is given; the log of
-        fingerprints cannot be written to.
-    """
-    if wanted.credentials:
-        identity(wanted)
-    if wanted.fingerprints:
-        fingerprints.check(wanted.fingerprints)
-    before = _settings.set(wanted)
-    try:
-        yield
-    finally:
-        _settings.reset(before)
-
-
-def identity(wanted: Settings) -> keys.Identity:
-    """Who signs under some settings.
-
-    Raises:
-      RunError: certificate and key do not fit each other, are not valid, or only one of them is given.
-    """
-    if bool(wanted.certificate) != bool(wanted.key):
-        raise RunError("a certificate and its key are given together: --sign-cert and --sign-key, or the variables "
-                       f"{CERTIFICATE} and {KEY}")
-    if not wanted.certificate or not wanted.key:
-        return keys.own(keys.config_folder())._replace(authority=wanted.authority)
-    return _given(wanted.certificate, wanted.key, wanted.authority)
-
-
-@functools.lru_cache(maxsize=8)
-def _given(certificate: str, key: str, authority: str | None) -> keys.Identity:
-    found = keys.given(certificate, key, authority)
-    credentials.check(found)
-    return found
 
 
 def payload(origin: Origin) -> int:
@@ -370,10 +305,3 @@ def _facts(origin: Origin, wanted: Settings, pixels: str | None, has_mark: bool)
     if pixels is not None:
         facts["pixels"] = pixels
     return facts
-
-
-def note(line: str) -> None:
-    """A line on stderr, once in a process."""
-    if line not in _said:
-        _said.add(line)
-        print(f"note: {line}", file=sys.stderr)

@@ -58,6 +58,7 @@ _ROUNDS = 2
 _AMOUNTS = (0.3, 2.5)                # of a group of waves, relative to the others
 _MAKE_UP = 0.7                       # share of what a picture says against a bit that is made up for in a round
 _UNTOUCHED, _BRIGHT, _COMPRESSED = 12.0, 6.0, 7.0    # statistics that are aimed at, as it is and after damage
+_KEPT = 0.8                          # share of the statistic that outlives the way to a larger size and back
 
 
 class Pattern(NamedTuple):
@@ -227,22 +228,26 @@ def _fitted(luma: np.ndarray, payload: int, end: int) -> np.ndarray:
         change = 1 + _MAKE_UP * (1 - said / max(said.mean(), 0.05))
         amount = np.clip(amount * np.clip(change, 0.5, 2), *_AMOUNTS)
     waves = _waves(plan, phases * amount[groups])
-    for _ in range(_ROUNDS):
-        lacks = _lack(luma, waves * np.minimum(flat + hidden, strength), end)
+    small = min(luma.shape) < 2 * WORK
+    for _ in range(_ROUNDS if small else 1):
+        lacks = _lack(luma if small else work, waves * np.minimum(flat + hidden, strength), end, small)
         strength = float(np.clip(strength * lacks, _WEAKEST, _STRONGEST))
         flat = float(np.clip(flat * lacks, *_FLAT))
     return waves * np.minimum(flat + hidden, strength)
 
 
-def _lack(luma: np.ndarray, added: np.ndarray, end: int) -> float:
-    """How many times as strong a mark had to be; luma: float32 [h,w], added: float32 [WORK,WORK]."""
+def _lack(luma: np.ndarray, added: np.ndarray, end: int, small: bool) -> float:
+    """How many times as strong a mark had to be; luma: float32 [h,w], added: float32 [WORK,WORK].
+
+    A large picture is looked at in the working size, where it says more than it will; JPEG leaves it alone.
+    """
     marked = np.clip(luma + _resized(added, *luma.shape), 0, 255)
     lacks = max(_UNTOUCHED / _statistic(marked, end), _BRIGHT / _statistic(np.minimum(1.4 * marked, 255), end))
-    if min(luma.shape) < 2 * WORK:                             # of larger ones, JPEG leaves these waves alone
-        file = io.BytesIO()
-        Image.fromarray(np.rint(marked).astype(np.uint8)).save(file, "JPEG", quality=50)
-        lacks = max(lacks, _COMPRESSED / _statistic(np.asarray(Image.open(file), np.float32), end))
-    return lacks
+    if not small:
+        return lacks / _KEPT
+    file = io.BytesIO()
+    Image.fromarray(np.rint(marked).astype(np.uint8)).save(file, "JPEG", quality=50)
+    return max(lacks, _COMPRESSED / _statistic(np.asarray(Image.open(file), np.float32), end))
 
 
 def _statistic(luma: np.ndarray, end: int) -> float:
