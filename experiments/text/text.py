@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from PIL import Image
 
 import imggen_jax
 from imggen_jax import data, editing
+from imggen_jax.main import main
 
 HERE = Path(__file__).parent
 FACES = "avatars/{size}x{size}"
@@ -48,6 +50,10 @@ SHOWN = ("a smiling person with curly ginger hair and round glasses",
          "a sad person with a bald head, brown skin and no glasses",
          "a neutral-looking person with pink hair in a bun and square glasses",
          "a smiling person with dark skin and short grey hair in a yellow top")
+
+WAYS = {3: ("a smiling person with long pink hair", "a sad person with a bald head and a beard"),
+        8: ("an angry person with spiky black hair on a coral background",
+            "a smiling person with spiky blonde hair and round glasses on a sky blue background")}
 
 
 def sentence(label: str, value: str) -> str:
@@ -108,6 +114,20 @@ def page(model, path: Path) -> None:
     sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(path)
 
 
+def ways(name: str, path: Path) -> None:
+    """A row of faces for each pair of WAYS: from the one sentence to the other, at the latent of one seed."""
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        for seed, pair in WAYS.items():
+            if main(["interpolate", "--model", name, "--seed", str(seed), "--frames", "10", "--prompts", *pair, "--out",
+                     f"{place}/{seed}"]):
+                raise SystemExit("failed: interpolate")
+            frames = [np.asarray(Image.open(f"{place}/{seed}/{k:03d}.png").convert("RGB")) for k in range(10)]
+            rows.append(np.concatenate(frames, axis=1))
+    sheet = Image.fromarray(np.concatenate(rows))
+    sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(path)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="runs, exported folders or names of zoo models")
@@ -120,5 +140,6 @@ if __name__ == "__main__":
         loaded = imggen_jax.load(name)
         results[Path(name).name] = measure(loaded, judge, args.num)
         page(loaded, HERE / f"{Path(name).name}.png")
+        ways(name, HERE / f"{Path(name).name}_ways.png")
         stored.write_text(json.dumps(results, indent=1) + "\n")
         print(name, json.dumps(results[Path(name).name], indent=1))
