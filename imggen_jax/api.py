@@ -66,7 +66,7 @@ def forget(workdir: str | os.PathLike[str], files: Sequence[str | os.PathLike[st
       RunError: some are, and `retrain` is None; or it cannot be done, and why.
       ConfigError, DataError, Diverged, SaveError, Interrupted: as `train`, which goes on if called again.
     """
-    known = forgetting.look(workdir, [os.fspath(file) for file in files])
+    known = forgetting.look(os.fspath(workdir), [os.fspath(file) for file in files])
     if not known.sums:
         return None
     if retrain is None:
