@@ -45,7 +45,8 @@ def test_describe_on_the_command_line(command, tmp_path):
     (tmp_path / "captions.txt").write_text("\n".join(CAPTIONS))
     told = command("describe", "OUT/face.png", "--model", "plain", "--captions", "OUT/captions.txt")
     assert told.code == 0 and told.out.startswith("a sad person blue hair\n") and "sad, rather than smiling" in told.out
-    for words, said in ((["OUT/face.png"], "give one of them"),
+    for words, said in ((["OUT/face.png"], "required: --model/--workdir"),
+                        (["OUT/face.png", "--model", "plain", "--classifier", "plain"], "give one of them"),
                         (["--model", "plain", "--captions", "OUT/captions.txt"], "a picture's file to describe a"),
                         (["OUT/face.png", "--model", "plain", "--captions", "OUT/gone.txt"], "gone.txt cannot be read"),
                         (["OUT/face.png", "--classifier", "plain"], "is a generator and names nothing"),
