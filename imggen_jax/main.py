@@ -36,7 +36,7 @@ examples:
 other verbs (each has --help):
   generate     make pictures with a model
   evaluate     score a model, or two sets of pictures
-  describe     print a model's facts as JSON
+  describe     print a model's facts as JSON, or a picture's caption
   personalize  teach a text model a word for what some pictures show
   export       write a model's weights, config and card to a folder
   prepare      download and prepare a stock TFDS dataset, once
@@ -202,7 +202,8 @@ def _check_processes(args: argparse.Namespace) -> None:
 def _generate(words: list[str]) -> int:
     parser = flags.Parser("generate", GENERATE)
     flags.add_model(parser)
-    parser.add_argument("--num", type=int, metavar="N",
+    given_words = {word.partition("=")[0] for word in words}
+    parser.add_argument("--num", type=int, required=not given_words & prompting.ASKING, metavar="N",
                         help=f"how many pictures; of each prompt (default, with a prompt: {prompting.NUM})")
     flags.add_out(parser, one=True)
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the first picture (default: 0)")
@@ -217,8 +218,6 @@ def _generate(words: list[str]) -> int:
     trust.add(parser)
     args = parser.parse_args(words)
     prompted = prompting.asked(args)
-    if args.num is None and not prompted:
-        parser.error("the following arguments are required: --num")
     given: dict[str, Any] = {**flags.pairs(args.given, "--given")}
     options: dict[str, Any] = {**flags.numbers(args.option, "--option")}
     if own := sorted({"seeds", "num", "seed", "given", "truncation", "model", "out"} & set(options)):
@@ -270,12 +269,12 @@ def _evaluate(words: list[str]) -> int:
 
 def _describe(words: list[str]) -> int:
     parser = flags.Parser("describe", DESCRIBE)
-    prompting.add_described(parser)
+    prompting.add_described(parser, required="--classifier" not in [word.partition("=")[0] for word in words])
     args = parser.parse_args(words)
     if args.picture is not None:
         streams.say(prompting.describe(args, _start_jax))
         return 0
-    if args.model is None or args.classifier or args.captions:
+    if args.classifier or args.captions:
         parser.error("give --model to describe a model, and a picture's file to describe a picture")
     _start_jax()
     from imggen_jax import api

@@ -150,6 +150,11 @@ def caption(factors: Mapping[str, int], face: int) -> str:
     return text[0].upper() + text[1:]
 
 
+def captions(number: int) -> list[str]:
+    """The captions of the first faces of the training split, in every built-in config; nothing is drawn."""
+    return [caption(faces.sample_factors(face), face) for face in range(number)]
+
+
 def _a(phrase: str) -> str:
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 

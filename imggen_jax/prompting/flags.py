@@ -20,6 +20,7 @@ _DEFAULTS = {"negative": None, "no": None, "guidance": None, "steps": None, "cha
              "weird": 0.0, "quality": 1.0, "draft": False, "size": None, "repeat": 1, "zoom_out": None, "pan": None,
              "tile": False, "style_of": None}
 LIKENESS = 0.7
+ASKING = {"--prompt", "--prompts", "--image", "--blend", "--like"}  # that say what `generate` is to show
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -103,11 +104,11 @@ def generate(args: argparse.Namespace, given: Mapping[str, Any], options: Mappin
     return [*named, f"{len(made.files)} pictures in {args.out}; all together: {made.grid}"]
 
 
-def add_described(parser: argparse.ArgumentParser) -> None:
-    """The flags of `describe`."""
+def add_described(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """The flags of `describe`; required: whether --model is, as it is without --classifier."""
     parser.add_argument("picture", nargs="?", type=flags.path, metavar="F",
                         help="a picture's file (default: the model)")
-    flags.add_model(parser, required=False, what="to describe, or to describe the picture with")
+    flags.add_model(parser, required=required, what="to describe, or to describe the picture with")
     parser.add_argument("--classifier", type=flags.path, metavar="M",
                         help="run of a classifier that names what it sees")
     parser.add_argument("--captions", type=flags.path, metavar="FILE",

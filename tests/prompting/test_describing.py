@@ -1,11 +1,15 @@
 """A picture's caption, found by a model of which it is known which text explains a picture best."""
+import types
+
 import numpy as np
 import pytest
 import worded
 from PIL import Image
 
 from imggen_jax import prompting
+from imggen_jax.data.text import tokenizer_of
 from imggen_jax.errors import RunError
+from imggen_jax.prompting import describing
 
 CAPTIONS = ["a smiling person blue hair", "a sad person blue beard", "a sad person no hair",
             "a smiling person no beard", "a person", "blue hair"]
@@ -41,7 +45,8 @@ def test_describe_on_the_command_line(command, tmp_path):
     (tmp_path / "captions.txt").write_text("\n".join(CAPTIONS))
     told = command("describe", "OUT/face.png", "--model", "plain", "--captions", "OUT/captions.txt")
     assert told.code == 0 and told.out.startswith("a sad person blue hair\n") and "sad, rather than smiling" in told.out
-    for words, said in ((["OUT/face.png"], "give one of them"),
+    for words, said in ((["OUT/face.png"], "required: --model/--workdir"),
+                        (["OUT/face.png", "--model", "plain", "--classifier", "plain"], "give one of them"),
                         (["--model", "plain", "--captions", "OUT/captions.txt"], "a picture's file to describe a"),
                         (["OUT/face.png", "--model", "plain", "--captions", "OUT/gone.txt"], "gone.txt cannot be read"),
                         (["OUT/face.png", "--classifier", "plain"], "is a generator and names nothing"),
@@ -70,3 +75,11 @@ def test_models_without_words_or_metrics_describe_nothing():
         prompting.describe(plain, black, [])
     with pytest.raises(RunError, match="images are"):
         prompting.describe(plain, np.zeros((8, 8, 1), np.uint8), ["a"])
+
+
+def test_captions_of_avatars_come_without_drawing_any(monkeypatch):
+    settings = types.SimpleNamespace(data=types.SimpleNamespace(name="avatars/64x64"))
+    monkeypatch.setattr(describing, "of_run", lambda config, data: settings)
+    tokens = describing.dataset_tokens(worded.model())
+    said = {word for row in tokens for word in tokenizer_of(worded.SPEC["text"]).decode(row).split()}
+    assert len(tokens) > 20 and {"a", "smiling", "sad"} <= said
