@@ -17,6 +17,7 @@ import numpy as np
 from imggen_jax import exporting
 from imggen_jax.errors import RunError
 from imggen_jax.evaluation import store
+from imggen_jax.loading import find
 from imggen_jax.pictures import files
 from imggen_jax.provenance import policy, publishing, verifying, watermark
 from imggen_jax.storage.files import given_path, write_atomic
@@ -50,7 +51,7 @@ def write(workdir: str | Path, out: str | Path | None = None) -> Path:
     """Write the page of a model.
 
     Args:
-      workdir: the folder of a run, or of an exported model.
+      workdir: the folder of a run or of an exported model, or the name of one that ships with the package.
       out: the page's file; None for audit.html in the folder.
 
     Returns:
@@ -61,7 +62,9 @@ def write(workdir: str | Path, out: str | Path | None = None) -> Path:
     """
     import jinja2
 
-    folder = given_path(workdir, "the model")
+    folder = find(workdir)
+    if out is None and folder != given_path(workdir, "the model"):
+        raise RunError(f"{workdir} ships with the package, whose folder is left as it is; name the page with --out")
     config, data = _facts(folder)
     name = folder.resolve().name
     parts = [_data(data), _copying(folder), _balance(folder), _marks(), _policy(folder)]

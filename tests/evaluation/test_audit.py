@@ -74,6 +74,8 @@ def test_from_the_command_line(tmp_path):
     assert told.code == 0 and (tmp_path / "faces" / "audit.html").exists()
     told = shell.call("audit", "--workdir", tmp_path)
     assert told.code == 2 and "neither the folder of a run nor an exported model" in told.err
+    told = shell.call("audit", "--workdir", "avatars_32")
+    assert told.code == 2 and "name the page with --out" in told.err
 
 
 def test_a_card_tells_use_and_bias_and_an_export_takes_the_policy_along(short_run, tmp_path):
