@@ -70,6 +70,7 @@ def test_convolutions_and_text_encoders_have_loras_too(model, tmp_path):
                          "lora_unet_middle.alpha")
 
 
+@pytest.mark.slow
 def test_loras_of_xl_have_the_names_of_the_code_that_trained_it(folder, tmp_path):
     model = imggen_jax.load(folder("xl"))
     old, new = next(pair for pair in ldm.unet_names(pipelines.recipe_of(model).unet) if pair[1].endswith("attn1.to_q"))

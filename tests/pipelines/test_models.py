@@ -35,7 +35,10 @@ def picture(model, noise, fields, *, whole=False, **options):
         return np.asarray(jax.jit(make)(model.weights, jnp.asarray(noise), checked))
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+XL_SLOW = pytest.param("xl", marks=pytest.mark.slow)  # its networks take a while to compile
+
+
+@pytest.mark.parametrize("name", ["sd", "inpaint", pytest.param("sd_v", marks=pytest.mark.slow), XL_SLOW])
 def test_names_and_sizes_of_tensors_are_those_of_diffusers(name, folder):
     found = diffusers.read(folder(name))
     sizes = {f"{part}.{key.removeprefix('text_model.')}": math.prod(one.shape)
@@ -43,7 +46,7 @@ def test_names_and_sizes_of_tensors_are_those_of_diffusers(name, folder):
     assert hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest() == GOLDEN[name]["names"]
 
 
-@pytest.mark.parametrize("name", ["sd", "xl"])
+@pytest.mark.parametrize("name", ["sd", XL_SLOW])
 def test_pictures_are_those_of_diffusers(name, folder):
     model = pipelines.resized(imggen_jax.load(folder(name)), 64, 64)
     made = picture(model, reference.noise(3), {"text": "a red cat", "negative": "tree"}, steps=3, sampler=0,
