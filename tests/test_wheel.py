@@ -8,7 +8,7 @@ import shell
 
 pytestmark = pytest.mark.slow
 NEEDED = ("configs/shipped/avatars_vae.py", "nets/conv.cc", "training/report.html.jinja", "editing/lineage.html.jinja",
-          "data/folders/card.md.jinja")
+          "data/folders/card.md.jinja", "evaluation/audit.html.jinja", "provenance/policy_example.toml")
 
 
 def run(*words, cwd, **variables):
