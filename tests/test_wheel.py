@@ -8,7 +8,8 @@ import shell
 
 pytestmark = pytest.mark.slow
 NEEDED = ("configs/shipped/avatars_vae.py", "nets/conv.cc", "training/report.html.jinja", "editing/lineage.html.jinja",
-          "data/folders/card.md.jinja", "zoo/avatars/pretrained/autoencoder/model.json")
+          "data/folders/card.md.jinja", "evaluation/audit.html.jinja", "provenance/policy_example.toml",
+          "zoo/avatars/pretrained/autoencoder/model.json")
 
 
 def run(*words, cwd, **variables):

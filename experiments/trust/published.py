@@ -10,6 +10,7 @@ resized is brought back to its size first, as nothing in these schemes looks for
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import types
 from pathlib import Path
@@ -24,9 +25,8 @@ LEAST = 26      # right bits of 32
 def scheme():
     """The package's encoder and decoder, without PyTorch, which only its third scheme takes."""
     sys.modules.setdefault("torch", types.ModuleType("torch"))
-    import imwatermark
-
-    return imwatermark.WatermarkEncoder, imwatermark.WatermarkDecoder
+    package = importlib.import_module("imwatermark")
+    return package.WatermarkEncoder, package.WatermarkDecoder
 
 
 def marked(image: np.ndarray, bits: list[int], method: str) -> np.ndarray:
@@ -37,7 +37,7 @@ def marked(image: np.ndarray, bits: list[int], method: str) -> np.ndarray:
 
 def right_bits(image: np.ndarray, bits: list[int], method: str, shape: tuple[int, ...]) -> int:
     if image.shape != shape:
-        image = np.asarray(Image.fromarray(image).resize(shape[1::-1], Image.Resampling.BICUBIC))
+        image = np.asarray(Image.fromarray(image).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
     found = scheme()[1]("bits", 32).decode(image[..., ::-1].copy(), method)
     return int(np.sum(np.asarray(found, int) == bits))
 
