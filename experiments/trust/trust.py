@@ -260,7 +260,7 @@ def table(results: dict) -> str:
     for name in ATTACKS:
         cells = [results["sets"][one]["attacks"].get(name) for one in sets]
         title = f"**{name}**" if name in BARS else name
-        title += f" ({SEARCHED[name]})" if name in SEARCHED else ""
+        title += f" ({min([c['pictures'] for c in cells if c], default=0)})" if name in SEARCHED else ""
         lines.append(f"| {title} | " + " | ".join(
             f"{c['found']:.3f} / {c['payload']:.3f} / {c['bits']:.2f}" if c else "" for c in cells) + " |")
     return "\n".join(lines) + "\n"
