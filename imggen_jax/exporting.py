@@ -70,7 +70,8 @@ def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, car
     facts = {"format": FORMAT, "config": without_places(model.config), "spec": specs.to_json(model.spec),
              "step": model.step, "model": model.name, "dtype": dtype,
              "data": _without_places(model.data),
-             "pretrained": {name: one.sha256 for name, one in networks.items()}}
+             "pretrained": {name: _sha256(one, model.config["pretrained"][name], dtype)
+                            for name, one in networks.items()}}
     try:
         if folder.exists() and any(folder.iterdir()):
             raise RunError(f"{folder} is not empty; choose another --out")
@@ -85,6 +86,15 @@ def write(model: Model, networks: Mapping[str, Pretrained], folder: Path, *, car
             _write_orbax(own, folder / ORBAX)
     except OSError as error:
         raise RunError(f"cannot write to {folder} ({error.strerror or error}); choose another --out") from error
+
+
+def _sha256(one: Pretrained, entry: Mapping, dtype: str) -> str:
+    """Of a network as it will be read: that of a run is exported too, and its weights rounded."""
+    if "weights" in entry:
+        return one.sha256
+    return checkpoint.fingerprint(jax.tree.map(
+        lambda leaf: leaf.astype(dtype).astype(leaf.dtype) if leaf.dtype == np.float32 else leaf,
+        jax.tree.map(np.asarray, one.weights)))
 
 
 def _without_places(data: Mapping) -> dict:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from imggen_jax import adapters, exporting, pipelines, zoo
@@ -27,7 +28,8 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
         (`imggen_jax.zoo.names()`). What exists under this name comes first.
       name: of the model, where a game trains several; None for "main", or the first.
 
-    What `personalize` has learned of a model is named after it: "runs/text+zork.safetensors:0.8+more.safetensors".
+    What `personalize` has learned of a model is named after it: "runs/text+zork.safetensors:0.8+more.safetensors"; and
+    after a text-to-image model of others, LoRA and words of textual inversion, of which stderr says what matched.
 
     Raises:
       RunError: there is no such model, nothing has been saved yet, or a file of it is damaged; or an adapter is of
@@ -35,6 +37,12 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
       WeightsError: a weight file that cannot be read or is of no known network.
     """
     base, learned = adapters.split(str(path))
+    if learned and pipelines.is_pipeline(find(base)):
+        model = load(base, name)
+        for file, share in learned:
+            model, said = pipelines.with_adapter(model, Path(file).expanduser(), share)
+            print(said, file=sys.stderr)
+        return model
     if learned:
         each = [(adapters.read(Path(file).expanduser()), share) for file, share in learned]
         model = load(base, name)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from imggen_jax import generating, prompts, texts
+from imggen_jax import generating, pipelines, prompts, texts
 from imggen_jax.editing import finishing
 from imggen_jax.errors import RunError
 from imggen_jax.loading import find, load
@@ -103,7 +103,9 @@ def generate(
       RunError: as `sample`; or the model cannot be loaded, or `out` cannot be written to.
       SaveError: the disk is full.
     """
-    loaded, out = load(model), given_path(out, "the images")
+    loaded, out, rounded = load(model), given_path(out, "the images"), []
+    if wishes.size is not None and pipelines.resizable(loaded):
+        loaded, wishes, rounded = _sized(loaded, wishes)
     wishing.check(loaded, wishes, options)
     jobs = plan(loaded, each, num=num, seed=seed, repeat=repeat)
     policy.check(find(model), generating.VERB, loaded.spec, {**given, wishing.TEXT: [job.text for job in jobs]},
@@ -115,7 +117,17 @@ def generate(
     columns = len(jobs[0].seeds) if 1 < len(jobs) and len(jobs[0].seeds) <= WIDEST else None
     others = [] if wishes.style is None else [Path(wishes.style)]
     grid = generating.write(out, pictures, publishing.training_facts(loaded.data), columns=columns, others=others)
-    return Made(grid, [out / f"{name}.png" for name in names], unread(loaded, jobs, wishes), jobs)
+    return Made(grid, [out / f"{name}.png" for name in names], [*rounded, *unread(loaded, jobs, wishes)], jobs)
+
+
+def _sized(model: Model, wishes: Wishes) -> tuple[Model, Wishes, list[str]]:
+    """A model that makes pictures of any size, for the one that is asked for; a line where it is rounded."""
+    assert wishes.size is not None, "asked for"
+    made = pipelines.resized(model, wishes.size[1], wishes.size[0])
+    height, width, _ = (int(side or 0) for side in made.spec["image"].shape)
+    same = (width, height) == wishes.size
+    said = f"the size {wishes.size[0]}x{wishes.size[1]} is rounded to {width}x{height}, as the model needs"
+    return made, wishes._replace(size=None), [] if same else [said]
 
 
 def unread(model: Model, jobs: Sequence[Job], wishes: Wishes = Wishes()) -> list[str]:

@@ -18,6 +18,7 @@ from imggen_jax.errors import RunError
 from imggen_jax.model import Model
 from imggen_jax.picture_verbs import shared
 from imggen_jax.pictures import files, grids
+from imggen_jax.prompting import redrawing
 from imggen_jax.prompts import Text
 from imggen_jax.provenance import publishing
 from imggen_jax.provenance.publishing import Origin
@@ -52,6 +53,8 @@ def vary(
       RunError: a model, picture, prompt or number that cannot be.
     """
     run = writing.opened(model, "vary", {**given, **({} if prompt is None else {words.TEXT: prompt})}, [image])
+    if redrawing.takes(run.model):
+        return redrawing.whole(run, out, image, prompt=prompt, strength=strength, num=num, seed=seed, given=given)
     found = _named(run, image, prompt, was, given, truncation)
     varied = operations.vary(run.model, found.latents, num, strength=strength, seed=seed, truncation=truncation)
     varied = varied if prompt is None else words.say(run.model, varied, prompt)
@@ -123,6 +126,8 @@ def fill(
       RunError: as `vary`; or sizes that do not fit.
     """
     run = writing.opened(model, "fill", {**given, words.TEXT: prompt})
+    if redrawing.takes(run.model):
+        return redrawing.part(run, out, image, mask, prompt=prompt, num=num, seed=seed, given=given)
     picture, change = _masked(run.model, Path(image), Path(mask))
     run.model.check_seeds(None, num, seed)
     fields = run.model.check_given({**given, words.TEXT: prompt}, num)
