@@ -135,10 +135,12 @@ def test_a_pretrained_network_stands_beside_the_state_and_is_checked_on_resume(r
     assert json.loads((workdir / "pretrained.json").read_text()) == {"features": {"sha256": sha256}}
     # It matters, and exports go without the run that it came from.
     assert run.state.params["translator"].keys() and not _same(run, open_run(runs["toys.translator"][1]))
-    imggen_jax.export(workdir, tmp_path / "out")
+    for dtype in ("float32", "float16"):
+        imggen_jax.export(workdir, tmp_path / dtype, dtype=dtype)
     shutil.move(features, tmp_path / "elsewhere")
     given = given_of("toys.translator", 2)
-    assert imggen_jax.load(tmp_path / "out").sample([1, 2], given).shape == (2, 16, 16, 3)
+    for dtype in ("float32", "float16"):
+        assert imggen_jax.load(tmp_path / dtype).sample([1, 2], given).shape == (2, 16, 16, 3)
     result = shell.call("--config", file, "--workdir", workdir)
     assert result.code == 2 and "config.pretrained.features: " in result.err and result.err.count("\n") == 1
     # Another network in its place is refused.
