@@ -110,8 +110,13 @@ def measure(model, labeller, num: int, batch: int = 250) -> dict:
 def page(model, path: Path) -> None:
     """A row of faces for each sentence of SHOWN, twice as large."""
     rows = [np.concatenate(list(model.sample(num=10, given={"text": said})), axis=1) for said in SHOWN]
+    save(rows, path)
+
+
+def save(rows: list[np.ndarray], path: Path) -> None:
+    """Rows of faces, uint8 [64,W,3] each, twice as large."""
     sheet = Image.fromarray(np.concatenate(rows))
-    sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(path)
+    sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.BICUBIC).save(path, quality=90)
 
 
 def ways(name: str, path: Path) -> None:
@@ -124,8 +129,7 @@ def ways(name: str, path: Path) -> None:
                 raise SystemExit("failed: interpolate")
             frames = [np.asarray(Image.open(f"{place}/{seed}/{k:03d}.png").convert("RGB")) for k in range(10)]
             rows.append(np.concatenate(frames, axis=1))
-    sheet = Image.fromarray(np.concatenate(rows))
-    sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(path)
+    save(rows, path)
 
 
 if __name__ == "__main__":
@@ -139,7 +143,7 @@ if __name__ == "__main__":
     for name in args.models:
         loaded = imggen_jax.load(name)
         results[Path(name).name] = measure(loaded, judge, args.num)
-        page(loaded, HERE / f"{Path(name).name}.png")
-        ways(name, HERE / f"{Path(name).name}_ways.png")
+        page(loaded, HERE / f"{Path(name).name}.jpg")
+        ways(name, HERE / f"{Path(name).name}_ways.jpg")
         stored.write_text(json.dumps(results, indent=1) + "\n")
         print(name, json.dumps(results[Path(name).name], indent=1))
