@@ -90,7 +90,9 @@ def test_an_export_of_another_version_is_one_line(short_run, tmp_path):
 def test_a_shipped_model_is_whole_small_and_has_a_card(name):
     model, folder = imggen_jax.load(name), zoo.find(name)
     rng = np.random.default_rng(0)
-    given = {field: rng.integers(0, 256, (2, *model.spec[field].shape), np.uint8) for field in model.generator.needs}
+    given = {field: rng.integers(0, 256, (2, *model.spec[field].shape), np.uint8) if model.spec[field].is_image
+             else rng.integers(2, 2 + len(model.spec[field].names), (2, *model.spec[field].shape), np.int32)
+             for field in model.generator.needs}
     images = model.sample(num=2, given=given)
     assert images.dtype == np.uint8 and images.std() > 10
     assert sum(path.stat().st_size for path in folder.rglob("*")) <= 10_000_000

@@ -361,8 +361,8 @@ def test_words_that_are_no_verb_and_missing_flags_are_refused():
     refused(shell.call("nonsense", "--workdir", "x"),
             "unknown verb 'nonsense'; choose train, generate, evaluate, describe, export, prepare")
     for words, missing in (([], "--config"), (["--config"], "--config"),
-                           (["generate"], "--model/--workdir, --out"),
-                           (["describe"], "give --model to describe a model"), (["prepare"], "--name"),
+                           (["generate"], "--model/--workdir, --num, --out"),
+                           (["describe"], "--model/--workdir"), (["prepare"], "--name"),
                            (["data"], "--folder")):
         refused(shell.call(*words), missing, "--help")
 

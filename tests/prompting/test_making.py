@@ -136,7 +136,7 @@ def test_prompts_of_a_file(command, tmp_path):
     (["--prompt", ""], "the prompt is empty"), (["--prompt", "x" * 10_000], "has 10,000 characters"),
     (["--prompt", "{a"], "has a brace"), (["--prompt", "a::b::2"], None), (["--prompt", "a::2::3"], "without words"),
     (["--prompt", "\u043f\u0440\u0438\u0432\u0435\u0442 \U0001f600"], None),
-    (["--chaos", 3], "--chaos says how a prompt is followed, and none is given"),
+    (["--chaos", 3, "--num", 1], "--chaos says how a prompt is followed, and none is given"),
     (["--prompt", "a", "--size", "64"], "'64' is not WIDTHxHEIGHT"),
     (["--prompt", "a", "--repeat", 50], "repeat is 50"),
     (["--prompt", "a", "--given", "text=b"], "given twice, by --prompt and by --given"),
