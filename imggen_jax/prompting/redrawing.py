@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from imggen_jax import pipelines
+from imggen_jax import spec as specs
 from imggen_jax.editing import operations, sources, words, writing
 from imggen_jax.editing.sources import Open
 from imggen_jax.editing.writing import Done
@@ -22,6 +24,7 @@ from imggen_jax.prompts import Text
 from imggen_jax.provenance import publishing
 from imggen_jax.provenance.publishing import Origin
 
+Paths = str | os.PathLike[str]
 LEAST = 0.01   # of the strength: one step at least
 MOST = 2048    # longest side of a picture of which a part is made anew
 
@@ -31,7 +34,7 @@ def takes(model: Model) -> bool:
     return {"source", "mask"} <= set(model.generator.accepts)
 
 
-def whole(run: Open, out: str | Path, image: str | Path, *, prompt: Text | None, strength: float | str, num: int,
+def whole(run: Open, out: Paths, image: Paths, *, prompt: Text | None, strength: float | str, num: int,
           seed: int, given: Mapping[str, Any]) -> Done:
     """Write a picture redrawn under a prompt, at about the size that the model is made for, in its own proportions.
 
@@ -40,7 +43,7 @@ def whole(run: Open, out: str | Path, image: str | Path, *, prompt: Text | None,
     if prompt is None:
         raise RunError("this model redraws a picture under a prompt; add --prompt \"what it shows\"")
     share, picture = operations.strength_of(strength), _opened(Path(image))
-    scale = math.sqrt(math.prod(run.model.spec["image"].shape[:2]) / math.prod(picture.shape[:2]))
+    scale = math.sqrt(math.prod(specs.image_shape(run.model.spec)[:2]) / math.prod(picture.shape[:2]))
     model = pipelines.resized(run.model, *(round(scale * side) for side in picture.shape[:2]))
     height, width, _ = (int(side or 0) for side in model.spec["image"].shape)
     source = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
@@ -49,7 +52,7 @@ def whole(run: Open, out: str | Path, image: str | Path, *, prompt: Text | None,
     return _written(run, out, source, made, Path(image), origin, prompt)
 
 
-def part(run: Open, out: str | Path, image: str | Path, mask: str | Path, *, prompt: Text, num: int, seed: int,
+def part(run: Open, out: Paths, image: Paths, mask: Paths, *, prompt: Text, num: int, seed: int,
          given: Mapping[str, Any]) -> Done:
     """Write a picture with what a mask marks made anew; the rest is kept to the bit.
 
@@ -94,7 +97,7 @@ def _facts(run: Open, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {**publishing.training_facts(run.model.data), "model": run.weights, "arguments": dict(arguments)}
 
 
-def _written(run: Open, out: str | Path, before: np.ndarray, made: np.ndarray, image: Path, origin: Origin,
+def _written(run: Open, out: Paths, before: np.ndarray, made: np.ndarray, image: Path, origin: Origin,
              prompt: Text) -> Done:
     paths = [Path(out) / "sheet.png", *(Path(out) / f"{k:03d}.png" for k in range(len(made)))]
     with writing.explained(out):
