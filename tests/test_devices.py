@@ -40,11 +40,12 @@ def on(name, variant, count, calls=4, **options):
 
 
 @runs
-def test_one_and_eight_devices_play_the_same_twenty_rounds(name, variant):
+@pytest.mark.parametrize("count", [8, pytest.param(2, marks=pytest.mark.slow)])
+def test_one_and_more_devices_play_the_same_twenty_rounds(name, variant, count):
     state, logs = on(name, variant, 1)
     assert int(state.step) == 20 and state.finite and np.isfinite(logs["loss"]).all()
     assert abs(logs["loss"][-1] / logs["loss"][0] - 1).max() > 1e-3  # something was learnt that could differ
-    other, other_logs = on(name, variant, 8)
+    other, other_logs = on(name, variant, count)
     close(other_logs["loss"], logs["loss"])
     for part in ("params", "average", "mutable"):
         close(getattr(other, part), getattr(state, part))
@@ -112,22 +113,24 @@ def test_under_pmap_all_replicas_stay_equal_to_the_bit(name, variant):
 
 # Of two processes: what each engine plays. Batch statistics are global under jit.
 SHARED = {("gan", "dcgan"): "jit", ("toys.translator", "plain"): "jit", ("toys.texts", "plain"): "pmap"}
+MORE = {("gan", "hinge"): "jit", ("classifier", "plain"): "pmap", ("toys.texts", "plain"): "jit"}
 PROCESS = """
 import pickle, sys
 import jax, tiny
 from imggen_jax import devices
-address, process, out = sys.argv[1:]
+address, process, out, which = sys.argv[1:]
 devices.connect(address, 2, int(process))
 assert jax.process_count() == 2 and len(jax.devices()) == 8 and len(jax.local_devices()) == 4
 import test_devices
-for game, engine in test_devices.SHARED.items():
+for game, engine in getattr(test_devices, which).items():
     found = tiny.rounds(test_devices.settings(*game, count=0, engine=engine), tiny.richest(game[0]), 2)
     with open(f"{out}/{game[0]}{process}", "wb") as file:
         pickle.dump(found, file)
 """
 
 
-def test_two_processes_are_one_with_the_same_devices(tmp_path):
+@pytest.mark.parametrize("which", ["SHARED", pytest.param("MORE", marks=pytest.mark.slow)])
+def test_two_processes_are_one_with_the_same_devices(which, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -135,7 +138,7 @@ def test_two_processes_are_one_with_the_same_devices(tmp_path):
     flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=4")
     environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}
     processes = [
-        subprocess.Popen([sys.executable, "-c", PROCESS, address, str(i), str(tmp_path)],
+        subprocess.Popen([sys.executable, "-c", PROCESS, address, str(i), str(tmp_path), which],
                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for i in range(2)
     ]
@@ -146,7 +149,7 @@ def test_two_processes_are_one_with_the_same_devices(tmp_path):
     finally:
         for process in processes:
             process.kill()
-    for game, engine in SHARED.items():
+    for game, engine in globals()[which].items():
         found = [pickle.loads((tmp_path / f"{game[0]}{i}").read_bytes()) for i in range(2)]
         jax.tree.map(np.testing.assert_array_equal, *found)
         close(found[0], on(*game, 8, calls=2, engine=engine))
