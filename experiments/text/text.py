@@ -44,6 +44,7 @@ SENTENCES = {
     "clothing_colour": "a person in a {} shirt",
     "background_colour": "a person on a {} background",
 }
+# "grey" is the word of the captions of this dataset.
 SHOWN = ("a smiling person with curly ginger hair and round glasses",
          "an angry person with a beard in a red shirt",
          "a surprised person with long blue hair on a lemon background",
