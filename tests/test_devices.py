@@ -20,8 +20,6 @@ from imggen_jax.errors import ConfigError
 from imggen_jax.game import Game, make_spec
 from imggen_jax.training.build import build, check_devices
 
-runs = pytest.mark.parametrize(("name", "variant"), tiny.marked(tiny.ON_DEVICES))
-
 
 def settings(name, variant, **options):
     """A config whose rounds do not amplify rounding. The angles between CUT's features, nearly alike at this size,
@@ -39,8 +37,9 @@ def on(name, variant, count, calls=4, **options):
     return tiny.rounds(settings(name, variant, count=count, **options), tiny.richest(name), calls)
 
 
-@runs
-@pytest.mark.parametrize("count", [8, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("name", "variant", "count"), [
+    *(pytest.param(*each.values, 8, marks=each.marks) for each in tiny.marked(tiny.ON_DEVICES)),
+    pytest.param("gan", "dcgan", 2, marks=pytest.mark.slow)])
 def test_one_and_more_devices_play_the_same_twenty_rounds(name, variant, count):
     state, logs = on(name, variant, 1)
     assert int(state.step) == 20 and state.finite and np.isfinite(logs["loss"]).all()
