@@ -6,6 +6,7 @@ leave, and one picture that is signed and marked to see that this works here.
 from __future__ import annotations
 
 import base64
+import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from imggen_jax import exporting
+from imggen_jax import exporting, zoo
 from imggen_jax.errors import RunError
 from imggen_jax.evaluation import store
 from imggen_jax.loading import find
@@ -154,7 +155,13 @@ def _embedded(path: Any, folder: Path) -> str:
 
 
 def _command(folder: Path, evaluator: str) -> str:
-    return f"imggen evaluate --model {folder} --only {evaluator}"
+    name = folder.name if _ships(folder) else shlex.quote(str(folder))
+    return f"imggen evaluate --model {name} --only {evaluator}"
+
+
+def _ships(folder: Path) -> bool:
+    """Whether it is a folder of the package itself, which is left as it is."""
+    return zoo.find(folder.name) == folder
 
 
 def _marks() -> Part:
@@ -184,7 +191,8 @@ def _marks() -> Part:
 def _policy(folder: Path) -> Part:
     title, found = "What may it be used for, and what was refused?", policy.in_force(folder)
     if not found:
-        command = f"imggen policy --example > {folder / policy.FILE}"
+        command = (f"imggen policy --example > policy.toml; export {policy.VARIABLE}=$PWD/policy.toml"
+                   if _ships(folder) else f"imggen policy --example > {shlex.quote(str(folder / policy.FILE))}")
         return Part(title, "open", "No policy is in force.", command=command)
     lines = tuple(line.strip() for one in found for line in policy.lines(one))
     said = [each for one in found for each in policy.refusals(one.file)

@@ -1,4 +1,5 @@
 """The audit of a model: what is known is told with its verdict, what is not with the command that finds it out."""
+import html
 import json
 import re
 
@@ -63,10 +64,17 @@ def test_what_is_bad_is_told_as_bad(tmp_path):
 
 
 def test_what_was_not_measured_is_told_with_its_command(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    states, page = answers(audit.write(tmp_path))
+    folder = tmp_path / "with a space"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    states, page = answers(audit.write(folder))
+    page, place = html.unescape(page), f"'{folder}"
     assert states == ["open", "open", "open", "good", "open"]
-    assert "--only copying" in page and "--only balance" in page and "imggen policy --example" in page
+    assert f"--model {place}' --only copying" in page and f"--model {place}' --only balance" in page
+    assert f"imggen policy --example > {place}/policy.toml'" in page
+    # The package's own folder is not written to.
+    page = html.unescape(answers(audit.write("avatars_32", out=tmp_path / "audit.html"))[1])
+    assert "--model avatars_32 --only copying" in page and "export IMGGEN_JAX_POLICY=$PWD/policy.toml" in page
 
 
 def test_from_the_command_line(tmp_path):
