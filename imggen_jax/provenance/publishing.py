@@ -27,10 +27,6 @@ from imggen_jax.pictures.files import Picture
 from imggen_jax.provenance import credentials, fingerprints, private, records, watermark
 from imggen_jax.provenance.credentials import Statement
 from imggen_jax.provenance.records import Family
-from imggen_jax.provenance.settings import AUTHORITY as AUTHORITY
-from imggen_jax.provenance.settings import CERTIFICATE as CERTIFICATE
-from imggen_jax.provenance.settings import FINGERPRINTS as FINGERPRINTS
-from imggen_jax.provenance.settings import KEY as KEY
 from imggen_jax.provenance.settings import Settings, identity, note, settings
 from imggen_jax.provenance.settings import using as using
 from imggen_jax.storage.files import write_atomic

@@ -21,7 +21,7 @@ import imggen_jax
 from imggen_jax.errors import RunError
 from imggen_jax.pictures import files, grids
 from imggen_jax.pictures.files import Picture
-from imggen_jax.provenance import credentials, keys, private, publishing, records, watermark
+from imggen_jax.provenance import credentials, keys, private, publishing, records, settings, watermark
 from imggen_jax.provenance.publishing import Origin, Settings
 from imggen_jax.provenance.records import Family, Record
 from imggen_jax.provenance.verifying import verify
@@ -314,8 +314,8 @@ def certificate(folder, kind="p256", days=30, begins=-1, usage=True):
 @pytest.mark.parametrize("kind, algorithm", [("p256", "Es256"), ("rsa", "Ps256"), ("ed25519", "Ed25519")])
 def test_a_real_certificate_signs(kind, algorithm, tmp_path, monkeypatch):
     chain, key = certificate(tmp_path / "ca", kind)
-    monkeypatch.setenv(publishing.CERTIFICATE, chain)
-    monkeypatch.setenv(publishing.KEY, key)
+    monkeypatch.setenv(settings.CERTIFICATE, chain)
+    monkeypatch.setenv(settings.KEY, key)
     publishing.write_png(tmp_path / "a.png", noise(8, 8), Origin("generate"))
     found = verify(tmp_path / "a.png", anchors=tmp_path / "ca" / "root.pem")
     assert found.holds and found.trusted and found.signer["algorithm"] == algorithm
