@@ -1,4 +1,4 @@
-"""Eight devices out of one CPU, programs compiled once for all tests, and nothing written outside temporary folders."""
+"""Two devices out of one CPU, programs compiled once for all tests, and nothing written outside temporary folders."""
 import functools
 import importlib.metadata
 import os
@@ -15,7 +15,11 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 FAST = ["--xla_backend_optimization_level=0"]
 if importlib.metadata.version("jaxlib").startswith("0.10."):  # a flag that a jaxlib does not know ends the process
     FAST += ["--xla_cpu_use_fusion_emitters=false", "--xla_llvm_disable_expensive_passes=true"]
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8", *FAST])
+# As many devices as cores can serve: XLA keeps a thread for each, and idle ones that look for work took nine tenths of
+# the processor. A process of its own plays what needs eight (tests/test_devices.py).
+DEVICES = os.environ.get("IMGGEN_JAX_TEST_DEVICES", "2")
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""),
+                                    f"--xla_force_host_platform_device_count={DEVICES}", *FAST])
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE.parent / ".pytest_cache" / "compiled"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"

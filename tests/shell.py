@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 import pprint
 import subprocess
 import sys
@@ -76,6 +77,11 @@ def write_config(path: Path, content: dict) -> Path:
     path.write_text("from ml_collections import ConfigDict\n\n\ndef get_config():\n"
                     f"    return ConfigDict({pprint.pformat(content)})\n")
     return path
+
+
+def flags(devices: int) -> str:
+    """XLA's flags for a process that has so many devices."""
+    return f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"  # the last one counts
 
 
 def call(*words) -> Result:

@@ -1,4 +1,7 @@
-"""One step on any devices: the same run on 1, 2 and 8, in one process and two, by jit and pmap."""
+"""One step on any devices: the same run on one and on all, in one process and two, by jit and pmap.
+
+All are two, as many as there are cores wherever tests run; `make test-all` plays this file on eight as well.
+"""
 import functools
 import os
 import pickle
@@ -12,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import shell
 import tiny
 
 from imggen_jax import devices, step
@@ -19,6 +23,8 @@ from imggen_jax.config import check
 from imggen_jax.errors import ConfigError
 from imggen_jax.game import Game, make_spec
 from imggen_jax.training.build import build, check_devices
+
+ALL = int(os.environ.get("IMGGEN_JAX_TEST_DEVICES", "2"))
 
 
 def settings(name, variant, **options):
@@ -37,14 +43,12 @@ def on(name, variant, count, calls=4, **options):
     return tiny.rounds(settings(name, variant, count=count, **options), tiny.richest(name), calls)
 
 
-@pytest.mark.parametrize(("name", "variant", "count"), [
-    *(pytest.param(*each.values, 8, marks=each.marks) for each in tiny.marked(tiny.ON_DEVICES)),
-    pytest.param("gan", "dcgan", 2, marks=pytest.mark.slow)])
-def test_one_and_more_devices_play_the_same_twenty_rounds(name, variant, count):
+@pytest.mark.parametrize(("name", "variant"), tiny.marked(tiny.ON_DEVICES))
+def test_one_and_all_devices_play_the_same_twenty_rounds(name, variant):
     state, logs = on(name, variant, 1)
     assert int(state.step) == 20 and state.finite and np.isfinite(logs["loss"]).all()
     assert abs(logs["loss"][-1] / logs["loss"][0] - 1).max() > 1e-3  # something was learnt that could differ
-    other, other_logs = on(name, variant, count)
+    other, other_logs = on(name, variant, ALL)
     close(other_logs["loss"], logs["loss"])
     for part in ("params", "average", "mutable"):
         close(getattr(other, part), getattr(state, part))
@@ -80,7 +84,7 @@ def batches(rounds=5, batch=16, seed=0):
 
 def test_pmap_and_jit_agree_where_no_random_numbers_are_drawn():
     found = []
-    for engine, count in (("jit", 1), ("jit", 4), ("pmap", 1), ("pmap", 4)):
+    for engine, count in (("jit", 1), ("jit", ALL), ("pmap", 1), ("pmap", ALL)):
         engine = make(engine, count)
         state, logs = engine.put_state(toy(None)[0]), []
         for call in range(4):
@@ -96,14 +100,14 @@ def test_pmap_and_jit_agree_where_no_random_numbers_are_drawn():
 @pytest.mark.parametrize(("name", "variant"),
                          tiny.marked(tiny.ON_DEVICES, tiny.LONG | {"classifier", "restore", "flow"}))
 def test_under_pmap_all_replicas_stay_equal_to_the_bit(name, variant):
-    built = build(check(settings(name, variant, engine="pmap", count=4)), tiny.richest(name))
-    engine = devices.make("pmap", devices.choose(4), built.play)
+    built = build(check(settings(name, variant, engine="pmap", count=ALL)), tiny.richest(name))
+    engine = devices.make("pmap", devices.choose(ALL), built.play)
     state = engine.put_state(jax.jit(built.init)())
     for call in range(2):
         state, logs = engine.run(state, engine.put_batches(tiny.examples(tiny.richest(name), 5, 8, seed=call)),
                                  jax.random.key(0), {})
     for leaf in jax.tree.leaves((state, logs)):
-        assert leaf.shape[0] == 4
+        assert leaf.shape[0] == ALL
         np.testing.assert_array_equal(leaf, np.broadcast_to(np.asarray(leaf)[:1], leaf.shape))
     one = engine.fetch(state)
     assert int(one.step) == 10 and one.finite
@@ -117,9 +121,9 @@ PROCESS = """
 import pickle, sys
 import jax, tiny
 from imggen_jax import devices
-address, process, out, which = sys.argv[1:]
+address, process, out, which, all_devices = sys.argv[1:]
 devices.connect(address, 2, int(process))
-assert jax.process_count() == 2 and len(jax.devices()) == 8 and len(jax.local_devices()) == 4
+assert jax.process_count() == 2 and len(jax.devices()) == int(all_devices) == 2 * len(jax.local_devices())
 import test_devices
 for game, engine in getattr(test_devices, which).items():
     found = tiny.rounds(test_devices.settings(*game, count=0, engine=engine), tiny.richest(game[0]), 2)
@@ -134,10 +138,9 @@ def test_two_processes_are_one_with_the_same_devices(which, tmp_path):
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     here = Path(__file__).resolve().parent
-    flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=4")
-    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}
+    environment = {**os.environ, "XLA_FLAGS": shell.flags(ALL // 2), "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}
     processes = [
-        subprocess.Popen([sys.executable, "-c", PROCESS, address, str(i), str(tmp_path), which],
+        subprocess.Popen([sys.executable, "-c", PROCESS, address, str(i), str(tmp_path), which, str(ALL)],
                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for i in range(2)
     ]
@@ -151,7 +154,7 @@ def test_two_processes_are_one_with_the_same_devices(which, tmp_path):
     for game, engine in globals()[which].items():
         found = [pickle.loads((tmp_path / f"{game[0]}{i}").read_bytes()) for i in range(2)]
         jax.tree.map(np.testing.assert_array_equal, *found)
-        close(found[0], on(*game, 8, calls=2, engine=engine))
+        close(found[0], on(*game, ALL, calls=2, engine=engine))
 
 
 @pytest.mark.parametrize("engine", ["jit", "pmap"])
@@ -180,14 +183,14 @@ def test_the_state_is_donated(engine):
 
 
 def test_a_batch_is_split_and_the_state_is_whole():
-    engine = make("jit", 4)
+    engine = make("jit", ALL)
     put = engine.put_batches(batches(rounds=5, batch=16))["image"]
-    assert [shard.data.shape for shard in put.addressable_shards] == [(5, 4, 2, 2, 1)] * 4
+    assert [shard.data.shape for shard in put.addressable_shards] == [(5, 16 // ALL, 2, 2, 1)] * ALL
     np.testing.assert_array_equal(put, batches(rounds=5, batch=16)["image"])
     state = engine.put_state(toy(None)[0])
-    assert all(leaf.is_fully_replicated and len(leaf.devices()) == 4 for leaf in jax.tree.leaves(state))
-    put = make("pmap", 4).put_batches(batches(rounds=5, batch=16))["image"]
-    np.testing.assert_array_equal(put[2], batches(rounds=5, batch=16)["image"][:, 8:12])
+    assert all(leaf.is_fully_replicated and len(leaf.devices()) == ALL for leaf in jax.tree.leaves(state))
+    put = make("pmap", ALL).put_batches(batches(rounds=5, batch=16))["image"]
+    np.testing.assert_array_equal(put[1], batches(rounds=5, batch=16)["image"][:, 16 // ALL:32 // ALL])
 
 
 def test_the_lowered_program_can_be_read():
@@ -199,17 +202,26 @@ def test_the_lowered_program_can_be_read():
 def test_wrong_devices_are_named():
     with pytest.raises(ValueError, match="unknown engine 'tmap'; choose one of jit, pmap"):
         devices.make("tmap", devices.choose(1), toy)
-    with pytest.raises(ValueError, match="config.devices.count is 9, but there are 8 cpu devices; 0 takes all"):
+    with pytest.raises(ValueError, match=f"config.devices.count is 9, but there are {ALL} cpu devices; 0 takes all"):
         devices.choose(9)
-    assert len(devices.choose(0)) == 8 and len(devices.choose(3)) == 3
-    assert devices.describe(devices.choose(3)) == "3 x cpu"
+    assert len(devices.choose(0)) == ALL and len(devices.choose(1)) == 1
+    assert devices.describe(devices.choose(2)) == "2 x cpu"
     for changes, message in (
-        (dict(count=9), "config.devices.count is 9, but there are 8"),
+        (dict(count=9), f"config.devices.count is 9, but there are {ALL}"),
         (dict(engine="tmap"), "unknown config.devices.engine 'tmap'; choose one of 'jit', 'pmap'"),
-        (dict(count=3), "config.train.batch is 8, which 3 devices cannot share evenly; choose a multiple of 3"),
+        (dict(count=2, batch=7), "config.train.batch is 7, which 2 devices cannot share evenly; choose a multiple of 2"),
     ):
         with pytest.raises(ConfigError, match=message):
             check_devices(check(tiny.config("vae", "gaussian", **changes)))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(ALL == 8, reason="this is the process with eight devices")
+def test_eight_devices_do_all_of_this(pytestconfig):
+    environment = {**os.environ, "IMGGEN_JAX_TEST_DEVICES": "8",
+                   "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=8")}
+    subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:xdist", __file__],
+                   cwd=pytestconfig.rootpath, env=environment, check=True)
 
 
 def test_every_game_is_played_here():

@@ -53,19 +53,19 @@ def test_a_picture_is_the_same_alone_and_among_others_in_any_order(labeled, many
     np.testing.assert_array_equal(make([3, 3, 3]), many[[3, 3, 3]])
 
 
-def test_a_picture_is_the_same_on_one_device_and_on_eight(labeled, many, monkeypatch):
+def test_a_picture_is_the_same_on_one_device_and_on_all(labeled, many, monkeypatch):
     make = labeled
-    assert len(jax.local_devices()) == 8
+    assert len(jax.local_devices()) > 1
     used = []
     put = jax.device_put
     monkeypatch.setattr(jax, "device_put", lambda x, device: used.append(device) or put(x, device))
     seeds = range(9 * BLOCK)
     again = make._replace(weights={**make.weights})  # not those whose copies are kept
-    eight = again(seeds)
+    all_devices = again(seeds)
     assert set(used) == set(jax.local_devices())
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
-    np.testing.assert_array_equal(make._replace(weights={**make.weights})(seeds), eight)
-    np.testing.assert_array_equal(eight[:len(many)], many)
+    np.testing.assert_array_equal(make._replace(weights={**make.weights})(seeds), all_devices)
+    np.testing.assert_array_equal(all_devices[:len(many)], many)
 
 
 def test_other_block_sizes_give_the_same_to_a_level(labeled, many, monkeypatch):

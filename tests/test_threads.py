@@ -41,8 +41,7 @@ def test_a_jax_that_has_started_is_left_alone_and_devices_say_so(two_cores, capl
 
 
 def environment():
-    flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=4")
-    return {name: value for name, value in os.environ.items() if name != "NPROC"} | {"XLA_FLAGS": flags}
+    return {name: value for name, value in os.environ.items() if name != "NPROC"} | {"XLA_FLAGS": shell.flags(4)}
 
 
 def test_the_import_sets_the_variable_before_jax_starts():

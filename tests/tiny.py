@@ -176,7 +176,7 @@ GAMES = {"vae": Tiny(("vae",), _vae, (SPEC, LABELED)),
 VARIANTS = [(name, variant) for name, tiny in GAMES.items() for variant in tiny.variants(tiny.specs[-1])]
 
 
-# Whose losses and parameters 1 and 8 devices must agree upon: all parts of the games, batch statistics included.
+# Whose losses and parameters one and all devices must agree upon: all parts of the games, batch statistics included.
 ON_DEVICES = [("vae", "gaussian"), ("gan", "dcgan"), ("classifier", "plain"), ("paired", "unet"),
               ("inpaint", "patches"), ("unpaired", "cut"), ("restore", "l1"), ("flow", "pixels"),
               ("autoencoder", "judged"), ("toys.translator", "plain"), ("toys.texts", "plain")]

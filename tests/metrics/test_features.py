@@ -28,7 +28,7 @@ def test_they_are_those_of_the_network_in_order():
 
 def test_batches_and_devices_do_not_change_a_bit(monkeypatch):
     whole = extract(SPACE, [IMAGES]).vectors
-    assert len(jax.local_devices()) == 8
+    assert len(jax.local_devices()) > 1
     for batches in (IMAGES, [IMAGES[:1], IMAGES[1:70], IMAGES[70:]], (IMAGES[i:i + 7] for i in range(0, 75, 7))):
         assert np.array_equal(extract(SPACE, batches).vectors, whole)
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])

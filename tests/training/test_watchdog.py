@@ -17,7 +17,7 @@ GRACE = 60  # seconds, generous: the other one is to leave within one or two
 
 def with_devices(number):
     """The environment of a process that has so many."""
-    return {**os.environ, "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={number}")}
+    return {**os.environ, "XLA_FLAGS": shell.flags(number)}
 
 
 def start_two(config, workdir, *words):
