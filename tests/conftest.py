@@ -11,10 +11,12 @@ import pytest
 # Before JAX is imported, here or in a process that a test starts.
 HERE = Path(__file__).resolve().parent
 os.environ["JAX_PLATFORMS"] = "cpu"
-# These tests compile for much longer than they compute, so the compiler tries less hard: a quarter of its time.
+# These tests compile for much longer than they compute, so the compiler tries less hard and splits no program into
+# parts for many cores: a fifth of its time.
 FAST = ["--xla_backend_optimization_level=0"]
 if importlib.metadata.version("jaxlib").startswith("0.10."):  # a flag that a jaxlib does not know ends the process
-    FAST += ["--xla_cpu_use_fusion_emitters=false", "--xla_llvm_disable_expensive_passes=true"]
+    FAST += ["--xla_cpu_use_fusion_emitters=false", "--xla_llvm_disable_expensive_passes=true",
+             "--xla_cpu_parallel_codegen_split_count=1"]
 # As many devices as cores can serve: XLA keeps a thread for each, and idle ones that look for work took nine tenths of
 # the processor. A process of its own plays what needs eight (tests/test_devices.py).
 DEVICES = os.environ.get("IMGGEN_JAX_TEST_DEVICES", "2")

@@ -8,28 +8,27 @@ import jax
 import jax.numpy as jnp
 import pytest
 import tiny
-from test_configs import SHIPPED, plain, spec_of, stand_ins
+from test_configs import SHIPPED, built_of, plain, spec_of
 
 from imggen_jax import devices
 from imggen_jax.config import check
 from imggen_jax.nets import native
 from imggen_jax.nets.conv import slow_convolutions
-from imggen_jax.training.build import build, flops_per_step
+from imggen_jax.training.build import flops_per_step
 
 STORED = Path(__file__).with_name("flops.json")  # gigaflops of one step, as XLA counts them
-# They have the networks of another variant, and other losses: left to `make test-all`.
-SAME = {("vae", "bernoulli"), ("gan", "non_saturating"), ("gan", "hinge"), ("classifier", "augmented"),
-        ("paired", "l1"), ("restore", "l1")}
-VARIANTS = [pytest.param(*names, marks=pytest.mark.slow if names in SAME else ()) for names in tiny.VARIANTS]
-games = pytest.mark.parametrize(("name", "variant"), VARIANTS)
+games = pytest.mark.parametrize(("name", "variant"), tiny.EVERYDAY)
+# Their steps are those of another config at other sizes: left to `make test-all`.
+LIKE = {"cifar10_gan", "avatars_flow", "cifar10_vae", "folder_vae", "avatars_vae_64", "folder_gan", "demo", "sketch",
+        "upscale_x3", "upscale_x4"}
 
 
 def count(path) -> float:
-    settings, spec = check(plain(path)), spec_of(plain(path))
-    return flops_per_step(settings, spec, build(settings, spec, stand_ins(plain(path)))) / 1e9
+    return flops_per_step(check(plain(path)), spec_of(plain(path)), built_of(path)) / 1e9
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [
+    pytest.param(path, marks=pytest.mark.slow if path.stem in LIKE else (), id=path.stem) for path in SHIPPED])
 def test_the_arithmetic_of_a_shipped_step_is_what_it_was(path):
     stored = json.loads(STORED.read_text())
     assert set(stored) == {each.stem for each in SHIPPED}, "give each config its figure in tests/flops.json"
@@ -60,7 +59,7 @@ def test_no_step_has_a_convolution_in_a_slow_form_on_a_cpu(name, variant, monkey
 
 
 @pytest.mark.parametrize(("name", "variant", "dtype"), [
-    *(pytest.param(*each.values, "float32", marks=each.marks) for each in VARIANTS),
+    *(pytest.param(*each.values, "float32", marks=each.marks) for each in tiny.EVERYDAY),
     *((*names, "bfloat16") for names in dict(reversed(tiny.VARIANTS)).items()),  # the first of each game
     ("gan", "r3gan", "bfloat16")])
 def test_every_step_lowers_for_accelerators_without_callbacks_or_our_kernels(name, variant, dtype):
@@ -71,12 +70,11 @@ def test_every_step_lowers_for_accelerators_without_callbacks_or_our_kernels(nam
     # Parameters, averages, statistics and losses stay float32 whatever the networks compute in; a pool holds pictures.
     for leaf in jax.tree.leaves((state.params, state.average, state.mutable, logs)):
         assert leaf.dtype == jnp.float32 or leaf.dtype == jnp.uint8
-    for platform in ("tpu", "cuda"):
-        text = traced.lower(lowering_platforms=(platform,)).as_text()
-        assert not re.search("callback|imggen_jax_(output|input|weight)", text)
-        convolves = (name, variant) not in (("toys.texts", "plain"), ("flow", "latents"))
-        assert ("stablehlo.convolution" in text) == convolves
-        assert ("bf16" in text) == (dtype == "bfloat16")
+    text = traced.lower(lowering_platforms=("tpu", "cuda")).as_text()  # one program with the ways of both
+    assert not re.search("callback|imggen_jax_(output|input|weight)", text)
+    convolves = (name, variant) not in (("toys.texts", "plain"), ("flow", "latents"))
+    assert ("stablehlo.convolution" in text) == convolves
+    assert ("bf16" in text) == (dtype == "bfloat16")
 
 
 def test_a_matmul_is_counted_as_two_operations_for_each_product():

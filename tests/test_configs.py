@@ -18,7 +18,7 @@ from imggen_jax.config import changes, check, differences, flatten, merge, read,
 from imggen_jax.config.values import defaults
 from imggen_jax.errors import ConfigError
 from imggen_jax.game import Field, Pretrained, Spec
-from imggen_jax.training.build import build, parameter_counts
+from imggen_jax.training.build import Built, build, parameter_counts
 
 ROOT = Path(imggen_jax.__file__).parent
 SHIPPED = sorted((ROOT.parent / "configs").glob("*.py"))
@@ -48,6 +48,12 @@ def stand_ins(config) -> dict[str, Pretrained]:
                "decode": lambda weights, z, condition, options: jnp.zeros((len(z), 64, 64, 3))}
     assert set(config["pretrained"]) <= {"autoencoder"}
     return {name: Pretrained({}, encoded, "stand-in") for name in config["pretrained"]}
+
+
+@functools.cache
+def built_of(path) -> Built:
+    """What a shipped config builds, for several tests."""
+    return build(check(plain(path)), spec_of(plain(path)), stand_ins(plain(path)))
 
 
 def changed(config, where, value=None, remove=False) -> dict:
@@ -87,9 +93,7 @@ def test_it_says_what_it_makes_and_how_it_is_run(path):
 
 @shipped
 def test_it_builds_for_its_data(path):
-    settings = check(plain(path))
-    spec = spec_of(plain(path))
-    built = build(settings, spec, stand_ins(plain(path)))
+    settings, spec, built = check(plain(path)), spec_of(plain(path)), built_of(path)
     assert set(built.shape.opt) == set(settings.players)
     assert min(parameter_counts(built.shape.params).values()) > 1000
     generator = built.game.main
@@ -105,7 +109,7 @@ def test_it_builds_for_its_data(path):
 @shipped
 def test_every_interval_is_shorter_than_the_run(path):
     settings = check(plain(path))
-    evaluates = build(settings, spec_of(plain(path)), stand_ins(plain(path))).game.metrics is not None
+    evaluates = built_of(path).game.metrics is not None
     for name in ("every", "show", "save", *(["evaluate"] if evaluates else [])):
         assert getattr(settings.log, name) <= settings.train.images
     assert settings.score.every <= settings.train.images and settings.score.share <= 0.05

@@ -16,8 +16,8 @@ from imggen_jax.training.build import example_batch
 
 BATCH = 8
 SPECS = [tiny.SPEC, tiny.LABELED, tiny.spec_of(28, 1, 3), tiny.spec_of(32, 3), tiny.spec_of(64, 3, 2)]
-games = pytest.mark.parametrize(("name", "variant"), tiny.VARIANTS)
-GENERATORS = [names for names in tiny.VARIANTS if names[0] != "classifier"]
+games = pytest.mark.parametrize(("name", "variant"), tiny.EVERYDAY)
+GENERATORS = [each for each in tiny.EVERYDAY if each.values[0] != "classifier"]
 
 
 def shapes(tree):
@@ -154,7 +154,9 @@ def test_steps_keep_everything_finite_and_move_every_player(name, variant):
         assert logs["loss"][-5:].mean() < 0.995 * logs["loss"][:5].mean()
 
 
-@pytest.mark.parametrize("name", [name for name, entry in tiny.GAMES.items() if len(entry.players) > 1])
+# The step sees to it, whatever the game (tests/test_step.py); one is enough for everyday.
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "gan" else pytest.mark.slow)
+                                  for name, entry in tiny.GAMES.items() if len(entry.players) > 1])
 def test_a_move_changes_its_own_player_alone(name):
     built, *_, before, _ = start(name, next(iter(tiny.GAMES[name].variants(tiny.richest(name)))))
     game, batch = built.game, one_batch(name)

@@ -4,6 +4,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+import tiny
 from icc import DISPLAY_P3, rgb
 from PIL import Image
 from toys import translator as masked_toy
@@ -26,7 +27,7 @@ COLOR = Field((16, 16, 3), "uint8")
 
 def model_of(game, spec, names=("main",)):
     """Initial weights; the game's main model under each name."""
-    params, mutable = game.init(jax.random.key(0), spec)
+    params, mutable = tiny.init(game, spec)
     back = game.main._replace(needs=("image",), condition=lambda weights, fields: game.main.condition(
         weights, {"source": fields["image"]}))               # as of CycleGAN's second model
     game = game._replace(models=dict(zip(names, (game.main, back))))

@@ -15,7 +15,7 @@ import pytest
 from imggen_jax import devices
 from imggen_jax import spec as specs
 from imggen_jax.config import check
-from imggen_jax.game import Clock, Field, Pretrained, Spec, make_spec
+from imggen_jax.game import Clock, Field, Game, Pretrained, Spec, make_spec
 from imggen_jax.training import build as building
 
 
@@ -174,6 +174,11 @@ GAMES = {"vae": Tiny(("vae",), _vae, (SPEC, LABELED)),
          "toys.translator": Tiny(("translator",), _toy, (TRANSLATED,)),
          "toys.texts": Tiny(("flow",), _toy, (TEXTS,))}
 VARIANTS = [(name, variant) for name, tiny in GAMES.items() for variant in tiny.variants(tiny.specs[-1])]
+# They have the networks of another variant, and other losses, which the tests of their game know: left to
+# `make test-all` where each variant takes a program of its own.
+ALIKE = {("vae", "bernoulli"), ("gan", "non_saturating"), ("gan", "hinge"), ("classifier", "augmented"),
+         ("paired", "l1"), ("restore", "l1"), ("unpaired", "cyclegan")}
+EVERYDAY = [pytest.param(*names, marks=pytest.mark.slow if names in ALIKE else ()) for names in VARIANTS]
 
 
 # Whose losses and parameters one and all devices must agree upon: all parts of the games, batch statistics included.
@@ -181,12 +186,17 @@ ON_DEVICES = [("vae", "gaussian"), ("gan", "dcgan"), ("classifier", "plain"), ("
               ("inpaint", "patches"), ("unpaired", "cut"), ("restore", "l1"), ("flow", "pixels"),
               ("autoencoder", "judged"), ("toys.translator", "plain"), ("toys.texts", "plain")]
 # Their steps take long to compile and are made of what others have; `make test-all` plays them too.
-LONG = {"paired", "inpaint", "unpaired", "autoencoder"}
+LONG = {"paired", "inpaint", "unpaired", "autoencoder", "flow"}
 
 
 def marked(runs: Iterable[tuple[str, str]], long: Container[str] = LONG) -> list:
     """(game, variant)s as parameters of a test, those of long games marked as slow."""
     return [pytest.param(*run, marks=pytest.mark.slow if run[0] in long else ()) for run in runs]
+
+
+def init(game: Game, spec: Spec) -> tuple:
+    """(parameters, mutable) of a game's start, in one program: layer by layer every operation would be one."""
+    return jax.jit(lambda key: game.init(key, spec))(jax.random.key(0))
 
 
 def richest(name: str) -> Spec:

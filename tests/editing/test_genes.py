@@ -2,11 +2,11 @@
 import functools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import linear
 import numpy as np
 import pytest
+import tiny
 
 from imggen_jax import editing
 from imggen_jax.editing import firstlayer, genes, learning
@@ -175,7 +175,7 @@ def test_genes_are_kept_with_their_weights(model, learned, tmp_path):
     recipe = {"network": {"name": "classifier", "widths": (4,), "blocks": (0,), "features": 4}, "augment": ()}
     labels = {name: Field((), "int32", values) for name, values in zip(NAMES, VALUES)}
     spec = make_spec(image=linear.SPEC["image"], **labels)
-    weights = classifier._game(spec, recipe).init(jax.random.key(0), spec)[0]
+    weights = tiny.init(classifier._game(spec, recipe), spec)[0]
     guide = classifier.make_labeller(spec, weights, recipe)
     learned = learned._replace(guide=guide)
     genes.save(tmp_path, learned)

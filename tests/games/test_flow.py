@@ -51,7 +51,7 @@ def decoder(steps=8, sampler=1, **others):
 def test_the_loss_before_training_is_what_a_network_of_zeros_has(prediction):
     spec = tiny.spec_of(8, 3)
     game = flow.make(spec, dtype="float32", network=DIT, prediction=prediction)
-    params, mutable = game.init(jax.random.key(0), spec)
+    params, mutable = tiny.init(game, spec)
     batch, key = batch_of(spec), jax.random.key(1)
     found = jax.jit(game.metrics)(game.weights(params, mutable), batch, key)
     x = to_float(batch["image"])
@@ -67,7 +67,7 @@ def test_the_loss_before_training_is_what_a_network_of_zeros_has(prediction):
 def test_every_example_is_drawn_several_times():
     spec = tiny.spec_of(8, 3, text=tiny.TEXTS["text"])
     game = flow.make(spec, dtype="float32", network=DIT, condition={"width": 8, "layers": 1}, draws=3)
-    params, mutable = game.init(jax.random.key(0), spec)
+    params, mutable = tiny.init(game, spec)
     batch, key = batch_of(spec), jax.random.key(1)
     found, _ = jax.jit(game.moves[0][1])(params, mutable, batch, tiny.clock(), key)
     noise = jax.random.normal(jax.random.split(key, 3)[0], (12, 8, 8, 3))
@@ -118,7 +118,7 @@ def test_latents_are_standardized_by_what_was_measured():
     spec = tiny.spec_of(16, 3)
     game = flow.make(spec, dtype="float32", network={**DIT, "patch": 1},
                      pretrained={"autoencoder": tiny.toy_autoencoder()})
-    params, mutable = game.init(jax.random.key(0), spec)
+    params, mutable = tiny.init(game, spec)
     params = {**params, "autoencoder": tiny.toy_autoencoder().weights}
     run = jax.jit(lambda mutable, batch, step: game.moves[0][1](
         params, mutable, batch, tiny.clock()._replace(step=step), jax.random.key(0))[1][0])

@@ -21,7 +21,7 @@ def one_batch(number=4):
 
 def test_known_pixels_are_returned_as_given_and_what_is_in_a_hole_is_not_seen():
     game, batch = inpaint.make(SPEC, dtype="float32", generator=UNET), one_batch()
-    params, _ = game.init(jax.random.key(0), SPEC)
+    params, _ = tiny.init(game, SPEC)
     run = jax.jit(lambda fields: game.main.decode(params, (), game.main.condition(params, fields), {}))
     made = np.asarray(run(batch))
     hole = np.broadcast_to(batch["mask"] == 255, made.shape)

@@ -57,25 +57,30 @@ def assert_close(ours, theirs, tolerance=2e-5):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(np.abs(b).max(), 1e-6))
 
 
+def others(*case):
+    """Cases of the kind of another one: left to `make test-all`."""
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize("images, sides, channels, features, kernel, options", [
     (2, (8, 8), 3, 5, (3, 3), dict()),
-    (2, (7, 9), 4, 4, (3, 3), dict(strides=2)),
+    others(2, (7, 9), 4, 4, (3, 3), dict(strides=2)),
     (2, (8, 10), 3, 6, (4, 4), dict(strides=2)),
-    (2, (9, 9), 3, 4, (4, 4), dict(strides=2, padding=1)),
+    others(2, (9, 9), 3, 4, (4, 4), dict(strides=2, padding=1)),
     (2, (11, 8), 2, 3, (5, 5), dict(strides=3)),
-    (2, (9, 7), 4, 2, (3, 3), dict(strides=3, padding="VALID")),
+    others(2, (9, 7), 4, 2, (3, 3), dict(strides=3, padding="VALID")),
     (2, (8, 7), 3, 4, (2, 2), dict(strides=3)),                       # pixels that the kernel does not reach
     (2, (6, 6), 5, 7, (1, 1), dict()),
-    (2, (7, 6), 4, 3, (1, 1), dict(strides=2)),
+    others(2, (7, 6), 4, 3, (1, 1), dict(strides=2)),
     (2, (6, 5), 4, 3, (1, 1), dict(padding=2)),
     (2, (5, 6), 3, 4, (5, 5), dict(padding=4)),                       # the output is larger than the input
     (2, (6, 9), 3, 4, (2, 5), dict(strides=(1, 2), padding=((0, 3), (2, 1)))),
-    (2, (4, 4), 6, 4, (4, 4), dict(padding="VALID")),
-    (2, (6, 6), 8, 12, (3, 3), dict(groups=2)),
+    others(2, (4, 4), 6, 4, (4, 4), dict(padding="VALID")),
+    others(2, (6, 6), 8, 12, (3, 3), dict(groups=2)),
     (2, (6, 6), 64, 64, (3, 3), dict(groups=4)),                      # dense blocks of several groups
     (2, (7, 7), 6, 6, (3, 3), dict(groups=6, strides=2)),
     (2, (4, 4), 8, 8, (4, 4), dict(groups=8, padding="VALID")),
-    (2, (5, 5), 4, 8, (1, 1), dict(groups=4)),
+    others(2, (5, 5), 4, 8, (1, 1), dict(groups=4)),
 ])
 def test_every_derivative_agrees_with_lax(images, sides, channels, features, kernel, options):
     x = draw(images, *sides, channels)

@@ -15,7 +15,7 @@ NETS = {"unet": unet.Translator(channels=3, widths=(4, 8, 8), dtype=F32),
 @pytest.mark.parametrize("name", NETS)
 def test_one_set_of_weights_translates_any_size(name):
     net = NETS[name]
-    variables = net.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
+    variables = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
     for height, width in ((16, 16), (24, 40)):
         made = jax.eval_shape(net.apply, variables, jnp.zeros((2, height, width, 1)))
         assert made.shape == (2, height, width, 3) and made.dtype == jnp.float32
@@ -28,7 +28,7 @@ def test_one_set_of_weights_translates_any_size(name):
 def test_without_normalization_a_place_depends_on_what_is_near_alone():
     net = NETS["plain"]
     images = jax.random.normal(jax.random.key(1), (1, 32, 32, 3))
-    variables = net.init(jax.random.key(0), images)
+    variables = jax.jit(net.init)(jax.random.key(0), images)
     far = net.apply(variables, images.at[:, 24:].add(1.0)) - net.apply(variables, images)
     assert np.abs(far[:, :12]).max() < 1e-6 < np.abs(far[:, 24:]).max()
 
@@ -54,7 +54,7 @@ def test_doubling_repeats_pixels():
 def test_each_logit_sees_one_patch():
     judge = patchgan.Discriminator(width=4, dtype=F32)
     images = jax.random.normal(jax.random.key(1), (1, 128, 128, 3))
-    variables = judge.init(jax.random.key(0), images)
+    variables = jax.jit(judge.init)(jax.random.key(0), images)
     logits = judge.apply(variables, images)
     assert logits.shape == (1, 16, 16) and logits.dtype == jnp.float32
     seen = jax.grad(lambda x: judge.apply(variables, x)[0, 8, 8])(images)

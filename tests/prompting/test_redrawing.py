@@ -45,6 +45,7 @@ def test_a_picture_is_redrawn_in_its_own_proportions(run, photo, tmp_path):
         redrawing.whole(run, tmp_path / "out", photo[0], prompt=None, strength=0.5, num=1, seed=3, given={})
 
 
+@pytest.mark.slow  # tests/pipelines/test_models.py does it every day, without files
 def test_a_part_is_made_anew_and_the_rest_is_kept_to_the_bit(run, photo, tmp_path):
     mask = np.zeros((41, 50), np.uint8)
     mask[10:30, 20:] = 255

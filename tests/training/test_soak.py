@@ -15,13 +15,21 @@ from imggen_jax.errors import RunError
 SOAK = shell.REPOSITORY / "experiments" / "reliability" / "soak.py"
 
 
+def seeds(few: int, all_of_them: int):
+    """A few seeds for everyday, the others for `make test-all`."""
+    return pytest.mark.parametrize("seeds", [
+        pytest.param(range(few), id="few"),
+        pytest.param(range(few, all_of_them), id="others", marks=pytest.mark.slow)])
+
+
 @pytest.fixture(scope="module")
 def soak():
     return runpy.run_path(str(SOAK))
 
 
-def test_damaged_checkpoints_are_never_used_silently(vae, soak, tmp_path):
-    for seed in range(16):
+@seeds(6, 16)
+def test_damaged_checkpoints_are_never_used_silently(seeds, vae, soak, tmp_path):
+    for seed in seeds:
         workdir = tmp_path / str(seed)
         shutil.copytree(vae.workdir, workdir)
         kind = soak["damage"](workdir / "checkpoints" / "10", random.Random(seed))
@@ -36,10 +44,11 @@ def test_damaged_checkpoints_are_never_used_silently(vae, soak, tmp_path):
         assert shell.contents(workdir) == before
 
 
-def test_odd_configs_and_command_lines_end_in_a_result_or_one_clear_line(vae, soak, tmp_path, monkeypatch):
+@seeds(14, 36)
+def test_odd_configs_and_command_lines_end_in_a_result_or_one_clear_line(seeds, vae, soak, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     content = runpy.run_path(str(vae.config))["get_config"]().to_dict()
-    for seed in range(36):
+    for seed in seeds:
         chance = random.Random(seed)
         words = soak["mutated_words"](seed, content, vae.config, vae.workdir, tmp_path / f"run{seed}", chance)
         result = shell.call(*words)
@@ -47,19 +56,20 @@ def test_odd_configs_and_command_lines_end_in_a_result_or_one_clear_line(vae, so
         assert not soak["fault"](answer), (seed, words, result)
 
 
-def test_uses_by_chance_end_in_a_result_or_one_clear_line(vae, gan, soak, tmp_path, monkeypatch):
+@seeds(3, 10)
+def test_uses_by_chance_end_in_a_result_or_one_clear_line(seeds, vae, gan, soak, tmp_path, monkeypatch):
     uses = sys.modules["uses"]
     monkeypatch.chdir(tmp_path)
     models = {name: (imggen_jax.load(run.workdir), run.workdir) for name, run in (("vae", vae), ("gan", gan))}
     assert shell.call("generate", "--model", gan.workdir, "--num", 2, "--out", tmp_path / "here").code == 0
-    for seed in range(40):
+    for seed in range(4 * seeds.start, 4 * seeds.stop):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             assert not uses.api_case(random.Random(seed), models, tmp_path / str(seed)), seed
-    for seed in range(6):
+    for seed in seeds:
         (tmp_path / f"folder{seed}").mkdir()
         assert not uses.folder_case(random.Random(seed), tmp_path / f"folder{seed}", uses.pictures(), shell.call), seed
-    for seed in range(10):
+    for seed in seeds:
         words = uses.command_case(random.Random(seed), models, tmp_path / "here" / "000001.png", tmp_path)
         result = shell.call(*words)
         assert not uses.judged(result.code, result.err), (words, result)
