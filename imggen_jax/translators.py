@@ -18,12 +18,12 @@ import numpy as np
 from imggen_jax import zoo
 from imggen_jax.errors import RunError
 from imggen_jax.game import Generator, PyTree
-from imggen_jax.loading import load
+from imggen_jax.loading import find, load
 from imggen_jax.model import Model
 from imggen_jax.pictures import files, through, tiling
 from imggen_jax.pictures.files import Picture
 from imggen_jax.pictures.through import Tiled
-from imggen_jax.provenance import publishing
+from imggen_jax.provenance import policy, publishing
 from imggen_jax.storage import checkpoint
 
 KINDS = {"clean": "upscale", "photo": "photo"}  # what the picture is like -> the shipped models' names
@@ -69,7 +69,7 @@ def upscale(picture, model=None, *, scale=None, kind="clean", strength=1.0, tile
       the first.
 
     Raises:
-      RunError: there is no such model, or it does not do this.
+      RunError: there is no such model, it does not do this, or a policy refuses it.
       PictureError: what is given is no picture.
     """
     return _result(picture, upscaler(model, scale, kind), strength=_share(strength, "strength"), tile=tile,
@@ -160,7 +160,7 @@ def sketch(picture, model, *, tile=None, report=_silent):
 
     Returns, raises: as `upscale`; of the size of the drawing, in the model's colors.
     """
-    tiled = translator(model, None)
+    tiled = translator(model, None, "sketch")
     given, back = _given(picture)
     return back(_through(drawn(given), tiled, tile=tile, report=report))
 
@@ -178,7 +178,12 @@ def drawn(picture: Picture) -> Picture:
     return picture._replace(pixels=np.rint(gray).astype(pixels.dtype), icc=None)
 
 
-# Which model does it.
+# Which model does it. A policy is asked before it is loaded.
+
+def _allowed(verb: str, model: ModelLike | None) -> None:
+    """Raises RunError where a policy refuses a verb. None: a shipped model, which has no policy of its own."""
+    policy.check(None if model is None or isinstance(model, Model) else find(model), verb, {})
+
 
 def upscaler(model: ModelLike | None, scale: int | None, kind: str) -> Tiled:
     """The model for `upscale`. Raises RunError where there is none."""
@@ -186,6 +191,7 @@ def upscaler(model: ModelLike | None, scale: int | None, kind: str) -> Tiled:
         raise RunError(f"the scale is {scale}; choose {', '.join(map(str, SCALES))}")
     if kind not in KINDS:
         raise RunError(f"the kind is {kind!r}; choose {' or '.join(KINDS)}")
+    _allowed("upscale", model)
     tiled = opened(_shipped(f"{KINDS[kind]}_x{scale or 2}") if model is None else model, ("source",))
     if tiled.sight.scale == 1:
         raise RunError(f"{tiled.name} makes pictures of the same size; use restore, or another model")
@@ -202,6 +208,7 @@ def restorers(model: ModelLike | None, *, denoise: float | None, dejpeg: bool, s
     if denoise is not None:
         asked.append((("denoise", "restore"), _share(strength, "strength") * _share(denoise, "denoise")))
     asked = asked or [(("restore",), _share(strength, "strength"))]
+    _allowed("restore", model)
     if model is not None:
         asked = [((), min(share for _, share in asked))]
     steps = [(opened(_shipped(*names) if model is None else model, ("source",)), share) for names, share in asked]
@@ -214,11 +221,13 @@ def restorers(model: ModelLike | None, *, denoise: float | None, dejpeg: bool, s
 
 def completer(model: ModelLike) -> Tiled:
     """The model for `complete`. Raises RunError where it is of another kind."""
+    _allowed("complete", model)
     return opened(model, ("source", "mask"))
 
 
-def translator(model: ModelLike, direction: str | None) -> Tiled:
-    """The model for `translate`. Raises RunError where it is of another kind or has no such direction."""
+def translator(model: ModelLike, direction: str | None, verb: str = "translate") -> Tiled:
+    """The model for `translate` or `sketch`. Raises RunError where it is of another kind or has no such direction."""
+    _allowed(verb, model)
     if direction is None:
         return opened(model, ("source",))
     if direction not in DIRECTIONS:

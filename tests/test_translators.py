@@ -1,5 +1,6 @@
 """upscale, restore, complete, translate and sketch, as functions and as commands; the models were never trained."""
 import functools
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -60,6 +61,7 @@ def zoo(monkeypatch):
         return model(name)
 
     monkeypatch.setattr(translators, "load", load)
+    monkeypatch.setattr(translators, "find", Path)
     monkeypatch.setattr(shipped, "names", lambda: ["restore", "upscale_x2", "upscale_x3"])
     yield
     translators._by_name.cache_clear()

@@ -43,9 +43,12 @@ class Making(NamedTuple):
     number: Callable[[argparse.Namespace], int] = lambda args: 1
 
 
-def _plan(verb: Making, args: argparse.Namespace) -> list[Job]:
+def _plan(name: str, args: argparse.Namespace) -> list[Job]:
     from imggen_jax.pictures import files
+    from imggen_jax.provenance import policy
 
+    verb = _VERBS[name]
+    policy.check(None, name, {})
     verb.check(args)
     jobs = files.jobs(args.inputs[:1] if verb.make is _mix else args.inputs, args.out, overwrite=args.overwrite)
     return [job._replace(done=_done(verb, args, job.out)) for job in jobs]
@@ -428,5 +431,5 @@ _VERBS = {
         "Grain and edges stay.", "recolor lake.jpg --like sunset.jpg --out evening.jpg"),
         _recolor_flags, _nothing, _recolor, Cost(0, 1.5)),
 }
-VERBS = {name: Verb(verb.summary, verb.description, verb.flags, functools.partial(_plan, verb),
+VERBS = {name: Verb(verb.summary, verb.description, verb.flags, functools.partial(_plan, name),
                     lambda args, name=name: functools.partial(_one, name, args)) for name, verb in _VERBS.items()}

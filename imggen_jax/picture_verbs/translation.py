@@ -261,7 +261,7 @@ def _sketch_flags(parser):
 def _sketch(args):
     from imggen_jax import translators
 
-    return functools.partial(_make, "sketch", args, [(translators.translator(args.model, None), {})],
+    return functools.partial(_make, "sketch", args, [(translators.translator(args.model, None, "sketch"), {})],
                              prepare=lambda picture, path: (translators.drawn(picture), None))
 
 

@@ -47,7 +47,9 @@ def run(args: argparse.Namespace, captions: Sequence[str] | None, start: Callabl
         raise RunError(f"--out {out} does not end with .safetensors; name such a file")
     start()
     from imggen_jax import adapters, loading
+    from imggen_jax.provenance import policy
 
+    policy.check(loading.find(args.model), "personalize", {}, {"word": args.word})
     model = loading.load(args.model)
     images, said = read(model, Path(args.pictures), args.word)
     learned = teach(model, loading.networks(args.model, model), images, args.word, said, captions, args)

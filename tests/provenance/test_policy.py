@@ -87,3 +87,21 @@ def test_generate_is_refused_before_anything_is_made(tmp_path, monkeypatch):
     assert told.code == 2 and "refuses the verb generate; it is meant for: tests" in told.err
     assert told.err.count("\n") == 1 and not list(tmp_path.rglob("*.png"))
     assert json.loads(file.with_name(policy.REFUSED).read_text())["rule"] == "verb generate"
+
+
+@pytest.mark.parametrize("words", [
+    "upscale a.png", "restore a.png", "complete a.png --mask a.png --model m", "translate a.png --model m",
+    "sketch a.png --model m", "stylize a.png --style a.png", "remove a.png --box 1,1,9,9",
+    "personalize --pictures . --word zork --model m"])
+def test_verbs_that_are_given_pictures_are_refused_before_anything_is_read(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"not read")
+    (tmp_path / "m").mkdir()
+    words = words.split()
+    file = tmp_path / ("m/policy.toml" if "m" in words else "mine.toml")
+    file.write_text(f'[refuse]\nverbs = ["{words[0]}"]\n')
+    if "m" not in words:
+        monkeypatch.setenv(policy.VARIABLE, str(file))
+    told = shell.call(*words, "--out", "made.safetensors" if words[0] == "personalize" else "made.png")
+    assert told.code == 2 and f"refuses the verb {words[0]}" in told.err and told.err.count("\n") == 1
+    assert not list(tmp_path.glob("made.*"))
