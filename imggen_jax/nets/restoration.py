@@ -36,9 +36,9 @@ class Block(nn.Module):
 class Restorer(nn.Module):
     """Float [B,h,w,C] in [-1,1] -> float32 [B,scale*h,scale*w,C], h and w multiples of `fold`; not clipped.
 
-    `fold` pixels of each side become channels first (FFDNet, arXiv 1710.04026), so the trunk sees `fold` times as far and
-    costs fold^2 times less: where the source has all its pixels, at scale 1, detail is not what is missing. Raises
-    ValueError for other sides.
+    `fold` pixels of each side become channels first (FFDNet, arXiv 1710.04026), so the trunk sees `fold` times as far
+    and costs fold^2 times less: where the source has all its pixels, at scale 1, detail is not what is missing.
+    Raises ValueError for other sides.
     """
 
     scale: int = 2

@@ -34,6 +34,17 @@ def test_damage_differs_from_image_to_image(kind):
         assert damage.max() < 45  # the mean of |N(0, 50)| is 40
 
 
+def test_some_images_lose_their_color():
+    apply = degrade.make(SPEC, kind="noise", scale=1, noise=0.0, gray=0.5).apply
+    made = apply({"image": images(12)}, jax.random.key(0))
+    gray = [bool((image == image[..., :1]).all()) for image in np.asarray(made["image"])]
+    assert 0 < sum(gray) < 12
+    for one, was, lost in zip(np.asarray(made["image"]), images(12), gray):
+        wanted = np.round(was @ [0.299, 0.587, 0.114])[..., None] if lost else was
+        assert np.abs(one - wanted).max() <= 1  # a tie may round either way
+    np.testing.assert_array_equal(made["source"], made["image"])
+
+
 def test_a_chain_goes_by_names_and_keeps_its_own_spec():
     wanted = {"degrade": {"kind": "bicubic", "scale": 2}}
     chain = transforms.chain(SPEC, wanted)
@@ -43,7 +54,8 @@ def test_a_chain_goes_by_names_and_keeps_its_own_spec():
 
 @pytest.mark.parametrize(("options", "says"), [
     ({"kind": "blurred"}, "choose one of bicubic"), ({"scale": 5}, "does not divide images of 24x24"),
-    ({"noise": -1.0}, "at least 0"), ({"quality_low": 90.0, "quality_high": 10.0}, "rise within 1 to 100")])
+    ({"noise": -1.0}, "at least 0"),
+    ({"gray": 1.5}, "share of images"), ({"quality_low": 90.0, "quality_high": 10.0}, "rise within 1 to 100")])
 def test_what_cannot_be_is_refused(options, says):
     with pytest.raises(ValueError, match=says):
         degrade.make(SPEC, **options)
