@@ -7,6 +7,7 @@ the image). Separable, so each direction is one matrix.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,25 @@ def resize_uint8(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return rounded(np.einsum("jw,iwc->ijc", columns, down)).astype(np.uint8)
 
 
+def shrink(images: jax.Array, factors: jax.Array, height: int, width: int) -> jax.Array:
+    """Each image smaller by a factor of its own, as `resize` makes it: of its upper left what then has this size.
+
+    Args:
+      images: JAX, float [B,H,W,C].
+      factors: float32 [B], at least 1; factors times height and width are at most H and W.
+
+    Returns: [B,height,width,C], not clipped.
+    """
+    def weights(new: int, old: int):
+        factor = factors[:, None, None]
+        center = (jnp.arange(new)[:, None] + 0.5) * factor - 0.5
+        values = _cubic((center - jnp.arange(old)) / factor, jnp)
+        return values / values.sum(-1, keepdims=True)
+
+    rows, columns = weights(height, images.shape[1]), weights(width, images.shape[2])
+    return jnp.einsum("bih,bhwc,bjw->bijc", rows, images, columns)
+
+
 def enlarge(images: jax.Array, scale: int) -> jax.Array:
     """JAX images float [B,h,w,C] -> [B,scale*h,scale*w,C], as `resize`; each pixel sees sixteen, and no others."""
     for axis in (1, 2):
@@ -75,7 +95,8 @@ def enlarge(images: jax.Array, scale: int) -> jax.Array:
     return images
 
 
-def _cubic(x: np.ndarray) -> np.ndarray:
+def _cubic(x: Any, numpy: Any = np) -> Any:
     """Keys, "Cubic convolution interpolation for digital image processing" (1981), eq. 15, with a = -1/2."""
-    x = np.abs(x)
-    return np.where(x <= 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x <= 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0.0))
+    x = numpy.abs(x)
+    outer = numpy.where(x <= 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0.0)
+    return numpy.where(x <= 1, 1.5 * x**3 - 2.5 * x**2 + 1, outer)

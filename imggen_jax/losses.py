@@ -174,6 +174,15 @@ def distances(images: Array, others: Array) -> dict[str, Array]:
             "psnr": psnr(jnp.mean(jnp.square(images - others), axis=axes))}
 
 
+def feature_distance(see: Callable[[Array], Array], images: Array, others: Array) -> Array:
+    """The mean absolute difference of what a network sees in images and others (arXiv 1603.08155): float32 [B].
+
+    see: images float [B,H,W,C] -> features [B, ...].
+    """
+    difference = jnp.abs(see(images).astype(jnp.float32) - see(others))
+    return jnp.mean(difference, axis=tuple(range(1, difference.ndim)))
+
+
 # ------------------------------------------------------------------------------------------------ adversarial losses
 
 
@@ -216,6 +225,18 @@ relativistic = Adversarial(
     discriminator=lambda real, fake: jax.nn.softplus(fake - real),
     generator=lambda real, fake: jax.nn.softplus(real - fake),
 )
+
+
+# Those in use for maps of logits.
+PATCHWISE = {"relativistic": relativistic, "least_squares": least_squares, "non_saturating": non_saturating,
+             "hinge": hinge}
+
+
+def patchwise(name: str) -> Adversarial:
+    """The loss of that name. Raises ValueError where it is none of these."""
+    if name not in PATCHWISE:
+        raise ValueError(f"unknown loss {name!r}; choose from {', '.join(PATCHWISE)}")
+    return PATCHWISE[name]
 
 
 # ------------------------------------------------------------------------------------------------ gradient penalties

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 import jax
@@ -46,12 +46,13 @@ def _part(report: Report, number: int, steps: int, share: float) -> object:
 
 @overload
 def upscale(picture: np.ndarray, model: ModelLike | None = None, *, scale: int | None = None, kind: str = "clean",
-            strength: float = 1.0, tile: int | None = None, report: Report = _silent) -> np.ndarray: ...
+            denoise: float | None = None, strength: float = 1.0, tile: int | None = None, report: Report = _silent
+            ) -> np.ndarray: ...
 @overload
 def upscale(picture: Picture | str | os.PathLike[str], model: ModelLike | None = None, *, scale: int | None = None,
-            kind: str = "clean", strength: float = 1.0, tile: int | None = None, report: Report = _silent
-            ) -> Picture: ...
-def upscale(picture, model=None, *, scale=None, kind="clean", strength=1.0, tile=None, report=_silent):
+            kind: str = "clean", denoise: float | None = None, strength: float = 1.0, tile: int | None = None,
+            report: Report = _silent) -> Picture: ...
+def upscale(picture, model=None, *, scale=None, kind="clean", denoise=None, strength=1.0, tile=None, report=_silent):
     """A picture, larger by a whole factor (super-resolution).
 
     Args:
@@ -60,6 +61,8 @@ def upscale(picture, model=None, *, scale=None, kind="clean", strength=1.0, tile
       model: a model, or what `load` takes; None: the shipped one for scale and kind.
       scale: 2, 3 or 4; None: 2, or the model's.
       kind: "clean", for pictures without noise and compression, or "photo".
+      denoise: from 0 to 1, how much noise is taken out, by a model that has this option: realesr-general-x4v3 with
+        realesr-general-wdn-x4v3 beside it. None: the model's own.
       strength: from 0, bicubic interpolation, to 1, the model.
       tile: longest side in pixels that is worked at once; None: by the memory that the model takes.
       report: called with the share that is done, up to 1.
@@ -72,7 +75,7 @@ def upscale(picture, model=None, *, scale=None, kind="clean", strength=1.0, tile
       RunError: there is no such model, it does not do this, or a policy refuses it.
       PictureError: what is given is no picture.
     """
-    return _result(picture, upscaler(model, scale, kind), strength=_share(strength, "strength"), tile=tile,
+    return _result(picture, upscaler(model, scale, kind, denoise), strength=_share(strength, "strength"), tile=tile,
                    report=report)
 
 
@@ -89,9 +92,9 @@ def restore(picture, model=None, *, denoise=None, dejpeg=False, strength=1.0, ti
     Args:
       picture, tile, report: as for `upscale`.
       model: a model of scale 1, or what `load` takes; None: the shipped one for what is asked.
-      denoise: from 0 to 1, how much of the noise is taken out, and of nothing else; None: not asked.
-      dejpeg: take out what JPEG compression left, and nothing else. With `denoise`, this comes first. With neither,
-        both are taken out by one model.
+      denoise: from 0 to 1, how much of the noise is taken out; None: not asked.
+      dejpeg: take out what JPEG compression left. With `denoise`, this comes first, unless one model does both, as the
+        one that ships: then it is `denoise` that says how much of its result is taken.
       strength: from 0, the picture itself, to 1, the model.
 
     Returns, raises: as `upscale`; of the size of the picture.
@@ -185,14 +188,15 @@ def _allowed(verb: str, model: ModelLike | None) -> None:
     policy.check(None if model is None or isinstance(model, Model) else find(model), verb, {})
 
 
-def upscaler(model: ModelLike | None, scale: int | None, kind: str) -> Tiled:
+def upscaler(model: ModelLike | None, scale: int | None, kind: str, denoise: float | None = None) -> Tiled:
     """The model for `upscale`. Raises RunError where there is none."""
     if scale is not None and scale not in SCALES:
         raise RunError(f"the scale is {scale}; choose {', '.join(map(str, SCALES))}")
     if kind not in KINDS:
         raise RunError(f"the kind is {kind!r}; choose {' or '.join(KINDS)}")
     _allowed("upscale", model)
-    tiled = opened(_shipped(f"{KINDS[kind]}_x{scale or 2}") if model is None else model, ("source",))
+    options = {} if denoise is None else {"denoise": _share(denoise, "denoise")}
+    tiled = opened(_shipped(f"{KINDS[kind]}_x{scale or 2}") if model is None else model, ("source",), options)
     if tiled.sight.scale == 1:
         raise RunError(f"{tiled.name} makes pictures of the same size; use restore, or another model")
     if scale not in (None, tiled.sight.scale):
@@ -209,9 +213,10 @@ def restorers(model: ModelLike | None, *, denoise: float | None, dejpeg: bool, s
         asked.append((("denoise", "restore"), _share(strength, "strength") * _share(denoise, "denoise")))
     asked = asked or [(("restore",), _share(strength, "strength"))]
     _allowed("restore", model)
-    if model is not None:
-        asked = [((), min(share for _, share in asked))]
-    steps = [(opened(_shipped(*names) if model is None else model, ("source",)), share) for names, share in asked]
+    chosen = [(_shipped(*names) if model is None else model, share) for names, share in asked]
+    if model is not None or len({name for name, _ in chosen}) == 1:  # for both: it goes over the picture once
+        chosen = [(chosen[0][0], min(share for _, share in chosen))]
+    steps = [(opened(name, ("source",)), share) for name, share in chosen]
     for tiled, _ in steps:
         if tiled.sight.scale != 1:
             raise RunError(f"{tiled.name} makes pictures {tiled.sight.scale} times as large; use upscale, or another "
@@ -251,29 +256,31 @@ def _shipped(*names: str) -> str:
     raise RunError(f"no model {names[0]} ships with the package; {ships}. Or name a model of your own")
 
 
-_last: list[tuple[tuple[object, ...], Tiled]] = []  # at most one: its weights stay on the device
+_last: list[tuple[tuple[object, ...], tuple[object, ...], Tiled]] = []  # at most one: its weights stay on the device
 
 
-def opened(model: ModelLike, needs: tuple[str, ...]) -> Tiled:
+def opened(model: ModelLike, needs: tuple[str, ...], options: Mapping[str, float] = {}) -> Tiled:
     """A model as a function of pictures of any size, compiled and with its weights on the device.
 
     Raises:
-      RunError: it cannot be loaded, or is no generator that needs these fields.
+      RunError: it cannot be loaded, is no generator that needs these fields, or does not have these options.
     """
     if isinstance(model, Model):
-        key = model.weights, model.game, model.name, needs
-        if not _last or any(one is not other for one, other in zip(_last[0][0], key)):
-            _last[:] = [(key, _opened(model, needs, "the model"))]
-        return _last[0][1]
-    return _by_name(str(model), needs) if str(model) in zoo.names() else _opened(load(model), needs, str(model))
+        key, chosen = (model.weights, model.game, model.name, needs), tuple(options.items())
+        if not _last or chosen != _last[0][1] or any(one is not other for one, other in zip(_last[0][0], key)):
+            _last[:] = [(key, chosen, _opened(model, needs, "the model", options))]
+        return _last[0][2]
+    if str(model) in zoo.names() and not options:
+        return _by_name(str(model), needs)
+    return _opened(load(model), needs, str(model), options)
 
 
 @functools.lru_cache(maxsize=4)
 def _by_name(name: str, needs: tuple[str, ...]) -> Tiled:
-    return _opened(load(name), needs, name)
+    return _opened(load(name), needs, name, {})
 
 
-def _opened(model: Model, needs: tuple[str, ...], name: str) -> Tiled:
+def _opened(model: Model, needs: tuple[str, ...], name: str, options: Mapping[str, float]) -> Tiled:
     generator, masked = model.generator, "mask" in needs
     # A model back from the images reads what is called "image".
     pictures = [field for field in generator.needs if field != "mask" and model.spec[field].is_image]
@@ -282,7 +289,10 @@ def _opened(model: Model, needs: tuple[str, ...], name: str) -> Tiled:
                        f"model that makes them of {' and '.join(needs)}")
     source = model.spec[pictures[0]].shape[-1]
     assert source is not None, "channels are known"
-    function, channels = functools.partial(_function, generator, pictures[0], source), source + masked
+    if strange := set(options) - set(generator.options):
+        raise RunError(f"{name} has no option {min(strange)}; leave it out")
+    options = {name: one.default for name, one in generator.options.items()} | dict(options)
+    function, channels = functools.partial(_function, generator, pictures[0], source, options), source + masked
     try:
         sight = tiling.measure(function, model.weights, channels, masks=masked)
     except (TypeError, ValueError) as error:
@@ -294,14 +304,15 @@ def _opened(model: Model, needs: tuple[str, ...], name: str) -> Tiled:
     return Tiled(functools.partial(program, weights), channels, made, masked, sight, name, facts)
 
 
-def _function(generator: Generator, field: str, source: int, weights: PyTree, images: jax.Array) -> jax.Array:
+def _function(generator: Generator, field: str, source: int, options: Mapping[str, float], weights: PyTree,
+              images: jax.Array) -> jax.Array:
     """images: float32 [n,h,w,C], `source` channels in [-1,1] and, for some, the mask, 0 or 1 -> [n,s*h,s*w,C']."""
     fields = {field: images[..., :source]}
     if "mask" in generator.needs:
         fields["mask"] = (255 * images[..., source:]).astype(jnp.uint8)
     condition = generator.condition(weights, fields)
     z = generator.prior(jax.random.key(0), images.shape[0], condition)
-    return generator.decode(weights, z, condition, {name: one.default for name, one in generator.options.items()})
+    return generator.decode(weights, z, condition, options)
 
 
 # Pictures of every form.

@@ -5,7 +5,7 @@ Used by the tests and by experiments/weights_parity, which has torch.
 import numpy as np
 
 
-def state(shapes, seed, last="", factor=1.0, shift=0.0):
+def state(shapes, seed, last="", factor=1.0, shift=0.0, gain=1.0):
     """Random arrays of a state dict, {name: float32 array}; activations keep their size.
 
     Args:
@@ -13,6 +13,7 @@ def state(shapes, seed, last="", factor=1.0, shift=0.0):
       seed: of the numbers.
       last: name of the last layer, whose weights are multiplied by `factor` and whose bias is `shift`, so that results
         lie within the range of pictures.
+      gain: of convolutions; sqrt(2) where each is followed by a ReLU, or what differs from place to place dies out.
     """
     rng, arrays = np.random.RandomState(seed), {}
     for name, shape in sorted(shapes.items()):
@@ -24,7 +25,7 @@ def state(shapes, seed, last="", factor=1.0, shift=0.0):
             row = np.array({3: (1, 2, 1), 4: (1, 3, 3, 1)}[shape[-1]], np.float64)
             value = np.broadcast_to(np.outer(row, row) / row.sum()**2 * (4 if shape[-1] == 4 else 1), shape)
         elif len(shape) == 4:
-            value = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+            value = gain * rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
         elif kind in ("weight", "running_var"):
             value = rng.uniform(0.5, 1.5, shape)
         else:

@@ -26,6 +26,14 @@ def test_enlarging_equals_the_matrices(scale):
                                bicubic.resize(images, 5 * scale, 9 * scale), atol=1e-5)
 
 
+def test_shrinking_by_factors_equals_the_matrices():
+    images = np.random.default_rng(0).normal(size=(2, 24, 36, 3)).astype(np.float32)
+    made = np.asarray(bicubic.shrink(jnp.asarray(images), jnp.asarray([2.0, 1.5]), 12, 18))
+    whole = bicubic.resize(images[:1], 12, 18)[0], bicubic.resize(images[1:], 16, 24)[0, :12, :18]
+    for one, wanted in zip(made, whole):                     # borders, where pixels go on, aside
+        np.testing.assert_allclose(one[2:-2, 2:-2], wanted[2:-2, 2:-2], atol=1e-5)
+
+
 def test_halving_equals_weights_applied_by_hand():
     image = np.random.default_rng(1).normal(size=(8, 12, 2))
     rows, columns = bicubic.matrix(8, 4), bicubic.matrix(12, 6)

@@ -15,7 +15,7 @@ import imggen_jax
 from imggen_jax import bicubic, translators
 from imggen_jax import zoo as shipped
 from imggen_jax.errors import RunError, SaveError
-from imggen_jax.game import Field, make_spec
+from imggen_jax.game import Field, Option, make_spec
 from imggen_jax.main import main
 from imggen_jax.model import Model
 from imggen_jax.pictures import files, resize
@@ -49,7 +49,7 @@ def model(name):
     return model_of(upscaler.make(spec, scale=scale), spec, names)
 
 
-MODELS = ("upscale_x2", "upscale_x3", "restore", "filler", "both", "lines")
+MODELS = ("upscale_x2", "upscale_x3", "dejpeg", "restore", "filler", "both", "lines")
 
 
 @pytest.fixture
@@ -88,8 +88,25 @@ def test_the_shipped_model_of_a_scale_is_found(zoo):
     np.testing.assert_array_equal(imggen_jax.upscale(picture, scale=3, strength=0), np.clip(np.rint(plain), 0, 255))
 
 
-def test_restore_of_two_steps(zoo):
+def test_noise_is_left_in_by_a_model_that_can(zoo):
+    picture, plain = noise(9, 7, 3), model("upscale_x2")
+
+    def decode(weights, z, condition, options):
+        return options["denoise"] * plain.generator.decode(weights, z, condition, options)
+
+    one = plain.generator._replace(decode=decode, options={"denoise": Option(1.0, 0.0, 1.0)})
+    able = plain._replace(game=plain.game._replace(models={"main": one}))
+    whole = imggen_jax.upscale(picture, able)
+    np.testing.assert_array_equal(whole, imggen_jax.upscale(picture, able, denoise=1))
+    half = imggen_jax.upscale(picture, able, denoise=0.5)
+    assert np.abs(half - (whole / 2 + 63.75)).max() < 1.01 and np.ptp(whole) > 100
+
+
+def test_restore_of_two_steps(zoo, monkeypatch):
     picture = noise(9, 7, 3)
+    np.testing.assert_array_equal(imggen_jax.restore(picture, denoise=0.5, dejpeg=True),
+                                  imggen_jax.restore(picture, strength=0.5))  # one model for both goes over it once
+    monkeypatch.setattr(shipped, "names", lambda: ["dejpeg", "restore"])
     np.testing.assert_array_equal(imggen_jax.restore(picture, denoise=0), picture)
     once = imggen_jax.restore(picture)
     seen = []
@@ -129,6 +146,8 @@ def test_a_picture_keeps_what_it_had(zoo):
     (lambda p: imggen_jax.restore(p, "upscale_x3"), "use upscale"),
     (lambda p: imggen_jax.upscale(p, strength=1.5), "strength is 1.5"),
     (lambda p: imggen_jax.restore(p, denoise=-1), "denoise is -1"),
+    (lambda p: imggen_jax.upscale(p, denoise=0.5), "upscale_x2 has no option denoise"),
+    (lambda p: imggen_jax.upscale(p, denoise=2), "denoise is 2"),
     (lambda p: imggen_jax.upscale(p, "filler"), "of source and mask; this needs a model that makes them of source"),
     (lambda p: imggen_jax.upscale(p.astype(np.float32)), "float32"),
     (lambda p: imggen_jax.upscale(p[:0]), "give uint8 or uint16"),

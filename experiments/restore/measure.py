@@ -1,10 +1,11 @@
 """Measures super-resolution and restoration; each part adds to results.json, and pages to look at go beside it.
 
-    python experiments/restore/measure.py PART --data FOLDER [--models FOLDER] [--scales 2 3 4]
+    python experiments/restore/measure.py PART --data FOLDER [--models FOLDER] [--scales 2 3 4] [--megapixels 2 12 24]
 
-PART: kernel, sr, jpeg, noise, speed, page. FOLDER holds sr_tests.zip, jpeg_tests.zip and kodak24.zip. `--models` holds
-runs or exported models of the names of the shipped ones, upscale_x2 to upscale_x4, photo_x2 and restore, which are
-measured without it. `speed` compares with PyTorch, if that is installed.
+PART: kernel, sr, jpeg, noise, speed, memory, page, restored_page. FOLDER holds sr_tests.zip, jpeg_tests.zip and
+kodak24.zip. `--models` holds runs or exported models of the names of the shipped ones,
+upscale_x2 to upscale_x4, photo_x2 and restore, which are measured without it. `speed` compares with PyTorch, if that
+is installed.
 """
 from __future__ import annotations
 
@@ -12,7 +13,11 @@ import argparse
 import functools
 import io
 import json
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -103,9 +108,7 @@ def jpeg(args) -> dict:
         rows = []
         for name in zip_.names:
             gray = luma(zip_.read(name))[0, ..., 0]
-            file = io.BytesIO()
-            Image.fromarray(gray).save(file, "JPEG", quality=quality)
-            damaged = np.asarray(Image.open(file))
+            damaged = _coded(gray, quality)
             made = restored(args.model("restore"), damaged)
             rows.append([float(score(gray[None, ..., None], each[None, ..., None])[0])
                          for each in (damaged, made.reshape(gray.shape)) for score in (psnr, ssim)])
@@ -185,6 +188,31 @@ def _convolutions(tree, prefix=""):
             yield from _convolutions(each, f"{prefix}{name}/")
 
 
+def memory(args) -> dict:
+    """Peak memory of the commands, and what they say beforehand, for pictures of some megapixels of noise."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for size in args.megapixels:
+            picture, height = Path(folder) / "in.png", round((size * 2e6 / 3) ** 0.5)
+            pixels = np.random.default_rng(0).integers(0, 256, (height, height * 3 // 2, 3), np.uint8)
+            Image.fromarray(pixels).save(picture, compress_level=1)
+            for name in ("upscale_x2", "restore"):
+                command = [sys.executable, "-m", "imggen_jax.main", name.split("_")[0], str(picture), "--overwrite",
+                           "--out", f"{folder}/out.png", "--model", str(args.models / name if args.models else name)]
+                start = time.perf_counter()
+                process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+                said = process.stdout.read() if process.stdout else ""
+                _, status, used = os.wait4(process.pid, 0)
+                if status:
+                    raise SystemExit(f"{' '.join(command)} failed")
+                promised = next(line for line in said.splitlines() if "at most" in line)
+                found[f"{name} {size} MP"] = {
+                    "peak_gb": round(used.ru_maxrss * 1024 / 1e9, 2), "said": promised.split(": ", 1)[1],
+                    "seconds": round(time.perf_counter() - start), "cpu_seconds": round(used.ru_utime + used.ru_stime)}
+                print(f"{name} {size} MP", found[f"{name} {size} MP"], flush=True)
+    return found
+
+
 def page(args) -> dict:
     """Details of Kodak's pictures, made four times smaller: bicubic, ours, true. upscale.jpg beside this file."""
     zip_, rows = Zip(args.data / "kodak24.zip"), []
@@ -198,7 +226,29 @@ def page(args) -> dict:
     return {}
 
 
-PARTS = {part.__name__: part for part in (kernel, sr, jpeg, noise, speed, page)}
+def restored_page(args) -> dict:
+    """Details of Kodak's pictures: damaged, restored, the original. restore.jpg beside this file."""
+    zip_, rows = Zip(args.data / "kodak24.zip"), []
+    for number, (top, left), sigma, quality in ((4, (90, 160), 0, 10), (8, (150, 300), 25, 0), (15, (60, 240), 15, 20),
+                                                (23, (80, 60), 50, 0)):
+        whole = zip_.read(next(name for name in zip_.names if name.split("/")[-1] == f"{number}.webp"))
+        damaged = whole + np.random.default_rng(number).normal(0, sigma, whole.shape)
+        damaged = np.clip(np.round(damaged), 0, 255).astype(np.uint8)
+        damaged = _coded(damaged, quality) if quality else damaged
+        made = restored(args.model("restore"), damaged)
+        rows.append(np.hstack([each[top:top + 192, left:left + 256] for each in (damaged, made, whole)]))
+    Image.fromarray(np.vstack(rows)).save(HERE / "restore.jpg", quality=92)
+    return {}
+
+
+def _coded(picture: np.ndarray, quality: int) -> np.ndarray:
+    """uint8 [H,W] or [H,W,3] -> the same, from a JPEG file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+PARTS = {part.__name__: part for part in (kernel, sr, jpeg, noise, speed, memory, page, restored_page)}
 
 
 def main() -> None:
@@ -208,6 +258,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path)
     parser.add_argument("--scales", type=int, nargs="+", default=(2, 3, 4))
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--megapixels", type=int, nargs="+", default=(2, 12, 24))
     args = parser.parse_args()
     args.model = functools.cache(lambda name: imggen_jax.load(args.models / name if args.models else name))
     found = PARTS[args.part](args)

@@ -44,7 +44,7 @@ class Case(NamedTuple):
     file: str                    # its name
     shapes: dict                 # of its arrays, by name
     run: Callable                # (state, fields as torch tensors, options) -> tensor [1,C,H,W] in [-1,1]
-    last: tuple                  # of `reference.state`: the last layer, factor, shift
+    last: tuple                  # of `reference.state`: the last layer, factor, shift, and for some gain
     size: tuple[int, int]        # of the source
     golden: str = ""             # name in the golden file
     prefix: tuple = ("", "")     # of the reference's names, and what stands for it in the file
@@ -254,10 +254,11 @@ def adain_cases(folder):
     for divisor, size, golden in ((1, (64, 48), ""), (1, (61, 50), ""), (16, (19, 22), "adain")):
         title = f"AdaIN, {size[1]}x{size[0]}" + (", small" if golden else "")
         shapes = [shapes_of(narrowed(layers, divisor)) for layers in (net.vgg, net.decoder)]
+        first, last = ("", 1.0, 0.0, 2**0.5), ("28", 0.2, 0.5, 2**0.5)
 
-        def run(state, fields, options, divisor=divisor, shapes=shapes):
+        def run(state, fields, options, divisor=divisor, shapes=shapes, first=first):
             vgg, decoder = (narrowed(layers, divisor) for layers in (net.vgg, net.decoder))
-            vgg.load_state_dict(tensors(reference.state(shapes[0], 8)))
+            vgg.load_state_dict(tensors(reference.state(shapes[0], 8, *first)))
             decoder.load_state_dict(state)
             content, style = (vgg[:31](to_unit(fields[name])) for name in ("source", "style"))
             mixed = function.adaptive_instance_normalization(content, style)
@@ -266,8 +267,8 @@ def adain_cases(folder):
             return made[:, :, :fields["source"].shape[2], :fields["source"].shape[3]] * 2 - 1
 
         yield Case(title, "decoder.pth", shapes[1], run,
-                   ("28", 2.0, 0.5), size, options={"strength": 0.7}, golden=golden,
-                   other=("vgg_normalised.pth", shapes[0], ("", 1.0, 0.0)))
+                   last, size, options={"strength": 0.7}, golden=golden,
+                   other=("vgg_normalised.pth", shapes[0], first))
 
 
 def write(folder, case, state):

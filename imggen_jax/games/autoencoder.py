@@ -5,6 +5,7 @@ patches where wanted (latent diffusion, arXiv 2112.10752, appendix G).
 """
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -104,8 +105,8 @@ def make(
         scalars = {"l1": jnp.mean(jnp.abs(made - real)), "kl": jnp.mean(divergence)}
         value = scalars["l1"] + kl * scalars["kl"]
         if features is not None:
-            seen = [features.apply["features"](params["features"], each) for each in (made, real)]
-            scalars["perceptual"] = jnp.mean(jnp.abs(seen[0] - seen[1]))
+            see = functools.partial(features.apply["features"], params["features"])
+            scalars["perceptual"] = jnp.mean(losses.feature_distance(see, made, real))
             value += perceptual * scalars["perceptual"]
         if judge_net is not None:
             scalars["adversarial"] = jnp.mean(losses.deceive_patches(losses.relativistic, judge(params), real, made))

@@ -30,8 +30,6 @@ from imggen_jax.game import (
 )
 from imggen_jax.nets.translating import network
 
-LOSSES = ("relativistic", "least_squares", "non_saturating", "hinge")
-
 
 def make(
     spec: Spec,
@@ -63,15 +61,13 @@ def make(
     Raises:
       ValueError: a field is missing, or an unknown loss.
     """
-    if loss not in LOSSES:
-        raise ValueError(f"unknown loss {loss!r}; choose from {', '.join(LOSSES)}")
+    adversarial = losses.patchwise(loss)
     if missing := {"source", "mask"} - set(spec):
         raise ValueError(f"there is no field {min(missing)!r}; set config.transforms to {{'mask': {{}}}}, which makes "
                          "holes")
     height, width, channels = specs.image_shape(spec)
     g = network("Translator", dtype, channels=channels, **generator)
     d = network("Discriminator", dtype, **discriminator) if discriminator else None
-    adversarial = getattr(losses, loss)
 
     def init(key: Key, spec: Spec):
         del spec  # the same as above

@@ -26,8 +26,6 @@ from imggen_jax.game import (
 )
 from imggen_jax.nets.translating import network
 
-LOSSES = ("relativistic", "least_squares", "non_saturating", "hinge")
-
 
 def make(
     spec: Spec,
@@ -57,13 +55,11 @@ def make(
     Raises:
       ValueError: no source, a source of another size, or an unknown loss.
     """
-    if loss not in LOSSES:
-        raise ValueError(f"unknown loss {loss!r}; choose from {', '.join(LOSSES)}")
+    adversarial = losses.patchwise(loss)
     _, _, channels = shape = specs.image_shape(spec)
     source_shape = check_source(spec)
     g = network("Translator", dtype, channels=channels, **generator)
     d = network("Discriminator", dtype, **discriminator) if discriminator else None
-    adversarial = getattr(losses, loss)
 
     def init(key: Key, spec: Spec):
         del spec  # the same as above

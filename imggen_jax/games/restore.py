@@ -1,6 +1,7 @@
 """Restoration and super-resolution: p(image | source), where the source is smaller or damaged."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -98,8 +99,8 @@ def make(
             scalars["frequency"] = jnp.mean(jnp.abs(gap.real) + jnp.abs(gap.imag))
             value += frequency * scalars["frequency"]
         if features:
-            seen = [features.apply["features"](params["features"], each) for each in (made, real)]
-            scalars["perceptual"] = jnp.mean(jnp.abs(seen[0] - seen[1]))
+            see = functools.partial(features.apply["features"], params["features"])
+            scalars["perceptual"] = jnp.mean(losses.feature_distance(see, made, real))
             value += perceptual * scalars["perceptual"]
         if judge:
             logits = critic(params)(real), critic(params)(made)

@@ -17,7 +17,6 @@ from imggen_jax.augment import to_float
 from imggen_jax.game import Array, Batch, Clock, Game, Generator, Key, Mutable, Params, Spec, Weights
 from imggen_jax.nets.translating import network
 
-LOSSES = ("relativistic", "least_squares", "non_saturating", "hinge")
 # Directions of each method: from the field, to the field.
 BOTH = {"a_to_b": ("source", "image"), "b_to_a": ("image", "source")}
 METHODS = {"cut": {"a_to_b": BOTH["a_to_b"]}, "cyclegan": BOTH}
@@ -80,14 +79,13 @@ def make(
     Raises:
       ValueError: no source, kinds that differ in size or (CycleGAN, identity) in channels, or an unknown option.
     """
-    if loss not in LOSSES or method not in METHODS:
-        what, wrong, known = ("loss", loss, LOSSES) if method in METHODS else ("method", method, METHODS)
-        raise ValueError(f"unknown {what} {wrong!r}; choose from {', '.join(known)}")
+    adversarial = losses.patchwise(loss)
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
     shapes = _shapes(spec, same=method == "cyclegan" or identity > 0)
     ways = METHODS[method]
     nets = {way: network("Translator", dtype, channels=shapes[to][2], **generator) for way, (_, to) in ways.items()}
     d, f = network("Discriminator", dtype, **discriminator), Heads(heads)
-    adversarial = getattr(losses, loss)
 
     def init(key: Key, spec: Spec):
         del spec  # the same as above

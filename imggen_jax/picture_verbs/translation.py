@@ -191,13 +191,16 @@ def _upscale_flags(parser):
     parser.add_argument("--kind", choices=("clean", "photo"), default="clean",
                         help="clean: without noise and compression; photo: as cameras and the web make them (default: "
                              "clean)")
+    parser.add_argument("-dn", "--denoise", type=float, metavar="X",
+                        help="0 to 1: how much noise is taken out, by realesr-general-x4v3 with "
+                             "realesr-general-wdn-x4v3 beside it (default: the model's own)")
     _shipped(parser)
 
 
 def _upscale(args):
     from imggen_jax import translators
 
-    tiled = translators.upscaler(args.model, args.scale, args.kind)
+    tiled = translators.upscaler(args.model, args.scale, args.kind, args.denoise)
     return functools.partial(_make, "upscale", args, [(tiled, {"strength": _strength(args)})])
 
 
@@ -209,10 +212,9 @@ def _strength(args):
 
 def _restore_flags(parser):
     _common(parser, "restored")
-    parser.add_argument("--denoise", type=float, metavar="X", help="0 to 1: how much of the noise is taken out, and "
-                        "nothing else")
-    parser.add_argument("--dejpeg", action="store_true", help="take out what JPEG compression left, and nothing else; "
-                        "with --denoise, this comes first")
+    parser.add_argument("--denoise", type=float, metavar="X", help="0 to 1: how much of the noise is taken out")
+    parser.add_argument("--dejpeg", action="store_true", help="take out what JPEG compression left. The model that "
+                        "ships takes out both: --denoise then says how much of its result is taken")
     _shipped(parser)
 
 

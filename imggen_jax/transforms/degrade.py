@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from imggen_jax import bicubic
 from imggen_jax.augment import to_float
 from imggen_jax.degradations import real
-from imggen_jax.degradations.jpeg import compress
+from imggen_jax.degradations.jpeg import TO_YCC, compress
 from imggen_jax.game import Array, Batch, Field, Key, Spec
 from imggen_jax.spec import image_shape
 from imggen_jax.transforms import Transform
@@ -17,7 +17,7 @@ KINDS = ("bicubic", "noise", "jpeg", "mixed", "real")
 
 def make(
     spec: Spec, *, kind: str = "bicubic", scale: int = 2, noise: float = 50.0, quality_low: float = 5.0,
-    quality_high: float = 95.0,
+    quality_high: float = 95.0, gray: float = 0.0, shrink: int = 1,
 ) -> Transform:
     """Adds `source`, uint8 [H/scale,W/scale,C], to examples with an `image`, uint8 [H,W,C].
 
@@ -29,6 +29,9 @@ def make(
       scale: side of the image over side of the source; 1 keeps the size.
       noise: largest standard deviation of the noise, in levels of 255; each image's is drawn evenly from 0 to it.
       quality_low, quality_high: the range that each image's JPEG quality is drawn from, as libjpeg counts it.
+      shrink: images are made smaller first, by a factor drawn for each from 1 to this, and cut to H/shrink x W/shrink.
+        Photographs from cameras are soft at their own size; smaller ones have the edges that test pictures have.
+      gray: share of images that lose their color first, in `image` too: a model of color then serves gray ones.
 
     Raises:
       ValueError: an unknown kind, a range that is none, or sides that the scale does not divide.
@@ -38,12 +41,20 @@ def make(
     if noise < 0 or not 1 <= quality_low <= quality_high <= 100:
         raise ValueError(f"degrade.noise is {noise} and degrade.quality_low to quality_high are {quality_low} to "
                          f"{quality_high}; noise is at least 0, qualities rise within 1 to 100")
+    if not 0 <= gray <= 1:
+        raise ValueError(f"degrade.gray is {gray}; it is a share of images, from 0 to 1")
     height, width, channels = image_shape(spec)
-    if scale < 1 or height % scale or width % scale:
-        raise ValueError(f"degrade.scale is {scale}, which does not divide images of {width}x{height}; set "
-                         "config.data.crop to a multiple of it")
+    cut = shrink if "source" not in spec else 1  # a spec of its own has the size already
+    if scale < 1 or shrink < 1 or height % (cut * scale) or width % (cut * scale):
+        raise ValueError(f"degrade.scale is {scale} and degrade.shrink {shrink}; their product does not divide images "
+                         f"of {width}x{height}; set config.data.crop to a multiple of it")
+    height, width = height // cut, width // cut
 
     def apply(batch: Batch, key: Key) -> Batch:
+        if batch["image"].shape[1:3] != (height, width):
+            batch = {**batch, "image": _shrunk(batch["image"], jax.random.fold_in(key, 2), height, width, shrink)}
+        if gray and channels == 3:
+            batch = {**batch, "image": _faded(batch["image"], jax.random.fold_in(key, 1), gray)}
         image = to_float(batch["image"]) / 2 + 0.5
         if kind == "real":
             return {**batch, "source": _rounded(real.degrade(image, key, scale))}
@@ -60,7 +71,22 @@ def make(
             small = jnp.where((which != 0) | (kind == "jpeg"), compress(small, quality), small)
         return {**batch, "source": _rounded(small)}
 
-    return Transform(Spec({**spec, "source": Field((height // scale, width // scale, channels), "uint8")}), apply)
+    fields = {"image": spec["image"]._replace(shape=(height, width, channels)),
+              "source": Field((height // scale, width // scale, channels), "uint8")}
+    return Transform(Spec({**spec, **fields}), apply)
+
+
+def _shrunk(images: Array, key: Key, height: int, width: int, most: int) -> Array:
+    """uint8 [B,H,W,C] -> uint8 [B,height,width,C]."""
+    factors = jax.random.uniform(key, (images.shape[0],), minval=1.0, maxval=float(most))
+    return _rounded(bicubic.shrink(to_float(images) / 2 + 0.5, factors, height, width))
+
+
+def _faded(images: Array, key: Key, share: float) -> Array:
+    """uint8 [B,H,W,C] -> the same, a share of them gray, by the luma of JPEG."""
+    luma = jnp.round(images.astype(jnp.float32) @ TO_YCC[0])[..., None].astype(jnp.uint8)
+    chosen = jax.random.bernoulli(key, share, (images.shape[0], 1, 1, 1))
+    return jnp.where(chosen, luma, images)
 
 
 def _noisy(images: Array, key: Key, most: float) -> Array:

@@ -34,6 +34,27 @@ def test_damage_differs_from_image_to_image(kind):
         assert damage.max() < 45  # the mean of |N(0, 50)| is 40
 
 
+def test_some_images_lose_their_color():
+    apply = degrade.make(SPEC, kind="noise", scale=1, noise=0.0, gray=0.5).apply
+    made = apply({"image": images(12)}, jax.random.key(0))
+    gray = [bool((image == image[..., :1]).all()) for image in np.asarray(made["image"])]
+    assert 0 < sum(gray) < 12
+    for one, was, lost in zip(np.asarray(made["image"]), images(12), gray):
+        wanted = np.round(was @ [0.299, 0.587, 0.114])[..., None] if lost else was
+        assert np.abs(one - wanted).max() <= 1  # a tie may round either way
+    np.testing.assert_array_equal(made["source"], made["image"])
+
+
+def test_images_are_shrunk_by_factors_of_their_own():
+    made = degrade.make(SPEC, kind="bicubic", scale=2, shrink=2)
+    assert (made.spec["image"].shape, made.spec["source"].shape) == ((12, 12, 3), (6, 6, 3))
+    assert degrade.make(made.spec, kind="bicubic", scale=2, shrink=2).spec == made.spec
+    ramp = np.broadcast_to(8 * np.arange(24)[:, None, None], (6, 24, 24, 3)).astype(np.uint8)
+    made = np.asarray(made.apply({"image": ramp}, jax.random.key(0))["image"])[:, 2:-2].astype(int)
+    slopes = (made[:, -1, 0, 0] - made[:, 0, 0, 0]) / 7 / 8
+    assert 1 <= slopes.min() and slopes.max() <= 2 and len(set(slopes.round(2))) > 3
+
+
 def test_a_chain_goes_by_names_and_keeps_its_own_spec():
     wanted = {"degrade": {"kind": "bicubic", "scale": 2}}
     chain = transforms.chain(SPEC, wanted)
@@ -43,7 +64,9 @@ def test_a_chain_goes_by_names_and_keeps_its_own_spec():
 
 @pytest.mark.parametrize(("options", "says"), [
     ({"kind": "blurred"}, "choose one of bicubic"), ({"scale": 5}, "does not divide images of 24x24"),
-    ({"noise": -1.0}, "at least 0"), ({"quality_low": 90.0, "quality_high": 10.0}, "rise within 1 to 100")])
+    ({"shrink": 5}, "degrade.shrink 5"),
+    ({"noise": -1.0}, "at least 0"),
+    ({"gray": 1.5}, "share of images"), ({"quality_low": 90.0, "quality_high": 10.0}, "rise within 1 to 100")])
 def test_what_cannot_be_is_refused(options, says):
     with pytest.raises(ValueError, match=says):
         degrade.make(SPEC, **options)
