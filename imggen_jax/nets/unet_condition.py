@@ -1,7 +1,6 @@
 """The U-Net of Stable Diffusion 1, 2 and XL (arXiv 2112.10752, 2307.01952): diffusers' UNet2DConditionModel."""
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import flax.linen as nn
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from imggen_jax.nets.conv import Conv
-from imggen_jax.nets.latent_blocks import GroupNorm, Resnet, Transformer, doubled
+from imggen_jax.nets.latent_blocks import GroupNorm, Resnet, Transformer, doubled, sinusoids
 
 Array = jax.Array
 
@@ -112,9 +111,4 @@ class UNetCondition(nn.Module):
         return c + mlp(jnp.concatenate([vector.astype(self.dtype), known.astype(self.dtype)], -1), "add_embedding")
 
     def _waves(self, x: Array, channels: int) -> Array:
-        """Sines and cosines of numbers (arXiv 1706.03762, section 3.5): float [n] -> float32 [n,channels]."""
-        half = channels // 2
-        frequencies = jnp.exp(-math.log(10000.0) * jnp.arange(half) / (half - self.shift))
-        angles = x.astype(jnp.float32)[:, None] * frequencies
-        waves = [jnp.sin(angles), jnp.cos(angles)]
-        return jnp.concatenate(waves if self.sines_first else waves[::-1], axis=-1)
+        return sinusoids(x, channels, sines_first=self.sines_first, shift=self.shift)

@@ -10,22 +10,26 @@ import jax
 import jax.numpy as jnp
 
 from imggen_jax import schedules
-from imggen_jax.data import clip_tokens
 from imggen_jax.data.memory import free_memory
-from imggen_jax.data.text import tokenizer_of
 from imggen_jax.errors import RunError
-from imggen_jax.game import Field, PyTree
+from imggen_jax.game import PyTree
 from imggen_jax.model import Model
-from imggen_jax.pipelines import diffusion, texts
-from imggen_jax.pipelines.diffusion import MASKED, Recipe
-from imggen_jax.weights import diffusers, ldm, published, tensors
+from imggen_jax.pipelines import diffusion, flux2
+from imggen_jax.weights import diffusers, ldm, tensors
+from imggen_jax.weights import flux2 as flux2_weights
+from imggen_jax.weights.diffusers import Folder
 from imggen_jax.weights.published import Part
 
 GAME = "pipeline"  # the name of such a model's game in its config
 SMALLEST, LARGEST = 8, 4096  # sides of pictures
-SIDES = {  # what belongs to the other half of an autoencoder
-    "encoder": (r"^(decoder|post_quant_conv)\.",), "decoder": (r"^(encoder|quant_conv)\.",)}
-
+# Kind -> the module that makes a model of its networks, with `parts` and `recipe`, and what it is called.
+KINDS = {"sd": (diffusion, "Stable Diffusion"), "xl": (diffusion, "Stable Diffusion XL"),
+         "flux2": (flux2, "FLUX.2 klein")}
+Recipe = diffusion.Recipe | flux2.Recipe
+SIDES = {  # what belongs to the other parts of an autoencoder
+    "encoder": (r"^(decoder|post_quant_conv|bn)\.",), "decoder": (r"^(encoder|quant_conv|bn)\.",),
+    "norm": (r"^(encoder|decoder|quant_conv|post_quant_conv)\.", r"^bn\.num_batches_tracked$")}
+EXACT = ("norm",)  # what is read in float32, whatever the other weights are
 
 
 def is_pipeline(path: Path) -> bool:
@@ -48,15 +52,15 @@ def load(path: Path, name: str | None = None) -> Model:
     dtype = jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
     found = ldm.read(path) if path.is_file() else diffusers.read(path)
     trained = schedules.read(_corrected(found), str(path / "scheduler" / "scheduler_config.json"))
-    parts = _parts(path, found, dtype)
-    vocabularies = tuple(clip_tokens.read(place) for place in found.tokenizers)
-    recipe = _recipe(found, parts, trained, vocabularies)
+    module, architecture = KINDS[found.kind]
+    parts = module.parts(found, dtype, lambda component: str(path / component / "config.json"))
+    recipe = module.recipe(found, parts, trained)
     _check_memory(path, parts, dtype)
     weights = {name: _filled(path, found, name, part, dtype) for name, part in parts.items()}
-    facts = {"architecture": "Stable Diffusion XL" if found.xl else "Stable Diffusion", "file": path.name,
-             "dtype": dtype.name, "sampler": trained.sampler, "left_out": list(found.notes)}
-    return Model({"game": {"name": GAME, **facts}, "train": {"batch": 0}}, recipe.spec(), 0, weights,
-                 diffusion.make(recipe), name or "main")
+    facts = {"architecture": architecture, "file": path.name, "dtype": dtype.name, "sampler": trained.sampler,
+             "left_out": list(found.notes)}
+    return Model({"game": {"name": GAME, **facts}, "train": {"batch": 0}}, recipe.spec(), 0, weights, recipe.game(),
+                 name or "main")
 
 
 def resized(model: Model, height: int, width: int) -> Model:
@@ -92,7 +96,8 @@ def with_defaults(model: Model, options: Mapping[str, float]) -> Model:
 def recipe_of(model: Model) -> Recipe:
     """What makes a model's functions. Raises RunError for a model of another kind."""
     if not resizable(model):
-        raise RunError("this model is none of Stable Diffusion; it makes pictures of the size that it was trained on")
+        raise RunError("this model is no text-to-image model of others; it makes pictures of the size that it was "
+                       "trained on")
     return cast(functools.partial, model.generator.decode).args[0]
 
 
@@ -104,54 +109,17 @@ def resizable(model: Model) -> bool:
 
 def remade(model: Model, recipe: Recipe) -> Model:
     """The same weights with other functions."""
-    return model._replace(spec=recipe.spec(), game=diffusion.make(recipe))
+    return model._replace(spec=recipe.spec(), game=recipe.game())
 
 
-def _corrected(found: diffusers.Folder) -> dict[str, Any]:
+def _corrected(found: Folder) -> dict[str, Any]:
     """The scheduler's config, with what diffusers corrects in old ones of Stable Diffusion 1 and 2."""
     config = dict(found.configs["scheduler"])
-    if not found.xl and "steps_offset" in config:
+    if found.kind == "sd" and "steps_offset" in config:
         config["steps_offset"] = 1
-    if not found.xl and "clip_sample" in config:
+    if found.kind == "sd" and "clip_sample" in config:
         config["clip_sample"] = False
     return config
-
-
-def _parts(folder: Path, found: diffusers.Folder, dtype: Any) -> dict[str, Part]:
-    def place(name: str) -> str:
-        return str(folder / name / "config.json")
-
-    encoder, decoder = published.autoencoder(found.configs["vae"], dtype, place("vae"))
-    parts = {"unet": published.unet(found.configs["unet"], dtype, place("unet")), "encoder": encoder,
-             "decoder": decoder}
-    for name, projected in zip(texts.names(found.projected), found.projected):
-        parts[name] = published.clip(found.configs[name], dtype, projected=projected, what=place(name))
-    return parts
-
-
-def _recipe(found: diffusers.Folder, parts: Mapping[str, Part], trained: schedules.Trained,
-            vocabularies: tuple[clip_tokens.Bpe, ...]) -> Recipe:
-    nets: dict[str, Any] = {name: part.net for name, part in parts.items()}
-    vae, unet = parts["decoder"].config, parts["unet"].config
-    channels, encoders = vae["latent_channels"], [nets[name] for name in texts.names(vocabularies)]
-    if unet["in_channels"] not in (channels, channels + MASKED) or unet["out_channels"] != channels:
-        raise RunError(f"the U-Net takes {unet['in_channels']} channels and makes {unet['out_channels']}; of latents "
-                       f"with {channels} that is neither a model for pictures nor one for inpainting")
-    width = sum(net.width for net in encoders)
-    if unet["cross_attention_dim"] != width:
-        raise RunError(f"the U-Net reads texts of width {unet['cross_attention_dim']}, and those of the encoders have "
-                       f"{width}")
-    if wrong := [net for net, one in zip(encoders, vocabularies) if one.size > net.words]:
-        raise RunError(f"the tokenizer has more tokens than its encoder knows, {wrong[0].words}")
-    names = clip_tokens.field_names(vocabularies)
-    empty = tokenizer_of(Field((None,), "int32", names)).encode([""])[0][0]
-    side = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
-    quick = trained.sampler == "lcm"
-    return Recipe(nets["unet"], nets["encoder"], nets["decoder"], tuple(encoders), trained, channels,
-                  float(vae["scaling_factor"]), float(vae["shift_factor"] or 0.0), unet["in_channels"] != channels,
-                  found.zeros, names, tuple(int(token) for token in empty), side, side, (
-                      ("guidance", 1.0 if quick else 5.0 if found.xl else 7.5), ("steps", 4 if quick else 30)),
-                  jax.default_backend() != "cpu")
 
 
 def _check_memory(folder: Path, parts: Mapping[str, Part], dtype: Any) -> None:
@@ -164,7 +132,10 @@ def _check_memory(folder: Path, parts: Mapping[str, Part], dtype: Any) -> None:
                        f"{free // dtype.itemsize / 1e6:,.0f} million fits here")
 
 
-def _filled(folder: Path, found: diffusers.Folder, name: str, part: Part, dtype: Any) -> PyTree:
+def _filled(folder: Path, found: Folder, name: str, part: Part, dtype: Any) -> PyTree:
     component = "vae" if name in SIDES else name
-    return tensors.fill(part.wanted, found.tensors[component], dtype, what=str(folder / component),
-                        unused=(*SIDES.get(name, ()), *diffusers.NO_TENSORS))
+    unused = (*SIDES.get(name, ()), *diffusers.NO_TENSORS)
+    if found.classes[component] == "Qwen3ForCausalLM":
+        unused += flux2_weights.unread(part.config["num_hidden_layers"])
+    return tensors.fill(part.wanted, found.tensors[component], jnp.dtype(jnp.float32) if name in EXACT else dtype,
+                        what=str(folder / component), unused=unused)

@@ -23,7 +23,7 @@ from imggen_jax.weights import tensors
 from imggen_jax.weights.tensors import Stored
 
 KOHYA = {"lora_unet_": "unet", "lora_te_": "text_encoder", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2"}
-DIFFUSERS = ("unet", "text_encoder_2", "text_encoder")
+DIFFUSERS = ("unet", "transformer", "text_encoder_2", "text_encoder")
 # Ends of a name -> what stands there.
 ENDS = {"lora_down.weight": "down", "lora_up.weight": "up", "lora_A.weight": "down", "lora_B.weight": "up",
         "lora_A.default.weight": "down", "lora_B.default.weight": "up", "lora.down.weight": "down",
