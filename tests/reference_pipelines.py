@@ -104,7 +104,7 @@ def _flux_shapes(component, config):
         return found | {"bn.num_batches_tracked": ()}
     found = tensors.stored_shapes(flux2.qwen3(config, "float32").wanted)
     last = config["num_hidden_layers"] - 1
-    found |= {key.replace(".0.", f".{last}."): shape for key, shape in found.items() if key.startswith("model.layers.0.")}
+    found |= {key.replace(".0.", f".{last}."): shape for key, shape in found.items() if ".layers.0." in key}
     return found | {"model.norm.weight": (config["hidden_size"],)}
 
 
@@ -245,6 +245,12 @@ def noise(seed, side=32, channels=4):
 def source(seed=5, side=64):
     """uint8 [1,side,side,3]."""
     return np.random.RandomState(seed).randint(0, 256, (1, side, side, 3)).astype(np.uint8)
+
+
+def references():
+    """Two pictures uint8 [H,W,3] of sizes of their own, one of which is no multiple of 4."""
+    rng = np.random.RandomState(2)
+    return [rng.randint(0, 256, shape).astype(np.uint8) for shape in ((64, 64, 3), (72, 82, 3))]
 
 
 def mask(side=64):

@@ -31,9 +31,11 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT / "tests")]
 
 import diffusers  # noqa: E402
+import klein  # noqa: E402
 import reference_pipelines as reference  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
+from common import SIZE, back, difference, turned  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 
 import imggen_jax  # noqa: E402
@@ -42,7 +44,6 @@ from imggen_jax.weights import ldm  # noqa: E402
 
 BOUND = 1e-4
 GOLDEN = ROOT / "tests" / "pipelines" / "golden.json"
-SIZE = 64  # sides of pictures
 GUIDANCE = 2.0  # of five steps; it amplifies what rounding does, 2 GUIDANCE - 1 times in each step
 SCHEDULERS = {  # name of a sampler -> diffusers' class, and keys beside those of the model
     "ddim": (diffusers.DDIMScheduler, {"clip_sample": False}),
@@ -76,19 +77,6 @@ def modules(name):
 
 def shapes_of(module):
     return {key: tuple(value.shape) for key, value in module.state_dict().items()}
-
-
-def turned(array):
-    """[n,H,W,C] as a tensor [n,C,H,W]."""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(array), -1, 1)))
-
-
-def back(tensor):
-    return np.moveaxis(tensor.detach().numpy(), 1, -1)
-
-
-def difference(ours, theirs):
-    return float(np.max(np.abs(np.asarray(ours) - np.asarray(theirs))))
 
 
 class Pair:
@@ -279,15 +267,21 @@ def means():
     return mock.patch.object(kind, "sample", lambda self, generator=None: self.mean)
 
 
-def tokens(pair):
-    """1,000 sentences in many scripts: how many are other tokens."""
-    rng, wrong = np.random.RandomState(0), 0
-    tokenizers = [pair.pipe.tokenizer] + ([pair.pipe.tokenizer_2] if pair.name == "xl" else [])
+def sentences():
+    """1,000 of them in many scripts."""
+    rng = np.random.RandomState(0)
     for number in range(1000):
         _, low, high = SCRIPTS[number % len(SCRIPTS)]
         words = ["".join(map(chr, rng.randint(low, high + 1, rng.randint(1, 7)))) for _ in range(rng.randint(1, 5))]
         words.append(reference.WORDS[number % len(reference.WORDS)])
-        sentence = "\t ".join(words).translate({ord(letter): None for letter in "()[]\\"})  # they mean weights
+        yield "\t ".join(words).translate({ord(letter): None for letter in "()[]\\"})  # they mean weights
+
+
+def tokens(pair):
+    """How many of the sentences are other tokens."""
+    wrong = 0
+    tokenizers = [pair.pipe.tokenizer] + ([pair.pipe.tokenizer_2] if pair.name == "xl" else [])
+    for sentence in sentences():
         packed = pair.model.check_given({"text": sentence}, 1)["text"]
         ours = packed.reshape(-1, len(tokenizers), 2, 77)[0, :, 0]
         theirs = [each(sentence, padding="max_length", max_length=77, truncation=True).input_ids for each in tokenizers]
@@ -354,7 +348,12 @@ def checkpoints(pair):
             number != float(theirs[name].reshape(-1)[0]) for name, number in ours.items()))
 
 
+def klein_tokens(pair):
+    return klein.tokens(pair, list(sentences()))
+
+
 CHECKS: tuple[Callable, ...] = (components, samplers, prompts, pictures, tokens, checkpoints, adapters)
+KLEIN: tuple[Callable, ...] = (klein.components, klein.samplers, klein_tokens, klein.counts)
 
 
 def golden(pair):
@@ -380,9 +379,10 @@ def main() -> int:
     lines, kept = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for name in (name for name in reference.MODELS if args.only in ("", name)):
-            pair = Pair(name, Path(folder))
-            kept |= {name: golden(pair)} if args.golden else {}
-            chosen = [check for check in CHECKS if any(part in check.__name__ for part in args.check.split(","))]
+            pair, checks = (klein.Pair(name, Path(folder)), KLEIN) if name == "klein" else (
+                Pair(name, Path(folder)), CHECKS)
+            kept |= {name: (klein.golden if name == "klein" else golden)(pair)} if args.golden else {}
+            chosen = [check for check in checks if any(part in check.__name__ for part in args.check.split(","))]
             for title, value in (found for check in chosen for found in check(pair)):
                 agrees = value <= BOUND
                 lines.append({"what": f"{name}: {title}", "difference": value, "bound": BOUND, "agrees": agrees})

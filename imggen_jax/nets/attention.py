@@ -7,6 +7,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from imggen_jax.nets.transformer import wide
+
 Array = jax.Array
 
 ON_CPU = 2**24  # products that are held at once on a CPU: more no longer fit into its caches, and memory grows
@@ -47,7 +49,7 @@ def _in_parts(q: Array, k: Array, v: Array, *lengths: Array, causal: bool) -> Ar
     turned = tuple(jnp.swapaxes(each, 1, 2) for each in (q, k, v))  # [B,heads,N,D]: matrices that lie together
 
     def part(start: Array, q: Array) -> Array:
-        logits = (q @ jnp.swapaxes(turned[1], 2, 3)).astype(jnp.float32) / math.sqrt(width)
+        logits = wide(q @ jnp.swapaxes(turned[1], 2, 3)) / math.sqrt(width)
         places = jnp.arange(k.shape[1])
         if causal:
             logits = jnp.where(places <= (start + jnp.arange(q.shape[2]))[:, None], logits, -jnp.inf)

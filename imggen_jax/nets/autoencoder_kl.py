@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from imggen_jax.nets.conv import Conv
 from imggen_jax.nets.latent_blocks import Attention, GroupNorm, Resnet, doubled
+from imggen_jax.nets.transformer import wide
 
 Array = jax.Array
 EPSILON = 1e-6  # of every normalization
@@ -51,7 +52,7 @@ class Encoder(nn.Module):
         x = _last("encoder", _middle("encoder", x, self.shape), 2 * self.latents, self.shape)
         if self.shape.conv:
             x = Conv(2 * self.latents, 1, padding=0, dtype=dtype, name="quant_conv")(x)
-        return x.astype(jnp.float32)
+        return wide(x)
 
 
 class Decoder(nn.Module):
@@ -81,7 +82,7 @@ class Decoder(nn.Module):
             if number + 1 < len(self.shape.widths):
                 x = doubled(x, 2 * x.shape[1], 2 * x.shape[2])
                 x = Conv(width, 3, padding=1, dtype=dtype, name=f"{place}.upsamplers.0.conv")(x)
-        return _last("decoder", x, self.channels, self.shape).astype(jnp.float32)
+        return wide(_last("decoder", x, self.channels, self.shape))
 
 
 class LatentNorm(nn.Module):

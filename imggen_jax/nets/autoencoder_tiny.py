@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from imggen_jax.nets.conv import Conv
 from imggen_jax.nets.latent_blocks import doubled
+from imggen_jax.nets.transformer import wide
 
 Array = jax.Array
 REACH = 3.0  # latents are squashed to so far from 0
@@ -42,8 +43,7 @@ class TinyEncoder(nn.Module):
             for i in range(blocks):
                 x = _block(x, self.dtype, f"encoder.layers.{number + 1 + i}")
             number += 1 + blocks
-        return Conv(self.latents, 3, padding=1, dtype=self.dtype, name=f"encoder.layers.{number}")(x).astype(
-            jnp.float32)
+        return wide(Conv(self.latents, 3, padding=1, dtype=self.dtype, name=f"encoder.layers.{number}")(x))
 
 
 class TinyDecoder(nn.Module):
@@ -76,7 +76,7 @@ class TinyDecoder(nn.Module):
             x = Conv(width if level < last else self.channels, 3, padding=1, use_bias=level == last, dtype=self.dtype,
                      name=f"decoder.layers.{number}")(x)
             number += 1
-        return 2 * x.astype(jnp.float32) - 1
+        return 2 * wide(x) - 1
 
 
 def _block(x: Array, dtype: Any, name: str) -> Array:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from imggen_jax.nets.attention import attend
 from imggen_jax.nets.latent_blocks import RmsNorm, normalized, sinusoids
-from imggen_jax.nets.transformer import turn
+from imggen_jax.nets.transformer import turn, wide
 
 Array = jax.Array
 Modulation = list[Array]  # shift, scale and gate of one part of a block, or of two, each [B,1,width]
@@ -76,7 +76,7 @@ class Flux2(nn.Module):
         for i in range(self.single):
             x = self._together(x, both, angles, f"single_transformer_blocks.{i}.attn")
         scale, shift = jnp.split(self._dense(2 * width, "norm_out.linear")(c), 2, axis=-1)
-        return self._dense(self.out_channels, "proj_out")(self._moved(x[:, tokens:], shift, scale)).astype(jnp.float32)
+        return wide(self._dense(self.out_channels, "proj_out")(self._moved(x[:, tokens:], shift, scale)))
 
     def _apart(self, x: Array, y: Array, drawn: Modulation, said: Modulation, angles: Array, place: str
                ) -> tuple[Array, Array]:
@@ -116,12 +116,12 @@ class Flux2(nn.Module):
 
     def _attend(self, q: Array, k: Array, v: Array, angles: Array) -> Array:
         """[B,N,heads,head] -> [B,N,width]."""
-        q, k = (turn(each.astype(jnp.float32), angles).astype(self.dtype) for each in (q, k))
+        q, k = (turn(wide(each), angles).astype(self.dtype) for each in (q, k))
         return attend(q, k, v).reshape(*q.shape[:2], -1)
 
     def _angles(self, places: Array) -> Array:
         """How far each pair of channels turns: float32 [T+N,head/2]."""
-        each = [places[:, i, None].astype(jnp.float32) * self.theta ** -(jnp.arange(0, channels, 2) / channels)
+        each = [places[:, i, None].astype(float) * self.theta ** -(jnp.arange(0, channels, 2) / channels)
                 for i, channels in enumerate(self.axes)]
         return jnp.concatenate(each, axis=-1)
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from imggen_jax.nets.attention import attend
 from imggen_jax.nets.conv import Conv
-from imggen_jax.nets.transformer import rms_norm
+from imggen_jax.nets.transformer import rms_norm, wide
 
 Array = jax.Array
 
@@ -48,16 +48,14 @@ class GroupNorm(nn.Module):
             each = jnp.mean(y, axis=(1, 2)).reshape(len(y), self.groups, -1)
             return jnp.repeat(jnp.mean(each, axis=-1), channels // self.groups, axis=-1)[:, None, None]
 
-        wide = x.astype(jnp.float32)
-        centered = wide - over_groups(wide)
-        gain = jax.lax.rsqrt(over_groups(jnp.square(centered)) + self.epsilon) * scale.astype(jnp.float32)
-        return (centered * gain + bias.astype(jnp.float32)).astype(self.dtype)
+        centered = wide(x) - over_groups(wide(x))
+        gain = jax.lax.rsqrt(over_groups(jnp.square(centered)) + self.epsilon) * wide(scale)
+        return (centered * gain + wide(bias)).astype(self.dtype)
 
 
 def normalized(x: Array, epsilon: float) -> Array:
     """Each vector along the last axis to mean 0 and variance 1: any dtype -> float32."""
-    wide = x.astype(jnp.float32)
-    centered = wide - jnp.mean(wide, axis=-1, keepdims=True)
+    centered = wide(x) - jnp.mean(wide(x), axis=-1, keepdims=True)
     return centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=-1, keepdims=True) + epsilon)
 
 
@@ -72,7 +70,7 @@ class LayerNorm(nn.Module):
         """float [...,C] -> [...,C]."""
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-        return (normalized(x, self.epsilon) * scale.astype(jnp.float32) + bias.astype(jnp.float32)).astype(self.dtype)
+        return (normalized(x, self.epsilon) * wide(scale) + wide(bias)).astype(self.dtype)
 
 
 class RmsNorm(nn.Module):
@@ -195,7 +193,7 @@ def sinusoids(x: Array, channels: int, *, sines_first: bool = False, shift: int 
     """
     half = channels // 2
     frequencies = jnp.exp(-math.log(10000.0) * jnp.arange(half) / (half - shift))
-    angles = x.astype(jnp.float32)[:, None] * frequencies
+    angles = wide(x)[:, None] * frequencies
     both = [jnp.sin(angles), jnp.cos(angles)]
     return jnp.concatenate(both if sines_first else both[::-1], axis=-1)
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from imggen_jax.nets.attention import attend
 from imggen_jax.nets.latent_blocks import RmsNorm
-from imggen_jax.nets.transformer import turn
+from imggen_jax.nets.transformer import turn, wide
 
 Array = jax.Array
 
@@ -50,7 +50,7 @@ class Qwen3(nn.Module):
         table = self.param("model.embed_tokens.embedding", nn.initializers.normal(0.02), (self.words, self.width))
         x, found = jnp.take(table, text, axis=0).astype(self.dtype), {}
         frequencies = self.theta ** -(jnp.arange(0, self.head, 2) / self.head)
-        angles = jnp.arange(text.shape[1], dtype=jnp.float32)[:, None] * frequencies
+        angles = jnp.arange(text.shape[1], dtype=float)[:, None] * frequencies
         for i in range(max(self.read)):
             x = self._layer(x, angles, lengths, f"model.layers.{i}")
             found[i + 1] = x
@@ -64,7 +64,7 @@ class Qwen3(nn.Module):
             return RmsNorm(self.epsilon, name=f"{place}.{name}")
 
         def turned(y: Array, name: str) -> Array:
-            return turn(norm(f"self_attn.{name}")(y).astype(jnp.float32), angles, halves=True).astype(self.dtype)
+            return turn(wide(norm(f"self_attn.{name}")(y)), angles, halves=True).astype(self.dtype)
 
         y = norm("input_layernorm")(x)
         q, k, v = (dense(heads * self.head, f"self_attn.{name}_proj")(y).reshape(*y.shape[:2], heads, self.head)

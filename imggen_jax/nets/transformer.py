@@ -13,11 +13,15 @@ Array = jax.Array
 LONGEST = 100.0  # of the wavelengths of `rotate`, over 2 pi, in patches
 
 
+def wide(x: Array) -> Array:
+    """Numbers as float32, or as float64 where they are."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def rms_norm(x: Array, epsilon: float = 1e-6) -> Array:
     """Each vector along the last axis to mean square 1 (arXiv 1910.07467), computed in float32; any dtype -> the same.
     """
-    wide = x.astype(jnp.float32)
-    gain = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + epsilon)
+    gain = jax.lax.rsqrt(jnp.mean(jnp.square(wide(x)), axis=-1, keepdims=True) + epsilon)
     return x * gain.astype(x.dtype)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from imggen_jax.nets.conv import Conv
 from imggen_jax.nets.latent_blocks import GroupNorm, Resnet, Transformer, doubled, sinusoids
+from imggen_jax.nets.transformer import wide
 
 Array = jax.Array
 
@@ -81,7 +82,7 @@ class UNetCondition(nn.Module):
                 x = Conv(self.widths[level], 3, padding=1, dtype=self.dtype,
                          name=f"up_blocks.{number}.upsamplers.0.conv")(doubled(x, *skips[-1].shape[1:3]))
         x = nn.silu(GroupNorm(self.groups, self.epsilon, self.dtype, name="conv_norm_out")(x))
-        return Conv(self.out_channels, 3, padding=1, dtype=self.dtype, name="conv_out")(x).astype(jnp.float32)
+        return wide(Conv(self.out_channels, 3, padding=1, dtype=self.dtype, name="conv_out")(x))
 
     def _step(self, x: Array, c: Array, text: Array, level: int, place: str, number: int) -> Array:
         x = self._resnet(level, f"{place}.resnets.{number}")(x, c)

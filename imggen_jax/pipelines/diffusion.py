@@ -32,6 +32,7 @@ from imggen_jax.game import (
     make_spec,
 )
 from imggen_jax.nets.autoencoder_kl import Decoder, Encoder
+from imggen_jax.nets.autoencoder_tiny import TinyDecoder, TinyEncoder
 from imggen_jax.nets.clip import ClipText
 from imggen_jax.nets.unet_condition import UNetCondition
 from imggen_jax.pipelines import solving, texts
@@ -48,13 +49,14 @@ class Recipe(NamedTuple):
     """What makes a model's functions; hashable, so that models of one kind share their programs."""
 
     unet: UNetCondition
-    encoder: Encoder
-    decoder: Decoder
+    encoder: Encoder | TinyEncoder
+    decoder: Decoder | TinyDecoder
     texts: tuple[ClipText, ...]
     trained: Trained
     channels: int                 # of the latents
-    scaling: float                # latents are (the encoder's means - shift) times it
-    shift: float
+    scales: tuple[float, float]   # latents are what the encoder gives times the first; the decoder takes them over the
+    shifts: tuple[float, float]   # second. Before, and behind that, so much is taken away, and added
+    factor: int                   # sides of pictures over those of latents
     inpainting: bool              # whether the U-Net sees a mask
     zeros: bool                   # without anything to avoid, the text to avoid is zeros
     names: tuple[str, ...]        # of the text field
@@ -73,11 +75,6 @@ class Recipe(NamedTuple):
     def adapted(self) -> tuple[str, ...]:
         """The parts that a LoRA may change."""
         return "unet", *texts.names(self.texts)
-
-    @property
-    def factor(self) -> int:
-        """Sides of pictures over those of latents."""
-        return 2 ** (len(self.encoder.shape.widths) - 1)
 
     def spec(self) -> Spec:
         """The fields of the model; "image" is what it makes."""
@@ -152,12 +149,12 @@ def _condition(recipe: Recipe, weights: Weights, fields: Mapping[str, Array]) ->
 def latents(recipe: Recipe, weights: Weights, pixels: Array) -> Array:
     """Pictures float [n,H,W,C] in [-1,1] -> the means of their latents, float32 [n,h,w,c], of about unit variance."""
     moments = cast(Array, recipe.encoder.apply({"params": weights["encoder"]}, pixels))
-    return (moments[..., :recipe.channels] - recipe.shift) * recipe.scaling
+    return (moments[..., :recipe.channels] - recipe.shifts[0]) * recipe.scales[0]
 
 
 def pictures(recipe: Recipe, weights: Weights, z: Array) -> Array:
     """Latents -> pictures float32 [n,H,W,C] in [-1,1]."""
-    made = recipe.decoder.apply({"params": weights["decoder"]}, z / recipe.scaling + recipe.shift)
+    made = recipe.decoder.apply({"params": weights["decoder"]}, z / recipe.scales[1] + recipe.shifts[1])
     return jnp.clip(cast(Array, made), -1, 1)
 
 
@@ -220,7 +217,8 @@ def parts(found: Folder, dtype: Any, place: Callable[[str], str]) -> dict[str, P
       dtype: of the computations.
       place: name of a component -> that of its config, for messages.
     """
-    encoder, decoder = published.autoencoder(found.configs["vae"], dtype, place("vae"))
+    autoencoder = published.tiny if found.classes["vae"] == "AutoencoderTiny" else published.autoencoder
+    encoder, decoder = autoencoder(found.configs["vae"], dtype, place("vae"))
     made = {"unet": published.unet(found.configs["unet"], dtype, place("unet")), "encoder": encoder,
             "decoder": decoder}
     for name in texts.names(found.tokenizers):
@@ -251,11 +249,12 @@ def recipe(found: Folder, parts: Mapping[str, Part], trained: Trained) -> Recipe
         raise RunError(f"the tokenizer has more tokens than its encoder knows, {wrong[0].words}")
     names = clip_tokens.field_names(vocabularies)
     empty = tokenizer_of(Field((None,), "int32", names)).encode([""])[0][0]
-    side = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
+    factor = 2 ** (len(vae.get("encoder_block_out_channels") or vae["block_out_channels"]) - 1)
+    side = unet["sample_size"] * factor
     quick = trained.sampler == "lcm"
     zeros = bool(found.switches.get("force_zeros_for_empty_prompt", found.kind == "xl"))
     return Recipe(nets["unet"], nets["encoder"], nets["decoder"], tuple(encoders), trained, channels,
-                  float(vae["scaling_factor"]), float(vae["shift_factor"] or 0.0), unet["in_channels"] != channels,
-                  zeros, names, tuple(int(token) for token in empty), side, side, (
-                      ("guidance", 1.0 if quick else 5.0 if found.kind == "xl" else 7.5), ("steps", 4 if quick else 30)),
+                  (float(vae["scaling_factor"]),) * 2, (float(vae["shift_factor"] or 0.0),) * 2, factor,
+                  unet["in_channels"] != channels, zeros, names, tuple(int(token) for token in empty), side, side,
+                  (("guidance", 1.0 if quick else 5.0 if found.kind == "xl" else 7.5), ("steps", 4 if quick else 30)),
                   jax.default_backend() != "cpu")

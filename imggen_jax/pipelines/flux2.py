@@ -23,6 +23,7 @@ from imggen_jax.nets.autoencoder_kl import Decoder, Encoder, LatentNorm
 from imggen_jax.nets.flux2 import Flux2
 from imggen_jax.nets.pixels import shuffle, unshuffle
 from imggen_jax.nets.qwen3 import Qwen3
+from imggen_jax.nets.transformer import wide
 from imggen_jax.pipelines import solving
 from imggen_jax.schedules import Trained
 from imggen_jax.weights import flux2 as weights_of
@@ -114,7 +115,7 @@ def _condition(recipe: Recipe, weights: Weights, fields: Mapping[str, Array]) ->
 
     def say(tokens: Array) -> Array:
         read = recipe.text.apply({"params": weights["text_encoder"]}, tokens[:, 1:], tokens[:, 0])
-        return cast(Array, read).astype(jnp.float32)
+        return wide(cast(Array, read))
 
     each, shares = solving.texts_of(fields)
     count, avoided = len(fields["text"]), None

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from imggen_jax import conditioning, samplers, schedules
+from imggen_jax import conditioning, samplers
 from imggen_jax.game import Array, PyTree
 from imggen_jax.samplers import Predict
 from imggen_jax.schedules import SAMPLERS, Steps
