@@ -125,6 +125,12 @@ def make(sampler: str, trained: Trained, steps: int, tokens: int = 0, shift: flo
     return _euler(keys, products, steps, ancestral=sampler == "euler_ancestral")
 
 
+def trained_at(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """How much data and how much noise there is at each time of a diffusion model's training, float32 [T] each."""
+    squares = _products(dict(trained.keys), exact=True)
+    return np.sqrt(squares), np.sqrt(1 - squares)
+
+
 def _products(keys: Mapping[str, Any], *, exact: bool) -> np.ndarray:
     """alpha^2 at each time of the training, float32 [T] (arXiv 2006.11239, section 2)."""
     low, high = keys.get("beta_start", 0.0001), keys.get("beta_end", 0.02)

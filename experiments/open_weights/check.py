@@ -298,19 +298,7 @@ def adapters(pair):
     trained, scheduler = with_scheduler(pair, "ddim")
     pair.model = pipelines.scheduled(pair.model, trained)
     own, noise, rng = pair.model, reference.noise(7), np.random.RandomState(5)
-    lora, word = pair.folder / "lora.safetensors", pair.folder / "toy.safetensors"
-    content = {}
-    for name, value in pair.parts["unet"].state_dict().items():
-        if re.search(r"attn\d\.to_(q|k|v|out\.0)\.weight$", name):
-            layer = name.removesuffix(".weight")
-            down, up = rng.standard_normal((2, value.shape[1])), 0.1 * rng.standard_normal((value.shape[0], 2))
-            if pair.name == "sd":
-                flat = f"lora_unet_{layer.replace('.', '_')}"
-                content |= {f"{flat}.lora_down.weight": down, f"{flat}.lora_up.weight": up}
-                content[f"{flat}.alpha"] = np.ones(())
-            else:
-                content |= {f"unet.{layer}.lora_A.weight": down, f"unet.{layer}.lora_B.weight": up}
-    save_file({name: np.asarray(value, np.float32) for name, value in content.items()}, lora)
+    lora, word = write_lora(pair, rng, 0.1), pair.folder / "toy.safetensors"
     pair.model, said = pipelines.with_lora(own, lora)
     pair.pipe.load_lora_weights(pair.folder, weight_name=lora.name)
     print(f"      {said}")
@@ -326,6 +314,28 @@ def adapters(pair):
         pair.pipe.load_textual_inversion(str(word), token="<toy>")
         ours = pair.ours("a <toy> cat", noise, **options)
         yield "textual inversion", difference(ours, pair.theirs("a <toy> cat", noise, scheduler, **common))
+
+
+def write_lora(pair, rng, spread):
+    """The file of a random LoRA, in kohya's names for SD and in diffusers' for XL."""
+    content, path = {}, pair.folder / "lora.safetensors"
+    for name, value in pair.parts["unet"].state_dict().items():
+        if re.search(r"attn\d\.to_(q|k|v|out\.0)\.weight$", name):
+            layer = name.removesuffix(".weight")
+            down, up = rng.standard_normal((2, value.shape[1])), spread * rng.standard_normal((value.shape[0], 2))
+            if pair.name == "sd":
+                flat = f"lora_unet_{layer.replace('.', '_')}"
+                content |= {f"{flat}.lora_down.weight": down, f"{flat}.lora_up.weight": up}
+                content[f"{flat}.alpha"] = np.ones(())
+            else:
+                content |= {f"unet.{layer}.lora_A.weight": down, f"unet.{layer}.lora_B.weight": up}
+    save_file({name: np.asarray(value, np.float32) for name, value in content.items()}, path)
+    return path
+
+
+def quiet():
+    diffusers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
 
 
 def checkpoints(pair):
@@ -374,8 +384,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="one model")
     parser.add_argument("--check", default="", help="checks by parts of their names, a comma between")
     args = parser.parse_args()
-    diffusers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.set_verbosity_error()
+    quiet()
     lines, kept = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for name in (name for name in reference.MODELS if args.only in ("", name)):

@@ -94,7 +94,8 @@ def make(recipe: Recipe) -> Game:
     main = Generator(
         functools.partial(_prior, shape), functools.partial(_decode, recipe), functools.partial(_condition, recipe),
         needs=("text",), options=_options(recipe), batch=1,
-        accepts={"negative": "text", "source": "image", "mask": "mask"}, mixes=("text",))
+        accepts={"negative": "text", "source": "image", "mask": "mask"}, mixes=("text",),
+        encode=functools.partial(_encode, recipe) if solving.is_reversible(recipe.trained.sampler) else None)
     return Game(lambda key, spec: ({}, {}), (), lambda params, mutable: params, {"main": main})
 
 
@@ -166,6 +167,16 @@ def _decode(recipe: Recipe, weights: Weights, z: Array, condition: Condition, ch
     return condition["mask"] * made + (1 - condition["mask"]) * condition["pixels"]
 
 
+def _encode(recipe: Recipe, weights: Weights, images: Array, condition: Condition) -> Array:
+    """Pictures float [n,H,W,C] in [-1,1] -> noise whose way, with the defaults of `decode`, leads to them again."""
+    chosen = {name: option.default for name, option in _options(recipe).items()}
+    name = recipe.trained.sampler if recipe.trained.sampler in ("ddim", "euler") else "ddim"
+    steps = schedules.make(name, recipe.trained, int(chosen["steps"]))
+    predict = _predicted(recipe, weights, condition, steps, chosen["guidance"])
+    denoise = solving.denoiser(predict, recipe.trained.prediction, steps)
+    return solving.invert(steps, denoise, latents(recipe, weights, images))
+
+
 def denoised(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options) -> Array:
     """Noise float [n,h,w,c] of variance 1 -> latents."""
     name = SAMPLERS[int(chosen["sampler"])]
@@ -184,16 +195,20 @@ def _predicted(recipe: Recipe, weights: Weights, condition: Condition, steps: sc
     beside = _beside(recipe, weights, condition) if recipe.inpainting else jnp.zeros((1, 1, 1, 0))
     beside = jnp.broadcast_to(beside, (count, *beside.shape[1:]))
 
-    def ask(z: Array, i: Array, rows: tuple[Said, Array]) -> Array:
+    def at(z: Array, i: Array, rows: tuple[Said, Array]) -> Array:
         said, seen = rows
         x = jnp.concatenate([z, seen], axis=-1) if recipe.inpainting else z
-        sizes = jnp.array([recipe.height, recipe.width, 0, 0, recipe.height, recipe.width], jnp.float32)
-        more = (said.vector, jnp.broadcast_to(sizes, (len(x), 6))) if recipe.xl else ()
-        time = jnp.full(len(x), times[i])
-        return cast(Array, recipe.unet.apply({"params": weights["unet"]}, x, time, said.text, *more))
+        return ask(recipe, weights, x, jnp.full(len(x), times[i]), said)
 
-    return solving.prediction(ask, condition["with"], condition["shares"], condition["without"], beside, guidance,
+    return solving.prediction(at, condition["with"], condition["shares"], condition["without"], beside, guidance,
                               recipe.together)
+
+
+def ask(recipe: Recipe, weights: Weights, x: Array, time: Array, said: Said) -> Array:
+    """What the U-Net predicts of what it sees, float [n,h,w,any channels], at times float [n] of its training."""
+    sizes = jnp.array([recipe.height, recipe.width, 0, 0, recipe.height, recipe.width], jnp.float32)
+    more = (said.vector, jnp.broadcast_to(sizes, (len(x), 6))) if recipe.xl else ()
+    return cast(Array, recipe.unet.apply({"params": weights["unet"]}, x, time, said.text, *more))
 
 
 def _beside(recipe: Recipe, weights: Weights, condition: Condition) -> Array:

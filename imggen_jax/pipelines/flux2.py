@@ -86,6 +86,7 @@ def make(recipe: Recipe) -> Game:
     main = Generator(
         functools.partial(_prior, shape), functools.partial(_decode, recipe), functools.partial(_condition, recipe),
         needs=("text",), options=_options(recipe), batch=1, mixes=("text",),
+        encode=functools.partial(_encode, recipe),
         accepts=accepts if recipe.distilled else {"negative": "text", **accepts})
     return Game(lambda key, spec: ({}, {}), (), lambda params, mutable: params, {"main": main})
 
@@ -165,13 +166,27 @@ def _decode(recipe: Recipe, weights: Weights, z: Array, condition: Condition, ch
 
 def denoised(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options) -> Array:
     """Noise float [n,h,w,channels] of variance 1 -> latents."""
+    steps, denoise = _way(recipe, weights, z, condition, chosen)
+    mask = condition.get("mask")
+    hole = None if mask is None else mask[:, ::recipe.factor, ::recipe.factor]
+    return solving.solve(SAMPLER, steps, denoise, z, hole=hole, source=condition.get("source"),
+                         strength=chosen["strength"])
+
+
+def _encode(recipe: Recipe, weights: Weights, images: Array, condition: Condition) -> Array:
+    """Pictures float [n,H,W,C] in [-1,1] -> noise whose way, with the defaults of `decode`, leads to them again."""
+    x = latents(recipe, weights, images)
+    chosen = {name: option.default for name, option in _options(recipe).items()}
+    return solving.invert(*_way(recipe, weights, x, condition, chosen), x)
+
+
+def _way(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options
+         ) -> tuple[schedules.Steps, samplers.Predict]:
+    """(steps, the denoiser) for latents like z."""
     count, places = int(chosen["steps"]), z.shape[1] * z.shape[2]
     steps = schedules.make(SAMPLER, recipe.trained, count, places, shift_of(places, count))
     predict = _predicted(recipe, weights, condition, steps, z, chosen.get("guidance", 1.0))
-    mask = condition.get("mask")
-    hole = None if mask is None else mask[:, ::recipe.factor, ::recipe.factor]
-    return solving.solve(SAMPLER, steps, solving.denoiser(predict, recipe.trained.prediction, steps), z, hole=hole,
-                         source=condition.get("source"), strength=chosen["strength"])
+    return steps, solving.denoiser(predict, recipe.trained.prediction, steps)
 
 
 def shift_of(places: int, steps: int) -> float:

@@ -41,7 +41,8 @@ def is_pipeline(path: Path) -> bool:
 
 
 def load(path: Path, name: str | None = None) -> Model:
-    """A text-to-image model of others. On a CPU it computes in float32, elsewhere in bfloat16.
+    """A text-to-image model of others. On a CPU it computes in float32 (with jax_enable_x64, in float64), elsewhere in
+    bfloat16.
 
     Args:
       path: a folder with model_index.json, or a safetensors checkpoint of Stable Diffusion 1.5 or XL.
@@ -52,7 +53,7 @@ def load(path: Path, name: str | None = None) -> Model:
       DataError: the tokenizer cannot be read.
       RunError: memory will not suffice.
     """
-    dtype = jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+    dtype = jnp.dtype(jnp.zeros(()).dtype if jax.default_backend() == "cpu" else jnp.bfloat16)
     found = ldm.read(path) if path.is_file() else diffusers.read(path)
     trained = schedules.read(_corrected(found), str(path / "scheduler" / "scheduler_config.json"))
     module, architecture = KINDS[found.kind]

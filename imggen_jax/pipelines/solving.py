@@ -143,6 +143,18 @@ def solve(name: str, steps: Steps, denoise: Predict, noise: Array, *, source: Ar
     return samplers.ddim(denoise, begin, alphas, sigmas, fresh, functools.partial(_drawn, noise), first, blended)
 
 
+def invert(steps: Steps, denoise: Predict, x: Array) -> Array:
+    """Noise float [n,h,w,c] whose way leads to latents like it, by the sampler's own steps backwards."""
+    alphas, sigmas = jnp.asarray(steps.alphas), jnp.asarray(steps.sigmas)
+    return samplers.undo_ddim(denoise, x, alphas, sigmas) / steps.start
+
+
+def is_reversible(name: str) -> bool:
+    """Whether a sampler draws no noise on its way, which can then be gone backwards; by DDIM's steps where its own are
+    of a higher order."""
+    return name not in ("euler_ancestral", "lcm")
+
+
 def _drawn(z: Array, i: Array) -> Array:
     """Noise of a step, from the picture's own first noise alone, so that it is the same in every batch."""
     bits = jax.lax.bitcast_convert_type(z.reshape(len(z), -1)[:, :2].astype(jnp.float32), jnp.uint32)
