@@ -93,7 +93,8 @@ def build(config: ConfigDict | Mapping[str, Any], spec: Spec) -> building.Built:
 
 def generate(
     model: str | os.PathLike[str], out: str | os.PathLike[str], *, seeds: Sequence[int] | None = None,
-    num: int | None = None, seed: int = 0, given: Mapping[str, Any] | None = None, **options: float,
+    num: int | None = None, seed: int = 0, given: Mapping[str, Any] | None = None,
+    part: tuple[int, int] | None = None, **options: float,
 ) -> Path:
     """Write new images of a model: out/<seed, 6 digits>.png, and out/grid.png with all of them, 1,024 at most.
 
@@ -102,9 +103,11 @@ def generate(
       out: folder; made if needed.
       seeds, num, seed, given, **options: as for `Model.sample`; of a sentence with weights or alternatives, see
         `prompting`.
+      part: (number from 0, of how many processes): this one's share of the seeds. Images that are there already, of the
+        same model, words and options, stay, and there is no grid.
 
     Returns:
-      The path of the grid.
+      The path of the grid; with `part`, of the folder.
 
     Raises:
       RunError: the model cannot be loaded or does not take what is asked for, a policy refuses it, or `out` cannot be
@@ -116,10 +119,18 @@ def generate(
     truncation = check_truncation(options.pop("truncation", 1.0))
     asked = {"truncation": truncation, **loaded.check_options(options)}
     policy.check(find(model), "generate", loaded.spec, given, drawn=loaded.generator.needs)
+    if part is not None:
+        process, processes = part
+        if not 0 <= process < processes:
+            raise RunError(f"part is {part}; processes are numbered from 0 to one below their number")
+        loaded.check_given(given, len(numbers), drawn=True)
+        numbers = generating.missing(out, loaded, generating.share(numbers, process, processes), given, asked)
+        if not numbers:
+            return out
     fields = loaded.check_given(given, len(numbers), drawn=True)
     made = generating.images(loaded, Path(model).resolve().name, numbers, fields, given, asked)
     named = ((f"{seed:06d}", image, family) for seed, (image, family) in zip(numbers, made))
-    return generating.write(out, named, publishing.training_facts(loaded.data))
+    return generating.write(out, named, publishing.training_facts(loaded.data), grid=part is None)
 
 
 def describe(model: str | os.PathLike[str]) -> dict[str, Any]:

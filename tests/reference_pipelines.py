@@ -49,6 +49,9 @@ FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps":
         "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256,
         "max_image_seq_len": 4096, "time_shift_type": "exponential"}
 
+TINY = {"_class_name": "AutoencoderTiny", "encoder_block_out_channels": [4, 4], "num_encoder_blocks": [1, 1],
+        "decoder_block_out_channels": [4, 4], "num_decoder_blocks": [1, 1], "latent_channels": 4}
+
 MODELS = {  # name -> (class, {component: config}, scheduler)
     "sd": ("StableDiffusionPipeline", {"unet": SD_UNET, "vae": VAE, "text_encoder": CLIP}, DDIM),
     "sd_v": ("StableDiffusionPipeline", {
@@ -106,6 +109,17 @@ def _flux_shapes(component, config):
     last = config["num_hidden_layers"] - 1
     found |= {key.replace(".0.", f".{last}."): shape for key, shape in found.items() if ".layers.0." in key}
     return found | {"model.norm.weight": (config["hidden_size"],)}
+
+
+def write_tiny(folder, sizes=None):
+    """A small autoencoder in diffusers' layout. sizes: {tensor: shape}; None: as this package reads it."""
+    if sizes is None:
+        sizes = {key: shape for part in published.tiny(TINY, "float32")
+                 for key, shape in tensors.stored_shapes(part.wanted).items()}
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(TINY))
+    save_file(state(sizes, 9), folder / "diffusion_pytorch_model.safetensors")
+    return folder
 
 
 def state(sizes, seed):

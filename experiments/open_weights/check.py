@@ -40,6 +40,7 @@ from safetensors.numpy import save_file  # noqa: E402
 
 import imggen_jax  # noqa: E402
 from imggen_jax import pipelines, schedules  # noqa: E402
+from imggen_jax.pipelines import tuning  # noqa: E402
 from imggen_jax.weights import ldm  # noqa: E402
 
 BOUND = 1e-4
@@ -362,7 +363,57 @@ def klein_tokens(pair):
     return klein.tokens(pair, list(sentences()))
 
 
-CHECKS: tuple[Callable, ...] = (components, samplers, prompts, pictures, tokens, checkpoints, adapters)
+def own_loras(pair):
+    """LoRA that were learned here, in both spellings, as diffusers reads them; two steps."""
+    if pair.name != "sd":
+        return
+    trained, scheduler = with_scheduler(pair, "ddim")
+    own = pair.model = pipelines.scheduled(pair.model, trained)
+    learned = tuning.learn(own, reference.source(), ["a red cat"], rank=2, steps=5, rate=2e-2)
+    noise, options = reference.noise(7), {"steps": 2, "sampler": 0, "guidance": GUIDANCE}
+    for names in ("diffusers", "kohya"):
+        file = pair.folder / f"own_{names}.safetensors"
+        tuning.write(file, learned, names)
+        pair.model, _ = pipelines.with_lora(own, file)
+        pair.pipe.load_lora_weights(pair.folder, weight_name=file.name)
+        ours = pair.ours("a red cat", noise, **options)
+        theirs = pair.theirs("a red cat", noise, scheduler, latents=turned(noise), num_inference_steps=2,
+                             guidance_scale=GUIDANCE)
+        yield f"LoRA learned here, in the names of {names}", difference(ours, theirs)
+        pair.pipe.unload_lora_weights()
+    pair.model = own
+
+
+def tiny():
+    """diffusers' small autoencoder with the weights of its seed."""
+    module = diffusers.AutoencoderTiny.from_config(reference.TINY)
+    state = reference.state(shapes_of(module), 9)
+    module.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
+    return module.eval()
+
+
+def small(pair):
+    """A small decoder, alone and in the place of the model's own; three steps."""
+    if pair.name != "sd":
+        return
+    module, folder = tiny(), pair.folder / "taesd"
+    reference.write_tiny(folder, shapes_of(module))
+    trained, scheduler = with_scheduler(pair, "ddim")
+    own = pair.model = pipelines.scheduled(pair.model, trained)
+    changed = pipelines.with_decoder(own, folder)
+    recipe = pipelines.recipe_of(changed)
+    pair.model = pipelines.opening.remade(changed, recipe._replace(decoder=reference.Compiled(recipe.decoder)))
+    theirs, pair.pipe.vae = pair.pipe.vae, module
+    noise = reference.noise(3)
+    ours = pair.ours("a red cat", noise, steps=3, sampler=0, guidance=GUIDANCE)
+    made = pair.theirs("a red cat", noise, scheduler, latents=turned(noise), num_inference_steps=3,
+                       guidance_scale=GUIDANCE)
+    yield "small decoder, 3 steps", difference(ours, made)
+    pair.model, pair.pipe.vae = own, theirs
+
+
+CHECKS: tuple[Callable, ...] = (components, samplers, prompts, pictures, tokens, checkpoints, adapters, own_loras,
+                                small)
 KLEIN: tuple[Callable, ...] = (klein.components, klein.samplers, klein_tokens, klein.counts)
 
 
@@ -376,6 +427,15 @@ def golden(pair):
                        num_inference_steps=3, guidance_scale=GUIDANCE, negative="tree", **masked(pair))
     digest = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()
     return {"names": digest, "picture": [round(float(value), 6) for value in made.ravel()[::197]]}
+
+
+def golden_tiny():
+    """The same of the small autoencoder."""
+    module = tiny()
+    with torch.no_grad():
+        picture, z = reference.source(5, 24)[:, :16] / np.float32(127.5) - 1, reference.noise(8, 8)
+        made = {"encoded": module.encode(turned(picture)).latents, "decoded": module.decode(turned(z)).sample}
+    return {name: [round(float(value), 6) for value in back(one).ravel()[::17]] for name, one in made.items()}
 
 
 def main() -> int:
@@ -401,6 +461,7 @@ def main() -> int:
         results = {"versions": {name: version(name) for name in packages}, "checks": lines}
         (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     if args.golden:
+        kept["tiny"] = golden_tiny()
         GOLDEN.write_text(json.dumps({**json.loads(GOLDEN.read_text()), **kept}, indent=1) + "\n")
     failed = sum(not line["agrees"] for line in lines)
     print(f"{len(lines) - failed} agree, {failed} do not")

@@ -16,6 +16,7 @@ from typing import Any
 from imggen_jax.errors import RunError, WeightsError
 from imggen_jax.model import Model
 from imggen_jax.pipelines import adapting, opening
+from imggen_jax.pipelines.spreading import Devices
 from imggen_jax.storage.files import given_path, write_atomic
 from imggen_jax.weights import tensors
 
@@ -28,10 +29,10 @@ def is_pipeline(path: Path) -> bool:
     return opening.is_pipeline(path) or (path / FACTS).is_file()
 
 
-def load(path: Path, name: str | None = None) -> Model:
+def load(path: Path, name: str | None = None, devices: Devices | None = None) -> Model:
     """`opening.load`, or the model that a folder of `write` stands for. Raises WeightsError, DataError or RunError."""
     if not (path / FACTS).is_file():
-        return opening.load(path, name)
+        return opening.load(path, name, devices)
     facts = tensors.read_json(path / FACTS)
     try:
         if facts["format"] != FORMAT:
@@ -44,7 +45,7 @@ def load(path: Path, name: str | None = None) -> Model:
         raise WeightsError(f"{path / FACTS} is damaged, or of another version ({error}); make it again") from error
     if not is_pipeline(base):
         raise RunError(f"{path} is made from the model {base}, which is not there; put it back")
-    model = load(base)
+    model = load(base, devices=devices)
     for file, strength in loras:
         model, _ = adapting.with_lora(model, file, strength)
     for file, word in words:

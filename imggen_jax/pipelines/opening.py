@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from imggen_jax import schedules
 from imggen_jax.data.memory import free_memory
@@ -16,7 +17,8 @@ from imggen_jax.errors import RunError, WeightsError
 from imggen_jax.game import PyTree
 from imggen_jax.model import Model
 from imggen_jax.nets.autoencoder_tiny import TinyDecoder
-from imggen_jax.pipelines import diffusion, flux2
+from imggen_jax.pipelines import diffusion, flux2, spreading
+from imggen_jax.pipelines.spreading import Devices
 from imggen_jax.storage.files import given_path
 from imggen_jax.weights import diffusers, ldm, published, tensors
 from imggen_jax.weights import flux2 as flux2_weights
@@ -40,13 +42,15 @@ def is_pipeline(path: Path) -> bool:
     return diffusers.is_folder(path) or ldm.is_checkpoint(path)
 
 
-def load(path: Path, name: str | None = None) -> Model:
+def load(path: Path, name: str | None = None, devices: Devices | None = None) -> Model:
     """A text-to-image model of others. On a CPU it computes in float32 (with jax_enable_x64, in float64), elsewhere in
     bfloat16.
 
     Args:
       path: a folder with model_index.json, or a safetensors checkpoint of Stable Diffusion 1.5 or XL.
       name: of the model; it has one, "main".
+      devices: those over which the weights are spread, as by `spreading.spread`, while they are read. None: of several
+        accelerators all, if one alone has too little memory; else none.
 
     Raises:
       WeightsError: a component, file, tensor or key of a config is missing, damaged or not understood.
@@ -60,7 +64,8 @@ def load(path: Path, name: str | None = None) -> Model:
     parts = module.parts(found, dtype, lambda component: str(path / component / "config.json"))
     recipe = module.recipe(found, parts, trained)
     _check_memory(path, parts, dtype)
-    weights = {name: _filled(path, found, name, part, dtype) for name, part in parts.items()}
+    put = spreading.putter(spreading.wanted(_bytes(parts, dtype)) if devices is None else devices)
+    weights = {name: _filled(path, found, name, part, dtype, put) for name, part in parts.items()}
     facts = {"architecture": architecture, "file": path.name, "dtype": dtype.name, "sampler": trained.sampler,
              "left_out": list(found.notes)}
     return Model({"game": {"name": GAME, **facts}, "train": {"batch": 0}}, recipe.spec(), 0, weights, recipe.game(),
@@ -158,18 +163,23 @@ def _corrected(found: Folder) -> dict[str, Any]:
 
 def _check_memory(folder: Path, parts: Mapping[str, Part], dtype: Any) -> None:
     """Raises RunError where the weights alone are more than memory can hold; a system ends a process for that."""
-    count = sum(tensors.parameters(part.wanted) for part in parts.values())
-    needed, free = count * dtype.itemsize, free_memory()
+    needed, free = _bytes(parts, dtype), free_memory()
+    count = needed // dtype.itemsize
     if jax.default_backend() == "cpu" and needed > free:
         raise RunError(f"{folder} has {count / 1e6:,.0f} million weights, which take {needed / 2**30:,.1f} GiB as "
                        f"{dtype.name}, and {free / 2**30:,.1f} GiB of memory are free; a model of at most "
                        f"{free // dtype.itemsize / 1e6:,.0f} million fits here")
 
 
-def _filled(folder: Path, found: Folder, name: str, part: Part, dtype: Any) -> PyTree:
+def _bytes(parts: Mapping[str, Part], dtype: Any) -> int:
+    return dtype.itemsize * sum(tensors.parameters(part.wanted) for part in parts.values())
+
+
+def _filled(folder: Path, found: Folder, name: str, part: Part, dtype: Any,
+            put: Callable[[np.ndarray], jax.Array]) -> PyTree:
     component = "vae" if name in SIDES else name
     unused = (*SIDES.get(name, ()), *diffusers.NO_TENSORS)
     if found.classes[component] == "Qwen3ForCausalLM":
         unused += flux2_weights.unread(part.config["num_hidden_layers"])
     return tensors.fill(part.wanted, found.tensors[component], jnp.dtype(jnp.float32) if name in EXACT else dtype,
-                        what=str(folder / component), unused=unused)
+                        what=str(folder / component), unused=unused, put=put)

@@ -178,7 +178,8 @@ def parameters(tree: PyTree) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def fill(wanted: PyTree, tensors: Mapping[str, Stored], dtype: Any, *, what: str, unused: Iterable[str] = ()) -> PyTree:
+def fill(wanted: PyTree, tensors: Mapping[str, Stored], dtype: Any, *, what: str, unused: Iterable[str] = (),
+         put: Callable[[np.ndarray], jax.Array] = jax.numpy.asarray) -> PyTree:
     """Parameters, read from tensors one at a time, so that no more than one is held twice.
 
     Args:
@@ -187,6 +188,7 @@ def fill(wanted: PyTree, tensors: Mapping[str, Stored], dtype: Any, *, what: str
       dtype: of the parameters.
       what: the network's name, for messages.
       unused: patterns of names that are left out on purpose.
+      put: puts an array where it is used.
 
     Raises:
       WeightsError: a tensor is missing, left over or of another shape.
@@ -204,7 +206,7 @@ def fill(wanted: PyTree, tensors: Mapping[str, Stored], dtype: Any, *, what: str
     made = []
     for name, (shape, kernel) in names.items():
         array = _fitted(tensors[name].read(), shape, kernel)
-        made.append(jax.numpy.asarray(np.ascontiguousarray(array, dtype)))
+        made.append(put(np.ascontiguousarray(array, dtype)))
     return jax.tree.unflatten(structure, made)
 
 
