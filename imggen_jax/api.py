@@ -18,6 +18,7 @@ from imggen_jax.evaluation import watch
 from imggen_jax.evaluation.run import compare, evaluate, score_table
 from imggen_jax.loading import find, is_used_as_it_is, load
 from imggen_jax.model import Model, check_truncation
+from imggen_jax.pipelines import interchange
 from imggen_jax.provenance import policy, publishing
 from imggen_jax.spec import Spec
 from imggen_jax.storage import checkpoint
@@ -155,7 +156,7 @@ def describe(model: str | os.PathLike[str]) -> dict[str, Any]:
 
 def export(
     model: str | os.PathLike[str], out: str | os.PathLike[str], *, dtype: str = "float32", stablehlo: bool = False,
-    orbax: bool = False, about: str = "",
+    orbax: bool = False, about: str = "", format: str = "imggen_jax",
 ) -> Path:
     """Write a model as a folder of safetensors, config and card, which `load` takes without a checkpoint.
 
@@ -167,6 +168,8 @@ def export(
         (`jax.export`).
       orbax: also write orbax/, a checkpoint of the weights for other programs written in JAX.
       about: Markdown for the card: what the model is for, its figures, the command that makes it again.
+      format: "diffusers" writes config.json and weights that diffusers loads, where it has such a network
+        (`pipelines.interchange`), in float32, and nothing else.
 
     Returns:
       The folder.
@@ -178,6 +181,10 @@ def export(
     if foreign.is_weight_file(path) or pipelines.is_pipeline(path):
         raise RunError(f"{path} is a model of others, which is used as it is; only runs are exported")
     run, out = open_run(path), given_path(out, "the export")
+    if format == "diffusers":
+        inner = run.settings.pretrained.get("autoencoder", {}).get("workdir")
+        interchange.write(load(model), None if inner is None else load(inner), out, cards.of_run(run, about))
+        return out
     networks = pretrained.load_all(run.settings)
     card = cards.of_run(run, about)
     exporting.write(load(model), networks, out, card=card, dtype=dtype, stablehlo=stablehlo, orbax=orbax)

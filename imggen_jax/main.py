@@ -82,6 +82,7 @@ Writes a folder with weights (safetensors), config and card that `--model` and i
 examples:
   imggen export --model runs/avatars_gan --out avatars_gan
   imggen export --model runs/avatars_gan --out avatars_gan --stablehlo
+  imggen export --model runs/my_autoencoder --out my_vae --format diffusers
 """
 
 
@@ -326,7 +327,11 @@ def _export(words: list[str]) -> int:
     parser.add_argument("--orbax", action="store_true", help="also write the weights as an orbax checkpoint")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32",
                         help="of the stored weights (default: float32)")
+    parser.add_argument("--format", choices=("imggen_jax", "diffusers"), default="imggen_jax",
+                        help="diffusers: for that library, where it has such a network (default: imggen_jax)")
     args = parser.parse_args(words)
+    if args.format == "diffusers" and (args.stablehlo or args.orbax or args.dtype != "float32"):
+        raise RunError("--format diffusers is one of float32 weights alone; leave out --stablehlo, --orbax and --dtype")
     _start_jax()
     from imggen_jax import api
 
@@ -336,7 +341,8 @@ def _export(words: list[str]) -> int:
             about = Path(args.about).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             parser.error(f"--about {args.about} cannot be read: {error}")
-    api.export(args.model, args.out, dtype=args.dtype, stablehlo=args.stablehlo, orbax=args.orbax, about=about)
+    api.export(args.model, args.out, dtype=args.dtype, stablehlo=args.stablehlo, orbax=args.orbax, about=about,
+               **({} if args.format == "imggen_jax" else {"format": args.format}))
     streams.say([f"Exported to {args.out}"])
     return 0
 

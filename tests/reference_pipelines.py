@@ -10,7 +10,10 @@ import jax
 import numpy as np
 from safetensors.numpy import save_file
 
+import imggen_jax
 from imggen_jax import pipelines
+from imggen_jax.game import Field, make_spec
+from imggen_jax.model import Model
 from imggen_jax.weights import flux2, published, tensors
 
 SD_UNET = {"block_out_channels": [4, 8], "layers_per_block": 1, "sample_size": 32, "in_channels": 4, "out_channels": 4,
@@ -221,6 +224,27 @@ def write(folder, name, sizes=None):
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+def run_model(game):
+    """A model as a run of this package has it, with random weights: game "autoencoder" or "flow", 16x16 pixels."""
+    spec, networks = make_spec(image=Field((16, 16, 3), "uint8")), {
+        "autoencoder": {"network": {"name": "latent_kl", "widths": (8, 16), "groups": 4}, "latents": 3},
+        "flow": {"network": {"name": "unet_latent", "widths": (8, 16), "groups": 4, "heads": 2}, "shift": 2.0,
+                 "steps": 4}}
+    settings = {"data": {"name": "tiny"}, "game": {"name": game, **networks[game]}, "players": {game: {}},
+                "train": {"images": 8, "batch": 8}}
+    built = imggen_jax.build(settings, spec)
+    params, mutable = jax.eval_shape(lambda: built.game.init(jax.random.key(0), spec))
+    rng = np.random.RandomState(4)
+
+    def one(path, leaf):
+        if len(leaf.shape) > 1:
+            return (rng.standard_normal(leaf.shape) / math.sqrt(math.prod(leaf.shape[:-1]))).astype(np.float32)
+        return (path[-1].key == "scale") + np.float32(0.3) * rng.standard_normal(leaf.shape).astype(np.float32)
+
+    weights = built.game.weights(jax.tree_util.tree_map_with_path(one, params), mutable)
+    return Model(settings, spec, 1, weights, built.game, "main")
 
 
 @functools.cache

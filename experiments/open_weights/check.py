@@ -40,7 +40,7 @@ from safetensors.numpy import save_file  # noqa: E402
 
 import imggen_jax  # noqa: E402
 from imggen_jax import pipelines, schedules  # noqa: E402
-from imggen_jax.pipelines import tuning  # noqa: E402
+from imggen_jax.pipelines import interchange, tuning  # noqa: E402
 from imggen_jax.weights import ldm  # noqa: E402
 
 BOUND = 1e-4
@@ -412,8 +412,36 @@ def small(pair):
     pair.model, pair.pipe.vae = own, theirs
 
 
+def exports(pair):
+    """Models of runs here, as diffusers loads and uses them: an autoencoder both ways, and five steps of a flow."""
+    if pair.name != "sd":
+        return
+    ours, folder = reference.run_model("autoencoder"), pair.folder / "vae_of_a_run"
+    interchange.write(ours, None, folder, "")
+    theirs, picture = diffusers.AutoencoderKL.from_pretrained(folder), reference.source(5, 16)
+    with torch.no_grad():
+        latents = theirs.encode(turned(picture / np.float32(127.5) - 1)).latent_dist.mean
+        again = theirs.decode(latents).sample.clamp(-1, 1)
+    with jax.disable_jit():
+        z = ours.generator.encode(ours.weights, picture / np.float32(127.5) - 1, None)
+        yield "autoencoder of a run, exported: latents", difference(z, back(latents))
+        yield "and pictures", difference(ours.generator.decode(ours.weights, z, None, {}), back(again))
+    ours, folder = reference.run_model("flow"), pair.folder / "flow_of_a_run"
+    interchange.write(ours, None, folder, "")
+    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
+    noise = reference.noise(3, 16, 3)
+    scheduler.set_timesteps(sigmas=[1 - step / 5 for step in range(5)])
+    z = turned(noise)
+    with torch.no_grad():
+        for time in scheduler.timesteps:
+            z = scheduler.step(unet(z, time, torch.zeros(1, 1, 8)).sample, time, z).prev_sample
+    made = ours.generator.decode(ours.weights, jnp.asarray(noise), None, {"steps": 5, "sampler": 0})
+    yield "flow of a run, exported: 5 steps", difference(made, np.clip(back(z), -1, 1))
+
+
 CHECKS: tuple[Callable, ...] = (components, samplers, prompts, pictures, tokens, checkpoints, adapters, own_loras,
-                                small)
+                                small, exports)
 KLEIN: tuple[Callable, ...] = (klein.components, klein.samplers, klein_tokens, klein.counts)
 
 

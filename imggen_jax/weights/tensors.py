@@ -27,6 +27,8 @@ LONGEST_HEADER = 100_000_000  # bytes; as in the format's own reader
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias", "running_mean": "running_mean",
           "running_var": "running_var"}
 
+TURNED = {4: (3, 2, 0, 1), 2: (1, 0)}  # axes of convolutions and of dense layers, as files have them
+
 
 class Stored(NamedTuple):
     """A tensor in a file."""
@@ -165,11 +167,20 @@ def shapes(net: nn.Module, *inputs: jax.ShapeDtypeStruct) -> PyTree:
 
 def stored_shapes(wanted: PyTree) -> dict[str, tuple[int, ...]]:
     """The tensors that `fill` takes for parameters, {name: shape}; axes are turned as in the files."""
-    turned = {4: (3, 2, 0, 1), 2: (1, 0)}
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(wanted):
-        axes = turned[len(leaf.shape)] if _is_kernel(path) else range(len(leaf.shape))
+        axes = TURNED[len(leaf.shape)] if _is_kernel(path) else range(len(leaf.shape))
         found[tensor_name(path)] = tuple(leaf.shape[axis] for axis in axes)
+    return found
+
+
+def stored(tree: PyTree) -> dict[str, np.ndarray]:
+    """Parameters as `fill` takes them from a file: {name: float32 array}, axes turned as in the files."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf, np.float32)
+        found[tensor_name(path)] = np.ascontiguousarray(
+            array.transpose(TURNED[array.ndim]) if _is_kernel(path) else array)
     return found
 
 
