@@ -86,6 +86,15 @@ class Recipe(NamedTuple):
         """The functions of the model."""
         return make(self)
 
+    def way(self, weights: Weights, z: Array, condition: Condition, chosen: Options
+            ) -> tuple[schedules.Steps, samplers.Predict]:
+        """The function of this name."""
+        return way(self, weights, z, condition, chosen)
+
+    def pictures(self, weights: Weights, z: Array) -> Array:
+        """The function of this name."""
+        return pictures(self, weights, z)
+
 
 @functools.lru_cache(maxsize=8)
 def make(recipe: Recipe) -> Game:
@@ -169,23 +178,28 @@ def _decode(recipe: Recipe, weights: Weights, z: Array, condition: Condition, ch
 
 def _encode(recipe: Recipe, weights: Weights, images: Array, condition: Condition) -> Array:
     """Pictures float [n,H,W,C] in [-1,1] -> noise whose way, with the defaults of `decode`, leads to them again."""
+    x = latents(recipe, weights, images)
     chosen = {name: option.default for name, option in _options(recipe).items()}
-    name = recipe.trained.sampler if recipe.trained.sampler in ("ddim", "euler") else "ddim"
-    steps = schedules.make(name, recipe.trained, int(chosen["steps"]))
-    predict = _predicted(recipe, weights, condition, steps, chosen["guidance"])
-    denoise = solving.denoiser(predict, recipe.trained.prediction, steps)
-    return solving.invert(steps, denoise, latents(recipe, weights, images))
+    first_order = chosen["sampler"] in (SAMPLERS.index("ddim"), SAMPLERS.index("euler"))
+    chosen |= {} if first_order else {"sampler": SAMPLERS.index("ddim")}
+    return solving.invert(*way(recipe, weights, x, condition, chosen), x)
 
 
 def denoised(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options) -> Array:
     """Noise float [n,h,w,c] of variance 1 -> latents."""
-    name = SAMPLERS[int(chosen["sampler"])]
-    steps = schedules.make(name, recipe.trained, int(chosen["steps"]))
-    predict = _predicted(recipe, weights, condition, steps, chosen["guidance"])
     mask = condition.get("mask")
     hole = None if mask is None or recipe.inpainting else mask[:, ::recipe.factor, ::recipe.factor]
-    return solving.solve(name, steps, solving.denoiser(predict, recipe.trained.prediction, steps), z, hole=hole,
+    return solving.solve(SAMPLERS[int(chosen["sampler"])], *way(recipe, weights, z, condition, chosen), z, hole=hole,
                          source=condition.get("source"), strength=chosen["strength"])
+
+
+def way(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options
+        ) -> tuple[schedules.Steps, samplers.Predict]:
+    """(steps, the denoiser) for latents like z."""
+    del z  # the steps do not depend on its size
+    steps = schedules.make(SAMPLERS[int(chosen["sampler"])], recipe.trained, int(chosen["steps"]))
+    predict = _predicted(recipe, weights, condition, steps, chosen["guidance"])
+    return steps, solving.denoiser(predict, recipe.trained.prediction, steps)
 
 
 def _predicted(recipe: Recipe, weights: Weights, condition: Condition, steps: schedules.Steps, guidance: Any

@@ -77,6 +77,15 @@ class Recipe(NamedTuple):
         """The functions of the model."""
         return make(self)
 
+    def way(self, weights: Weights, z: Array, condition: Condition, chosen: Options
+            ) -> tuple[schedules.Steps, samplers.Predict]:
+        """The function of this name."""
+        return way(self, weights, z, condition, chosen)
+
+    def pictures(self, weights: Weights, z: Array) -> Array:
+        """The function of this name."""
+        return pictures(self, weights, z)
+
 
 @functools.lru_cache(maxsize=8)
 def make(recipe: Recipe) -> Game:
@@ -166,7 +175,7 @@ def _decode(recipe: Recipe, weights: Weights, z: Array, condition: Condition, ch
 
 def denoised(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options) -> Array:
     """Noise float [n,h,w,channels] of variance 1 -> latents."""
-    steps, denoise = _way(recipe, weights, z, condition, chosen)
+    steps, denoise = way(recipe, weights, z, condition, chosen)
     mask = condition.get("mask")
     hole = None if mask is None else mask[:, ::recipe.factor, ::recipe.factor]
     return solving.solve(SAMPLER, steps, denoise, z, hole=hole, source=condition.get("source"),
@@ -177,11 +186,11 @@ def _encode(recipe: Recipe, weights: Weights, images: Array, condition: Conditio
     """Pictures float [n,H,W,C] in [-1,1] -> noise whose way, with the defaults of `decode`, leads to them again."""
     x = latents(recipe, weights, images)
     chosen = {name: option.default for name, option in _options(recipe).items()}
-    return solving.invert(*_way(recipe, weights, x, condition, chosen), x)
+    return solving.invert(*way(recipe, weights, x, condition, chosen), x)
 
 
-def _way(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options
-         ) -> tuple[schedules.Steps, samplers.Predict]:
+def way(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options
+        ) -> tuple[schedules.Steps, samplers.Predict]:
     """(steps, the denoiser) for latents like z."""
     count, places = int(chosen["steps"]), z.shape[1] * z.shape[2]
     steps = schedules.make(SAMPLER, recipe.trained, count, places, shift_of(places, count))

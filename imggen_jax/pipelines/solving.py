@@ -143,6 +143,17 @@ def solve(name: str, steps: Steps, denoise: Predict, noise: Array, *, source: Ar
     return samplers.ddim(denoise, begin, alphas, sigmas, fresh, functools.partial(_drawn, noise), first, blended)
 
 
+def glimpse(steps: Steps, denoise: Predict, z: Array, first: int | Array, last: int | Array) -> tuple[Array, Array]:
+    """(z after some of the steps of `samplers.ddim` without fresh noise, x as it was thought to be in the last one)."""
+    alphas, sigmas = jnp.asarray(steps.alphas), jnp.asarray(steps.sigmas)
+
+    def step(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        x = denoise(carry[0], i)
+        return alphas[i + 1] * x + sigmas[i + 1] * (carry[0] - alphas[i] * x) / sigmas[i], x
+
+    return jax.lax.fori_loop(first, last, step, (z, z))
+
+
 def invert(steps: Steps, denoise: Predict, x: Array) -> Array:
     """Noise float [n,h,w,c] whose way leads to latents like it, by the sampler's own steps backwards."""
     alphas, sigmas = jnp.asarray(steps.alphas), jnp.asarray(steps.sigmas)

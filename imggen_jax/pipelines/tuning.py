@@ -14,7 +14,7 @@ import optax
 from imggen_jax import schedules, step
 from imggen_jax.augment import to_float
 from imggen_jax.errors import RunError
-from imggen_jax.game import Batch, Clock, Game, Key, Mutable, Params, PyTree, Spec, make_spec
+from imggen_jax.game import Batch, Clock, Game, Key, Loss, Mutable, Params, PyTree, Spec, make_spec
 from imggen_jax.model import Model
 from imggen_jax.pipelines import diffusion, texts
 from imggen_jax.pipelines.diffusion import Recipe
@@ -151,7 +151,8 @@ def changed(unet: PyTree, lora: Mapping[str, Mapping[str, jax.Array]]) -> PyTree
 
 def _measured(game: Game, state: TrainState, frozen: Mapping[str, PyTree], examples: Mapping[str, jax.Array]) -> float:
     """The mean loss under the same times and noises, before and after."""
-    loss = _losses(game)
+    (_, by_game), = game.moves
+    loss = _compiled(by_game)
     rows = np.arange(DRAWS) % len(examples["latents"])
     each = [loss({**frozen, **state.params}, {name: value[row:row + 1] for name, value in examples.items()},
                  jax.random.key(number)) for number, row in enumerate(rows)]
@@ -159,8 +160,7 @@ def _measured(game: Game, state: TrainState, frozen: Mapping[str, PyTree], examp
 
 
 @functools.lru_cache(maxsize=4)
-def _losses(game: Game):
-    (_, loss), = game.moves
+def _compiled(loss: Loss):
     return jax.jit(lambda params, batch, key: loss(params, {}, batch, Clock(jnp.int32(0), jnp.float32(0)), key)[0])
 
 

@@ -1,4 +1,4 @@
-"""Models of runs in diffusers' layout; that diffusers makes the same pictures of them, experiments/open_weights shows."""
+"""Models of runs in diffusers' layout; experiments/open_weights has diffusers make the same pictures of them."""
 import json
 
 import jax

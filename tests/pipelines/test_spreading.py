@@ -9,31 +9,23 @@ from imggen_jax.pipelines import spreading
 pytest.importorskip("tokenizers")
 
 
-@pytest.fixture
-def both(folder, monkeypatch):
-    """A model on one device, and on eight, where also small arrays are split."""
-    monkeypatch.setattr(spreading, "LEAST", 1)
-    return [pipelines.load(folder("klein"), devices=devices) for devices in ((), jax.devices())]
-
-
-def test_a_network_is_computed_by_all_devices(both):
-    whole, parts = (model.weights["transformer"] for model in both)
+def test_a_network_is_computed_by_all_devices(folder, monkeypatch):
+    monkeypatch.setattr(spreading, "LEAST", 1)  # small arrays are split, too
+    model = pipelines.load(folder("klein"))
+    whole = model.weights["transformer"]
+    parts = pipelines.spread(model._replace(weights=whole)).weights
     held = {}
     for leaf in jax.tree.leaves(parts):
         for shard in leaf.addressable_shards:
             held[shard.device] = held.get(shard.device, 0) + shard.data.nbytes
     assert len(held) == 8 and max(held.values()) < 0.2 * sum(leaf.nbytes for leaf in jax.tree.leaves(whole))
-    net, rng = pipelines.recipe_of(both[0]).transformer, np.random.RandomState(0)
+    assert sampling.is_spread(parts) and not sampling.is_spread(whole)
+    program, rng = jax.jit(pipelines.recipe_of(model).transformer.apply), np.random.RandomState(0)
     inputs = [rng.standard_normal(shape).astype("f") for shape in ((1, 16, 8), (1,), (1, 12, 48))]
-    made = [jax.jit(net.apply)({"params": each}, *inputs, rng.randint(0, 9, (28, 4)) * 0) for each in (whole, parts)]
+    made = [program({"params": each}, *inputs, np.zeros((28, 4), np.int32)) for each in (whole, parts)]
     assert len(made[1].sharding.device_set) == 8
     # Sums over channels that lie on several devices are added up in another order: some ulps of float32.
     np.testing.assert_allclose(made[0], made[1], rtol=0, atol=1e-5 * float(np.abs(made[0]).max()))
-
-
-def test_models_of_runs_are_spread_by_hand(both):
-    again = pipelines.spread(both[0])
-    assert sampling.is_spread(again.weights) and not sampling.is_spread(both[0].weights)
 
 
 @pytest.mark.slow

