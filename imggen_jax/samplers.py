@@ -151,11 +151,12 @@ def ddim(denoise: Predict, z: Array, alphas: Array, sigmas: Array, fresh: Array 
 def undo_ddim(denoise: Predict, x: Array, alphas: Array, sigmas: Array, rounds: int = 4) -> Array:
     """z at the first of times, whose way by `ddim` without fresh noise leads to x: its steps backwards.
 
-    A step backwards needs what the network says at its own result, so that is looked for in rounds, beginning with what
-    it says at the place that is left (one round: DDIM inversion, arXiv 2105.05233, appendix F; more: arXiv 2309.04907).
+    A step backwards needs what the network says at its own result, so that is looked for in rounds: from where it is
+    thought to begin, the step is taken, and by what it misses the beginning is moved. The first round is the usual
+    inversion of DDIM (arXiv 2105.05233, appendix F), and more of them are a fixed-point iteration (arXiv 2309.04907).
 
     Args:
-      denoise, alphas, sigmas: as for `multistep`; no alpha but the first may be 0.
+      denoise, alphas, sigmas: as for `multistep`.
       x: float [n,...], at the last of times.
       rounds: evaluations a step.
     """
@@ -163,8 +164,8 @@ def undo_ddim(denoise: Predict, x: Array, alphas: Array, sigmas: Array, rounds: 
         i = len(alphas) - 2 - k
 
         def again(_, guess):
-            noise = (guess - alphas[i] * denoise(guess, i)) / sigmas[i]
-            return (z - sigmas[i + 1] * noise) * (alphas[i] / alphas[i + 1]) + sigmas[i] * noise
+            seen = denoise(guess, i)
+            return guess + z - alphas[i + 1] * seen - sigmas[i + 1] * (guess - alphas[i] * seen) / sigmas[i]
 
         return jax.lax.fori_loop(0, rounds, again, z)
 

@@ -44,7 +44,8 @@ def vary(
       image: the picture's file, made with this model or your own; or its seed. Several files are references, which
         some models take.
       prompt: what the variations show; None: what the picture shows.
-      was: what the picture shows, where its file does not remember it; None: as `prompt` says.
+      was: what the picture shows, where its file does not remember it; None: as `prompt` says. A model that redraws
+        pictures then goes back to the picture's noise, and from there under the prompt, in place of redrawing it.
       strength: 0, the picture as the model makes it, to 1, unrelated; or a preset of `operations.PRESETS`. None: a
         model that takes references takes the picture as one, and any other varies it by "subtle".
       num, seed: how many; variation k turns towards a latent of seed + k.
@@ -61,7 +62,10 @@ def vary(
     if len(images) != 1:
         raise RunError(f"{len(images)} pictures are given, and one is varied; give one, or mix them with --blend")
     strength, image = "subtle" if strength is None else strength, images[0]
-    if redrawing.takes(run.model):
+    if redrawing.takes(run.model) and (was is None or run.model.generator.encode is None):
+        if was is not None:
+            raise RunError("this model's sampler draws noise on its way, so that it has no way back from a picture; "
+                           "leave out --was")
         return redrawing.whole(run, out, image, prompt=prompt, strength=strength, num=num, seed=seed, given=given)
     found = _named(run, image, prompt, was, given, truncation)
     varied = operations.vary(run.model, found.latents, num, strength=strength, seed=seed, truncation=truncation)
