@@ -18,6 +18,7 @@ from imggen_jax.evaluation import watch
 from imggen_jax.evaluation.run import compare, evaluate, score_table
 from imggen_jax.loading import find, is_used_as_it_is, load
 from imggen_jax.model import Model, check_truncation
+from imggen_jax.pipelines import interchange
 from imggen_jax.provenance import policy, publishing
 from imggen_jax.spec import Spec
 from imggen_jax.storage import checkpoint
@@ -93,7 +94,8 @@ def build(config: ConfigDict | Mapping[str, Any], spec: Spec) -> building.Built:
 
 def generate(
     model: str | os.PathLike[str], out: str | os.PathLike[str], *, seeds: Sequence[int] | None = None,
-    num: int | None = None, seed: int = 0, given: Mapping[str, Any] | None = None, **options: float,
+    num: int | None = None, seed: int = 0, given: Mapping[str, Any] | None = None,
+    part: tuple[int, int] | None = None, **options: float,
 ) -> Path:
     """Write new images of a model: out/<seed, 6 digits>.png, and out/grid.png with all of them, 1,024 at most.
 
@@ -102,9 +104,11 @@ def generate(
       out: folder; made if needed.
       seeds, num, seed, given, **options: as for `Model.sample`; of a sentence with weights or alternatives, see
         `prompting`.
+      part: (number from 0, of how many processes): this one's share of the seeds. Images that are there already, of the
+        same model, words and options, stay, and there is no grid.
 
     Returns:
-      The path of the grid.
+      The path of the grid; with `part`, of the folder.
 
     Raises:
       RunError: the model cannot be loaded or does not take what is asked for, a policy refuses it, or `out` cannot be
@@ -116,10 +120,18 @@ def generate(
     truncation = check_truncation(options.pop("truncation", 1.0))
     asked = {"truncation": truncation, **loaded.check_options(options)}
     policy.check(find(model), "generate", loaded.spec, given, drawn=loaded.generator.needs)
+    if part is not None:
+        process, processes = part
+        if not 0 <= process < processes:
+            raise RunError(f"part is {part}; processes are numbered from 0 to one below their number")
+        loaded.check_given(given, len(numbers), drawn=True)
+        numbers = generating.missing(out, loaded, generating.share(numbers, process, processes), given, asked)
+        if not numbers:
+            return out
     fields = loaded.check_given(given, len(numbers), drawn=True)
     made = generating.images(loaded, Path(model).resolve().name, numbers, fields, given, asked)
     named = ((f"{seed:06d}", image, family) for seed, (image, family) in zip(numbers, made))
-    return generating.write(out, named, publishing.training_facts(loaded.data))
+    return generating.write(out, named, publishing.training_facts(loaded.data), grid=part is None)
 
 
 def describe(model: str | os.PathLike[str]) -> dict[str, Any]:
@@ -144,7 +156,7 @@ def describe(model: str | os.PathLike[str]) -> dict[str, Any]:
 
 def export(
     model: str | os.PathLike[str], out: str | os.PathLike[str], *, dtype: str = "float32", stablehlo: bool = False,
-    orbax: bool = False, about: str = "",
+    orbax: bool = False, about: str = "", format: str = "imggen_jax",
 ) -> Path:
     """Write a model as a folder of safetensors, config and card, which `load` takes without a checkpoint.
 
@@ -156,6 +168,8 @@ def export(
         (`jax.export`).
       orbax: also write orbax/, a checkpoint of the weights for other programs written in JAX.
       about: Markdown for the card: what the model is for, its figures, the command that makes it again.
+      format: "diffusers" writes config.json and weights that diffusers loads, where it has such a network
+        (`pipelines.interchange`), in float32, and nothing else.
 
     Returns:
       The folder.
@@ -167,6 +181,10 @@ def export(
     if foreign.is_weight_file(path) or pipelines.is_pipeline(path):
         raise RunError(f"{path} is a model of others, which is used as it is; only runs are exported")
     run, out = open_run(path), given_path(out, "the export")
+    if format == "diffusers":
+        inner = run.settings.pretrained.get("autoencoder", {}).get("workdir")
+        interchange.write(load(model), None if inner is None else load(inner), out, cards.of_run(run, about))
+        return out
     networks = pretrained.load_all(run.settings)
     card = cards.of_run(run, about)
     exporting.write(load(model), networks, out, card=card, dtype=dtype, stablehlo=stablehlo, orbax=orbax)

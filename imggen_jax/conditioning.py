@@ -56,7 +56,7 @@ def make(spec: Spec, *, dtype: str, width: int = 64, layers: int = 2, heads: int
     needs = tuple(name for name in FIELDS if name in spec)
     classes = spec["label"].classes if "label" in spec else 0
     zeros: dict[str, Any] = {name: np.zeros((1, *(side or 1 for side in spec[name].shape)), np.int32) for name in needs}
-    net = Conditions(classes, words(spec), width, layers, heads, jnp.dtype(dtype))
+    net = Conditions(words(spec), width, layers, heads, jnp.dtype(dtype), classes)
 
     def apply(params: PyTree, fields: Fields) -> Said:
         said: Any = net.apply({"params": params}, fields.get("label"), fields.get("text"))

@@ -58,8 +58,44 @@ def _texts(given: Mapping[str, Any] | None, row: int) -> dict[str, Text]:
     return {name: value for name, value in each.items() if isinstance(value, str | Mixture)}
 
 
+def missing(out: Path, model: Model, numbers: Sequence[int] | np.ndarray, given: Mapping[str, Any] | None,
+            asked: Mapping[str, Any]) -> list[int]:
+    """Those of seeds whose picture, made by this model of the same words and options, is not in a folder yet.
+
+    Arguments as of `images`; of `given`, a value for all images.
+    """
+    weights, wanted = checkpoint.fingerprint(model.weights), dict(given or {})
+
+    def is_there(number: int) -> bool:
+        try:
+            family = publishing.read(out / f"{number:06d}.png")
+        except RunError:  # cut off while it was written, or another program's
+            return False
+        if family is None or family.record.weights != weights:
+            return False
+        record = family.record
+        return record.arguments == {"seed": number, **asked} and all(
+            _told(model, name, value) == record.given.get(name) for name, value in wanted.items())
+
+    return [int(number) for number in numbers if not is_there(int(number))]
+
+
+def _told(model: Model, name: str, value: Any) -> Any:
+    """What a record says of a value that is given."""
+    if name in model.spec and model.spec[name].classes:
+        index = model.label_index(value, name)
+        return [index, model.spec[name].names[index]]
+    return records.given_of(model.spec, {name: np.zeros(0)}, {name: value}).get(name)
+
+
+def share(numbers: np.ndarray | range, process: int, processes: int) -> np.ndarray | range:
+    """The seeds of one of several processes: a run of them, since neighbors fill one batch."""
+    first, last = (len(numbers) * each // processes for each in (process, process + 1))
+    return numbers[first:last]
+
+
 def write(out: Path, pictures: Iterable[tuple[str, np.ndarray, Family]], facts: Mapping[str, Any], *,
-          columns: int | None = None, others: Sequence[Path] = ()) -> Path:
+          columns: int | None = None, others: Sequence[Path] = (), grid: bool = True) -> Path:
     """Write out/<name>.png of each picture, and out/grid.png with the first 1,024 of them.
 
     Args:
@@ -68,9 +104,10 @@ def write(out: Path, pictures: Iterable[tuple[str, np.ndarray, Family]], facts: 
       facts: signed besides, `publishing.training_facts`.
       columns: of the grid; None: about as many as rows.
       others: files of pictures that these were made from, too.
+      grid: whether there is one.
 
     Returns:
-      The path of the grid.
+      The path of the grid; without one, of the folder.
 
     Raises:
       RunError: `out` cannot be written to.
@@ -81,8 +118,10 @@ def write(out: Path, pictures: Iterable[tuple[str, np.ndarray, Family]], facts: 
         out.mkdir(parents=True, exist_ok=True)
         for name, image, family in pictures:
             publishing.write_png(out / f"{name}.png", image, Origin(VERB, family, facts, others=others))
-            if len(shown) < ON_GRID:
+            if grid and len(shown) < ON_GRID:
                 shown.append((image, family))
+        if not grid:
+            return out
         sheet, families = zip(*shown)
         origin = Origin(VERB, records.sheet(families, columns), facts, others=others)
         publishing.write_png(out / "grid.png", grids.grid(np.stack(sheet), columns), origin)

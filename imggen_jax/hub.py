@@ -26,6 +26,7 @@ and writes OUT, a small folder that `--model` takes like the model itself. The w
 examples:
   imggen adapt --model sd15 --lora pen.safetensors:0.8 --out sd15_pen
   imggen adapt --model sd15 --word cat-toy.safetensors --out sd15_toy           # in prompts by the word that it prints
+  imggen adapt --model sd15 --decoder taesd --option steps=12 --out sd15_draft      # quick, for a first look
   imggen adapt --model sdxl --size 768x1152 --option steps=20 --option guidance=6 --out sdxl_tall
 """
 
@@ -70,16 +71,19 @@ def adapt(words: Sequence[str], start: Callable[[], None]) -> int:
     parser.add_argument("--option", action="append", default=[], metavar="NAME=X",
                         help="a default of an option of the model, as steps=20; may be repeated")
     parser.add_argument("--size", type=size, metavar="WxH", help="of the pictures (default: the model's)")
+    parser.add_argument("--decoder", type=flags.path, metavar="DIR",
+                        help="a small decoder, TAESD in diffusers' layout, in the place of the model's own")
     args = parser.parse_args(words)
-    if not (args.lora or args.word or args.size or args.option):
-        raise RunError("nothing is to be changed; give --lora, --word, --size or --option")
+    if not (args.lora or args.word or args.size or args.option or args.decoder):
+        raise RunError("nothing is to be changed; give --lora, --word, --size, --decoder or --option")
     options = flags.numbers(args.option, "--option")
     loras = [_lora(text) for text in args.lora]
     named = [_word(text) for text in args.word]
     start()
     from imggen_jax.pipelines import adapted
 
-    said = adapted.write(args.model, args.out, loras=loras, words=named, size=args.size, options=options)
+    said = adapted.write(args.model, args.out, loras=loras, words=named, size=args.size, options=options,
+                         decoder=args.decoder)
     streams.say([*said, f"Adapted: {args.out}"])
     return 0
 

@@ -82,7 +82,11 @@ Writes a folder with weights (safetensors), config and card that `--model` and i
 examples:
   imggen export --model runs/avatars_gan --out avatars_gan
   imggen export --model runs/avatars_gan --out avatars_gan --stablehlo
+  imggen export --model runs/my_autoencoder --out my_vae --format diffusers
 """
+
+
+_NUMBERED = "--processes is {} and --process is {}; processes are numbered from 0 to one below their number"
 
 
 def main(words: Sequence[str]) -> int:
@@ -188,8 +192,7 @@ Shipped configs: {names}""", others=r"--(no)?config\.")
 
 def _check_processes(args: argparse.Namespace) -> None:
     if args.processes < 1 or not 0 <= args.process < args.processes:
-        raise RunError(f"--processes is {args.processes} and --process is {args.process}; processes are numbered "
-                       "from 0 to one below their number")
+        raise RunError(_NUMBERED.format(args.processes, args.process))
     if args.processes > 1 and not args.coordinator:
         raise RunError(f"--processes is {args.processes}; say where they meet: --coordinator HOST:PORT, the "
                        "same for all")
@@ -214,13 +217,16 @@ def _generate(words: list[str]) -> int:
                         help="option of the model's sampler, as steps=32; may be repeated")
     parser.add_argument("--truncation", type=float, default=1.0, metavar="T",
                         help="factor on the latents; below 1: fewer failures, less variety (default: 1)")
+    parser.add_argument("--processes", type=int, metavar="P",
+                        help="how many processes make the pictures, each its share; those that are there stay")
+    parser.add_argument("--process", type=int, default=0, metavar="I", help="which of them this is, from 0")
     prompting.add(parser)
     trust.add(parser)
     args = parser.parse_args(words)
-    prompted = prompting.asked(args)
+    prompted, part = prompting.asked(args), _part(args)
     given: dict[str, Any] = {**flags.pairs(args.given, "--given")}
     options: dict[str, Any] = {**flags.numbers(args.option, "--option")}
-    if own := sorted({"seeds", "num", "seed", "given", "truncation", "model", "out"} & set(options)):
+    if own := sorted({"seeds", "num", "seed", "given", "truncation", "model", "out", "part"} & set(options)):
         raise RunError(f"--option {own[0]} is not an option of a sampler; see imggen generate --help")
     if args.label is not None and "label" in given:
         raise RunError("the label is given twice, by --label and by --given; leave out one of them")
@@ -228,22 +234,38 @@ def _generate(words: list[str]) -> int:
     if label is not None:
         given["label"] = label
     if prompted:
+        if part is not None:
+            raise RunError("--processes goes with --num and --given text=\"...\", not with --prompt; write it so")
         with trust.using(args):
             streams.say(prompting.generate(args, given, options, _start_jax))
         return 0
-    old = _pictures(args.out)
+    old = [] if part is not None else _pictures(args.out)
     with trust.using(args), flags.folder(args.out, f"{args.seed:06d}.png" if args.num == 1 else None) as folder:
         _start_jax()
         from imggen_jax import api
 
         grid = api.generate(args.model, folder, num=args.num, seed=args.seed, given=given,
-                            truncation=args.truncation, **options)
+                            truncation=args.truncation, **options, **({} if part is None else {"part": part}))
+    if part is not None:
+        streams.say([f"process {args.process} of {args.processes}: its share of {args.num} pictures is in {args.out}"])
+        return 0
     whole = folder == args.out
     if whole and (others := sum(not args.seed <= number < args.seed + args.num for number in old)):
         print(f"note: {args.out} holds {others:,} pictures of other seeds from before; they are not on the grid",
               file=sys.stderr)
     streams.say([f"{args.num} pictures in {args.out}; all together: {grid}" if whole else args.out])
     return 0
+
+
+def _part(args: argparse.Namespace) -> tuple[int, int] | None:
+    """(which process this is, of how many), where the pictures of `generate` are made by several."""
+    if args.processes is None:
+        if args.process:
+            raise RunError("--process says which of several this is, not how many they are; add --processes")
+        return None
+    if args.processes < 1 or not 0 <= args.process < args.processes:
+        raise RunError(_NUMBERED.format(args.processes, args.process))
+    return args.process, args.processes
 
 
 def _pictures(out: str) -> list[int]:
@@ -305,7 +327,11 @@ def _export(words: list[str]) -> int:
     parser.add_argument("--orbax", action="store_true", help="also write the weights as an orbax checkpoint")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32",
                         help="of the stored weights (default: float32)")
+    parser.add_argument("--format", choices=("imggen_jax", "diffusers"), default="imggen_jax",
+                        help="diffusers: for that library, where it has such a network (default: imggen_jax)")
     args = parser.parse_args(words)
+    if args.format == "diffusers" and (args.stablehlo or args.orbax or args.dtype != "float32"):
+        raise RunError("--format diffusers is one of float32 weights alone; leave out --stablehlo, --orbax and --dtype")
     _start_jax()
     from imggen_jax import api
 
@@ -315,7 +341,8 @@ def _export(words: list[str]) -> int:
             about = Path(args.about).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             parser.error(f"--about {args.about} cannot be read: {error}")
-    api.export(args.model, args.out, dtype=args.dtype, stablehlo=args.stablehlo, orbax=args.orbax, about=about)
+    api.export(args.model, args.out, dtype=args.dtype, stablehlo=args.stablehlo, orbax=args.orbax, about=about,
+               **({} if args.format == "imggen_jax" else {"format": args.format}))
     streams.say([f"Exported to {args.out}"])
     return 0
 

@@ -148,6 +148,30 @@ def ddim(denoise: Predict, z: Array, alphas: Array, sigmas: Array, fresh: Array 
     return jax.lax.fori_loop(first, len(alphas) - 1, step, z)
 
 
+def undo_ddim(denoise: Predict, x: Array, alphas: Array, sigmas: Array, rounds: int = 4) -> Array:
+    """z at the first of times, whose way by `ddim` without fresh noise leads to x: its steps backwards.
+
+    A step backwards needs what the network says at its own result, so that is looked for in rounds: from where it is
+    thought to begin, the step is taken, and by what it misses the beginning is moved. The first round is the usual
+    inversion of DDIM (arXiv 2105.05233, appendix F), and more of them are a fixed-point iteration (arXiv 2309.04907).
+
+    Args:
+      denoise, alphas, sigmas: as for `multistep`.
+      x: float [n,...], at the last of times.
+      rounds: evaluations a step.
+    """
+    def step(k, z):
+        i = len(alphas) - 2 - k
+
+        def again(_, guess):
+            seen = denoise(guess, i)
+            return guess + z - alphas[i + 1] * seen - sigmas[i + 1] * (guess - alphas[i] * seen) / sigmas[i]
+
+        return jax.lax.fori_loop(0, rounds, again, z)
+
+    return jax.lax.fori_loop(0, len(alphas) - 1, step, x)
+
+
 # Weights of the noise at a place and at those before it (Adams and Bashforth), after so many evaluations. The second
 # evaluation looks ahead from the first, and the first step is taken again with the mean of both.
 _ADAMS = ((1.0, 0.0, 0.0, 0.0), (0.5, 0.5, 0.0, 0.0), (1.5, -0.5, 0.0, 0.0), (23 / 12, -16 / 12, 5 / 12, 0.0),

@@ -156,7 +156,10 @@ class _Placed:
     def __init__(self):
         self._weights, self._copies = None, {}
 
-    def on(self, weights: PyTree, device: jax.Device) -> PyTree:  # pyright: ignore[reportInvalidTypeForm]  JAX declares it as a variable
+    # None: where they are, on several devices.
+    def on(self, weights: PyTree, device: jax.Device | None) -> PyTree:  # pyright: ignore[reportInvalidTypeForm]  JAX declares it as a variable
+        if device is None:
+            return weights
         if weights is not self._weights:
             self._weights, self._copies = weights, {}
         if device not in self._copies:
@@ -207,7 +210,8 @@ def _in_blocks(run: Callable, placed: _Placed, weights: PyTree, places: np.ndarr
         for whole, part in zip(jax.tree.leaves(out), jax.tree.leaves(result), strict=True):
             whole[group] = part[places[group] % size]
 
-    for device, group in zip(itertools.cycle(jax.local_devices()), _groups(places % size)):
+    for device, group in zip(itertools.cycle([None] if is_spread(weights) else jax.local_devices()),
+                             _groups(places % size)):
         rows = np.full(size, group[0])
         rows[places[group] % size] = group
         weights_here = placed.on(weights, device)
@@ -217,6 +221,11 @@ def _in_blocks(run: Callable, placed: _Placed, weights: PyTree, places: np.ndarr
     for device in list(running):
         finish(device)
     return out
+
+
+def is_spread(weights: PyTree) -> bool:
+    """Whether weights lie on several devices together, each with a part, as `pipelines.spread` puts them."""
+    return any(isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 for leaf in jax.tree.leaves(weights))
 
 
 def _groups(places: np.ndarray) -> list[np.ndarray]:

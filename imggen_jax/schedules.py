@@ -91,7 +91,7 @@ def read(config: Mapping[str, Any], what: str = "scheduler_config.json") -> Trai
     return Trained(sampler, prediction, tuple(sorted(keys.items())))
 
 
-def make(sampler: str, trained: Trained, steps: int, tokens: int = 0) -> Steps:
+def make(sampler: str, trained: Trained, steps: int, tokens: int = 0, shift: float | None = None) -> Steps:
     """The steps of a sampler for a model.
 
     Args:
@@ -99,6 +99,8 @@ def make(sampler: str, trained: Trained, steps: int, tokens: int = 0) -> Steps:
       trained: of the model.
       steps: how many times the network is asked; "plms" asks once more.
       tokens: places that a flow's transformer sees, on which its shift may depend.
+      shift: of a flow whose pipeline decides it: its logarithm, where the config shifts by the size of pictures; None:
+        the config alone decides.
 
     Raises:
       WeightsError: more steps than the model can take, or a sampler of the other kind.
@@ -111,7 +113,7 @@ def make(sampler: str, trained: Trained, steps: int, tokens: int = 0) -> Steps:
     if not 1 <= steps <= total:
         raise WeightsError(f"{steps} steps are asked for, and this sampler takes 1 to {total} of this model")
     if sampler == "flow_euler":
-        return _flow(keys, steps, tokens)
+        return _flow(keys, steps, tokens, shift)
     products = _products(keys, exact=sampler in ("ddim", "lcm", "plms"))
     if sampler in ("ddim", "plms"):
         times = _times(keys, steps, "leading", whole=True)
@@ -121,6 +123,12 @@ def make(sampler: str, trained: Trained, steps: int, tokens: int = 0) -> Steps:
     if sampler.startswith("dpmpp_2m"):
         return _multistep(keys, products, steps, karras=sampler == "dpmpp_2m_karras")
     return _euler(keys, products, steps, ancestral=sampler == "euler_ancestral")
+
+
+def trained_at(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """How much data and how much noise there is at each time of a diffusion model's training, float32 [T] each."""
+    squares = _products(dict(trained.keys), exact=True)
+    return np.sqrt(squares), np.sqrt(1 - squares)
 
 
 def _products(keys: Mapping[str, Any], *, exact: bool) -> np.ndarray:
@@ -219,13 +227,15 @@ def _multistep(keys: Mapping[str, Any], products: np.ndarray, steps: int, *, kar
     return _of_ratios(times, np.append(ratios, least), second=second)
 
 
-def _flow(keys: Mapping[str, Any], steps: int, tokens: int) -> Steps:
+def _flow(keys: Mapping[str, Any], steps: int, tokens: int, given: float | None) -> Steps:
     """Of rectified flows; large pictures give noise more of the steps (arXiv 2403.03206, section 5.3.2)."""
     total, shift = keys.get("num_train_timesteps", 1000), keys.get("shift", 1.0)
     if keys.get("use_dynamic_shifting"):
         low, high = keys.get("base_image_seq_len", 256), keys.get("max_image_seq_len", 4096)
         least, most = keys.get("base_shift", 0.5), keys.get("max_shift", 1.15)
-        shift = math.exp(least + (most - least) * (tokens - low) / (high - low))
+        shift = math.exp(least + (most - least) * (tokens - low) / (high - low) if given is None else given)
+        sigmas = np.linspace(1, 1 / steps, steps)
+    elif given is not None:
         sigmas = np.linspace(1, 1 / steps, steps)
     else:
         begin, end = (shift * end / (1 + (shift - 1) * end) for end in (1.0, 1 / total))

@@ -9,7 +9,7 @@ from imggen_jax import hub, main
 
 FILES = {"model_index.json": 500, "README.md": 10, "unet/diffusion_pytorch_model.safetensors": 3 * 2**30,
          "unet/diffusion_pytorch_model.fp16.safetensors": 2**30, "unet/diffusion_pytorch_model.bin": 3 * 2**30,
-         "safety_checker/model.safetensors": 2**30}
+         "safety_checker/model.safetensors": 2**30, "whole_model.safetensors": 4 * 2**30}
 
 
 @pytest.fixture

@@ -70,6 +70,28 @@ def test_pictures_of_earlier_calls_in_the_folder_are_named(vae, tmp_path):
         "not on the grid\n"
 
 
+def test_several_processes_make_each_its_share_and_a_rerun_the_rest(vae, tmp_path):
+    words = ("generate", "--workdir", vae, "--num", 5, "--seed", 1, "--processes", 2, "--out", tmp_path / "out")
+    assert shell.call(*words).code == 0
+    assert sorted(os.listdir(tmp_path / "out")) == ["000001.png", "000002.png"]
+    assert shell.call(*words, "--process", 1).code == 0
+    files = sorted((tmp_path / "out").glob("*.png"))
+    assert [file.name for file in files] == [f"{seed:06d}.png" for seed in range(1, 6)]
+    whole = generate(vae, tmp_path / "whole", "--num", 5, "--seed", 1)
+    assert [pixels(file) for file in files] == [whole[file.name] for file in files]
+    before = files[2].stat().st_mtime_ns
+    files[3].unlink()
+    files[4].write_bytes(files[4].read_bytes()[:100])  # as where a process was ended
+    assert shell.call(*words, "--process", 1).code == 0
+    assert files[2].stat().st_mtime_ns == before and [pixels(file) for file in files] == [
+        whole[file.name] for file in files]
+    assert shell.call(*words, "--process", 1, "--truncation", 0.5).code == 0  # other words: other pictures
+    assert pixels(files[2]) != whole[files[2].name]
+    refused(shell.call(*words, "--process", 2), "processes are numbered from 0 to one below")
+    refused(shell.call(*words[:7], "--process", 1, *words[9:]), "not how many they are; add --processes")
+    refused(shell.call(*words, "--prompt", "a"), "not with --prompt; write it so")
+
+
 def test_a_picture_depends_on_its_seed_alone(gan, tmp_path):
     many = generate(gan, tmp_path / "many", "--num", 20, "--seed", 3)
     few = generate(gan, tmp_path / "few", "--num", 2, "--seed", 15)

@@ -10,12 +10,14 @@ from imggen_jax.samplers import (
     EXPLODING,
     FLOW,
     Path,
+    ddim,
     dpmpp_2m,
     euler,
     flow_times,
     guided,
     heun,
     karras_sigmas,
+    undo_ddim,
     velocity_of,
 )
 
@@ -102,6 +104,18 @@ def test_backward_and_forward_gives_the_start_back(data):
     z = heun(velocity, x, times[::-1])
     assert np.abs(z - x).max() > 0.3
     np.testing.assert_allclose(heun(velocity, z, times), x, atol=2e-3)
+
+
+def test_steps_backwards_lead_to_the_start():
+    """Also from where there is no noise left, and to where there is nothing but noise."""
+    sigmas = jnp.linspace(1, 0, 9)
+
+    def denoise(z, i):
+        return 0.6 * z + 0.1 * jnp.sin(z) + 0.1 * sigmas[i]
+
+    x = ddim(denoise, NOISE, 1 - sigmas, sigmas)
+    errors = [float(jnp.abs(undo_ddim(denoise, x, 1 - sigmas, sigmas, rounds) - NOISE).max()) for rounds in (1, 4, 30)]
+    assert errors[0] > 5 * errors[1] > 25 * errors[2] and errors[2] < 1e-6
 
 
 def test_times():

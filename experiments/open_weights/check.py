@@ -31,18 +31,20 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT / "tests")]
 
 import diffusers  # noqa: E402
+import klein  # noqa: E402
 import reference_pipelines as reference  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
+from common import SIZE, back, difference, turned  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 
 import imggen_jax  # noqa: E402
 from imggen_jax import pipelines, schedules  # noqa: E402
+from imggen_jax.pipelines import interchange, tuning  # noqa: E402
 from imggen_jax.weights import ldm  # noqa: E402
 
 BOUND = 1e-4
 GOLDEN = ROOT / "tests" / "pipelines" / "golden.json"
-SIZE = 64  # sides of pictures
 GUIDANCE = 2.0  # of five steps; it amplifies what rounding does, 2 GUIDANCE - 1 times in each step
 SCHEDULERS = {  # name of a sampler -> diffusers' class, and keys beside those of the model
     "ddim": (diffusers.DDIMScheduler, {"clip_sample": False}),
@@ -76,19 +78,6 @@ def modules(name):
 
 def shapes_of(module):
     return {key: tuple(value.shape) for key, value in module.state_dict().items()}
-
-
-def turned(array):
-    """[n,H,W,C] as a tensor [n,C,H,W]."""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(array), -1, 1)))
-
-
-def back(tensor):
-    return np.moveaxis(tensor.detach().numpy(), 1, -1)
-
-
-def difference(ours, theirs):
-    return float(np.max(np.abs(np.asarray(ours) - np.asarray(theirs))))
 
 
 class Pair:
@@ -279,15 +268,21 @@ def means():
     return mock.patch.object(kind, "sample", lambda self, generator=None: self.mean)
 
 
-def tokens(pair):
-    """1,000 sentences in many scripts: how many are other tokens."""
-    rng, wrong = np.random.RandomState(0), 0
-    tokenizers = [pair.pipe.tokenizer] + ([pair.pipe.tokenizer_2] if pair.name == "xl" else [])
+def sentences():
+    """1,000 of them in many scripts."""
+    rng = np.random.RandomState(0)
     for number in range(1000):
         _, low, high = SCRIPTS[number % len(SCRIPTS)]
         words = ["".join(map(chr, rng.randint(low, high + 1, rng.randint(1, 7)))) for _ in range(rng.randint(1, 5))]
         words.append(reference.WORDS[number % len(reference.WORDS)])
-        sentence = "\t ".join(words).translate({ord(letter): None for letter in "()[]\\"})  # they mean weights
+        yield "\t ".join(words).translate({ord(letter): None for letter in "()[]\\"})  # they mean weights
+
+
+def tokens(pair):
+    """How many of the sentences are other tokens."""
+    wrong = 0
+    tokenizers = [pair.pipe.tokenizer] + ([pair.pipe.tokenizer_2] if pair.name == "xl" else [])
+    for sentence in sentences():
         packed = pair.model.check_given({"text": sentence}, 1)["text"]
         ours = packed.reshape(-1, len(tokenizers), 2, 77)[0, :, 0]
         theirs = [each(sentence, padding="max_length", max_length=77, truncation=True).input_ids for each in tokenizers]
@@ -304,19 +299,7 @@ def adapters(pair):
     trained, scheduler = with_scheduler(pair, "ddim")
     pair.model = pipelines.scheduled(pair.model, trained)
     own, noise, rng = pair.model, reference.noise(7), np.random.RandomState(5)
-    lora, word = pair.folder / "lora.safetensors", pair.folder / "toy.safetensors"
-    content = {}
-    for name, value in pair.parts["unet"].state_dict().items():
-        if re.search(r"attn\d\.to_(q|k|v|out\.0)\.weight$", name):
-            layer = name.removesuffix(".weight")
-            down, up = rng.standard_normal((2, value.shape[1])), 0.1 * rng.standard_normal((value.shape[0], 2))
-            if pair.name == "sd":
-                flat = f"lora_unet_{layer.replace('.', '_')}"
-                content |= {f"{flat}.lora_down.weight": down, f"{flat}.lora_up.weight": up}
-                content[f"{flat}.alpha"] = np.ones(())
-            else:
-                content |= {f"unet.{layer}.lora_A.weight": down, f"unet.{layer}.lora_B.weight": up}
-    save_file({name: np.asarray(value, np.float32) for name, value in content.items()}, lora)
+    lora, word = write_lora(pair, rng, 0.1), pair.folder / "toy.safetensors"
     pair.model, said = pipelines.with_lora(own, lora)
     pair.pipe.load_lora_weights(pair.folder, weight_name=lora.name)
     print(f"      {said}")
@@ -332,6 +315,28 @@ def adapters(pair):
         pair.pipe.load_textual_inversion(str(word), token="<toy>")
         ours = pair.ours("a <toy> cat", noise, **options)
         yield "textual inversion", difference(ours, pair.theirs("a <toy> cat", noise, scheduler, **common))
+
+
+def write_lora(pair, rng, spread):
+    """The file of a random LoRA, in kohya's names for SD and in diffusers' for XL."""
+    content, path = {}, pair.folder / "lora.safetensors"
+    for name, value in pair.parts["unet"].state_dict().items():
+        if re.search(r"attn\d\.to_(q|k|v|out\.0)\.weight$", name):
+            layer = name.removesuffix(".weight")
+            down, up = rng.standard_normal((2, value.shape[1])), spread * rng.standard_normal((value.shape[0], 2))
+            if pair.name == "sd":
+                flat = f"lora_unet_{layer.replace('.', '_')}"
+                content |= {f"{flat}.lora_down.weight": down, f"{flat}.lora_up.weight": up}
+                content[f"{flat}.alpha"] = np.ones(())
+            else:
+                content |= {f"unet.{layer}.lora_A.weight": down, f"unet.{layer}.lora_B.weight": up}
+    save_file({name: np.asarray(value, np.float32) for name, value in content.items()}, path)
+    return path
+
+
+def quiet():
+    diffusers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
 
 
 def checkpoints(pair):
@@ -354,7 +359,90 @@ def checkpoints(pair):
             number != float(theirs[name].reshape(-1)[0]) for name, number in ours.items()))
 
 
-CHECKS: tuple[Callable, ...] = (components, samplers, prompts, pictures, tokens, checkpoints, adapters)
+def klein_tokens(pair):
+    return klein.tokens(pair, list(sentences()))
+
+
+def own_loras(pair):
+    """LoRA that were learned here, in both spellings, as diffusers reads them; two steps."""
+    if pair.name != "sd":
+        return
+    trained, scheduler = with_scheduler(pair, "ddim")
+    own = pair.model = pipelines.scheduled(pair.model, trained)
+    learned = tuning.learn(own, reference.source(), ["a red cat"], rank=2, steps=5, rate=2e-2)
+    noise, options = reference.noise(7), {"steps": 2, "sampler": 0, "guidance": GUIDANCE}
+    for names in ("diffusers", "kohya"):
+        file = pair.folder / f"own_{names}.safetensors"
+        tuning.write(file, learned, names)
+        pair.model, _ = pipelines.with_lora(own, file)
+        pair.pipe.load_lora_weights(pair.folder, weight_name=file.name)
+        ours = pair.ours("a red cat", noise, **options)
+        theirs = pair.theirs("a red cat", noise, scheduler, latents=turned(noise), num_inference_steps=2,
+                             guidance_scale=GUIDANCE)
+        yield f"LoRA learned here, in the names of {names}", difference(ours, theirs)
+        pair.pipe.unload_lora_weights()
+    pair.model = own
+
+
+def tiny():
+    """diffusers' small autoencoder with the weights of its seed."""
+    module = diffusers.AutoencoderTiny.from_config(reference.TINY)
+    state = reference.state(shapes_of(module), 9)
+    module.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
+    return module.eval()
+
+
+def small(pair):
+    """A small decoder, alone and in the place of the model's own; three steps."""
+    if pair.name != "sd":
+        return
+    module, folder = tiny(), pair.folder / "taesd"
+    reference.write_tiny(folder, shapes_of(module))
+    trained, scheduler = with_scheduler(pair, "ddim")
+    own = pair.model = pipelines.scheduled(pair.model, trained)
+    changed = pipelines.with_decoder(own, folder)
+    recipe = pipelines.recipe_of(changed)
+    pair.model = pipelines.opening.remade(changed, recipe._replace(decoder=reference.Compiled(recipe.decoder)))
+    theirs, pair.pipe.vae = pair.pipe.vae, module
+    noise = reference.noise(3)
+    ours = pair.ours("a red cat", noise, steps=3, sampler=0, guidance=GUIDANCE)
+    made = pair.theirs("a red cat", noise, scheduler, latents=turned(noise), num_inference_steps=3,
+                       guidance_scale=GUIDANCE)
+    yield "small decoder, 3 steps", difference(ours, made)
+    pair.model, pair.pipe.vae = own, theirs
+
+
+def exports(pair):
+    """Models of runs here, as diffusers loads and uses them: an autoencoder both ways, and five steps of a flow."""
+    if pair.name != "sd":
+        return
+    ours, folder = reference.run_model("autoencoder"), pair.folder / "vae_of_a_run"
+    interchange.write(ours, None, folder, "")
+    theirs, picture = diffusers.AutoencoderKL.from_pretrained(folder), reference.source(5, 16)
+    with torch.no_grad():
+        latents = theirs.encode(turned(picture / np.float32(127.5) - 1)).latent_dist.mean
+        again = theirs.decode(latents).sample.clamp(-1, 1)
+    with jax.disable_jit():
+        z = ours.generator.encode(ours.weights, picture / np.float32(127.5) - 1, None)
+        yield "autoencoder of a run, exported: latents", difference(z, back(latents))
+        yield "and pictures", difference(ours.generator.decode(ours.weights, z, None, {}), back(again))
+    ours, folder = reference.run_model("flow"), pair.folder / "flow_of_a_run"
+    interchange.write(ours, None, folder, "")
+    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
+    noise = reference.noise(3, 16, 3)
+    scheduler.set_timesteps(sigmas=[1 - step / 5 for step in range(5)])
+    z = turned(noise)
+    with torch.no_grad():
+        for time in scheduler.timesteps:
+            z = scheduler.step(unet(z, time, torch.zeros(1, 1, 8)).sample, time, z).prev_sample
+    made = ours.generator.decode(ours.weights, jnp.asarray(noise), None, {"steps": 5, "sampler": 0})
+    yield "flow of a run, exported: 5 steps", difference(made, np.clip(back(z), -1, 1))
+
+
+CHECKS: tuple[Callable, ...] = (components, samplers, prompts, pictures, tokens, checkpoints, adapters, own_loras,
+                                small, exports)
+KLEIN: tuple[Callable, ...] = (klein.components, klein.samplers, klein_tokens, klein.counts)
 
 
 def golden(pair):
@@ -369,20 +457,29 @@ def golden(pair):
     return {"names": digest, "picture": [round(float(value), 6) for value in made.ravel()[::197]]}
 
 
+def golden_tiny():
+    """The same of the small autoencoder."""
+    module = tiny()
+    with torch.no_grad():
+        picture, z = reference.source(5, 24)[:, :16] / np.float32(127.5) - 1, reference.noise(8, 8)
+        made = {"encoded": module.encode(turned(picture)).latents, "decoded": module.decode(turned(z)).sample}
+    return {name: [round(float(value), 6) for value in back(one).ravel()[::17]] for name, one in made.items()}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--golden", action="store_true", help=f"rewrite {GOLDEN.relative_to(ROOT)}")
     parser.add_argument("--only", default="", help="one model")
     parser.add_argument("--check", default="", help="checks by parts of their names, a comma between")
     args = parser.parse_args()
-    diffusers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.set_verbosity_error()
+    quiet()
     lines, kept = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for name in (name for name in reference.MODELS if args.only in ("", name)):
-            pair = Pair(name, Path(folder))
-            kept |= {name: golden(pair)} if args.golden else {}
-            chosen = [check for check in CHECKS if any(part in check.__name__ for part in args.check.split(","))]
+            pair, checks = (klein.Pair(name, Path(folder)), KLEIN) if name == "klein" else (
+                Pair(name, Path(folder)), CHECKS)
+            kept |= {name: (klein.golden if name == "klein" else golden)(pair)} if args.golden else {}
+            chosen = [check for check in checks if any(part in check.__name__ for part in args.check.split(","))]
             for title, value in (found for check in chosen for found in check(pair)):
                 agrees = value <= BOUND
                 lines.append({"what": f"{name}: {title}", "difference": value, "bound": BOUND, "agrees": agrees})
@@ -392,6 +489,7 @@ def main() -> int:
         results = {"versions": {name: version(name) for name in packages}, "checks": lines}
         (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     if args.golden:
+        kept["tiny"] = golden_tiny()
         GOLDEN.write_text(json.dumps({**json.loads(GOLDEN.read_text()), **kept}, indent=1) + "\n")
     failed = sum(not line["agrees"] for line in lines)
     print(f"{len(lines) - failed} agree, {failed} do not")

@@ -3,7 +3,8 @@
     python experiments/open_weights/full.py FOLDER            # writes 2 GB there, loads it, makes a picture in 2 steps
     python experiments/open_weights/full.py FOLDER --theirs   # a step of the U-Net, ours and that of diffusers
 
-Times are of the CPU, not of the clock, so that what else the machine does counts less. Prints JSON.
+Times are of the CPU, not of the clock, so that what else the machine does counts less. Prints JSON. With one core,
+`taskset -c 1` before the command, both use one thread.
 """
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from safetensors.numpy import save_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +31,7 @@ from imggen_jax import pipelines  # noqa: E402
 from imggen_jax.weights import ldm, published, tensors  # noqa: E402
 
 SIDE = 64  # of latents: pictures of 512x512
+ROUNDS = 3
 
 
 def write(folder: Path) -> None:
@@ -83,12 +86,13 @@ def ours(folder: Path) -> dict:
     print(json.dumps(facts), flush=True)
     made = []
     facts["first_picture_s"], _ = timed(lambda: made.append(model.sample(seeds=[1], given={"text": "a cat"}, steps=2)))
+    Image.fromarray(made[0][0]).save(folder / "picture.png")
     facts |= {"peak_gib": peak(), "picture": list(made[0].shape), "spread": float(made[0].std())}
     return facts
 
 
 def step(folder: Path) -> dict:
-    """One step of the U-Net, ours and diffusers', on the same weights."""
+    """One step of the U-Net, ours and diffusers', on the same weights, in turn."""
     import diffusers
     import torch
 
@@ -96,23 +100,24 @@ def step(folder: Path) -> dict:
     rng = np.random.default_rng(1)
     z, text = rng.standard_normal((1, SIDE, SIDE, 4), np.float32), rng.standard_normal((1, 77, 768), np.float32)
     recipe = pipelines.recipe_of(model := imggen_jax.load(folder))
-    program = jax.jit(recipe.unet.apply).lower({"params": model.weights["unet"]}, z, jnp.ones(1), text).compile()
-    times = []
-    for _ in range(2):
-        seconds, found = timed(program, {"params": model.weights["unet"]}, z, jnp.ones(1), text)
-        times.append(seconds)
-    found = np.asarray(found)
-    del model, program
+    params = {"params": model.weights["unet"]}
+    seconds, program = timed(lambda: jax.jit(recipe.unet.apply).lower(params, z, jnp.ones(1), text).compile())
+    print(json.dumps({"compile_s": seconds}), flush=True)
     net = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).eval()
-    their_times = []
+    inputs = torch.from_numpy(z.transpose(0, 3, 1, 2).copy()), torch.ones(1), torch.from_numpy(text)
+    times: dict[str, list[float]] = {"ours_s": [], "theirs_s": []}
     with torch.no_grad():
-        for _ in range(2):
+        for _ in range(ROUNDS):
+            seconds, found = timed(program, params, z, jnp.ones(1), text)
+            times["ours_s"].append(seconds)
             start = time.process_time()
-            theirs = net(torch.from_numpy(z.transpose(0, 3, 1, 2).copy()), torch.ones(1), torch.from_numpy(text)).sample
-            their_times.append(time.process_time() - start)
-    difference = np.abs(theirs.numpy().transpose(0, 2, 3, 1) - found).max()
-    return {"ours_s": min(times), "theirs_s": min(their_times), "ratio": min(times) / min(their_times),
-            "difference": float(difference), "spread": float(found.std())}
+            theirs = net(*inputs).sample
+            times["theirs_s"].append(time.process_time() - start)
+            print(json.dumps(times), flush=True)
+    found = np.asarray(found)
+    medians = {name: float(np.median(each)) for name, each in times.items()}
+    return {**medians, "ratio": medians["ours_s"] / medians["theirs_s"], "spread": float(found.std()),
+            "difference": float(np.abs(theirs.numpy().transpose(0, 2, 3, 1) - found).max())}
 
 
 def main() -> None:

@@ -53,8 +53,9 @@ def interpolate(
     asked = {"pictures": list(names_of(found)), "frames": frames, "even": even}
     images, families = make(run, "interpolate", path, asked, found)
     step = operations.steps(images)
-    figures = {"path_length": round(operations.path_length(run.model, latents), 4),
-               "largest_over_mean_step": round(float(step.max() / max(step.mean(), 1e-9)), 3)}
+    figures = {"largest_over_mean_step": round(float(step.max() / max(step.mean(), 1e-9)), 3)}
+    if run.model.generator.batch is None:  # else a picture takes so long that many more are not made for a figure
+        figures = {"path_length": round(operations.path_length(run.model, latents), 4), **figures}
     files = write(run, out, images, families, found)
     with explained(out):
         files += animate(Path(out), images, origin_of(run, families[0], found))

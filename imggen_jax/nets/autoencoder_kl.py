@@ -1,7 +1,7 @@
-"""The autoencoder of latent diffusion (arXiv 2112.10752, appendix G): diffusers' AutoencoderKL."""
+"""The autoencoder of latent diffusion (arXiv 2112.10752, appendix G): diffusers' AutoencoderKL, also that of FLUX.2."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,9 +9,21 @@ import jax.numpy as jnp
 
 from imggen_jax.nets.conv import Conv
 from imggen_jax.nets.latent_blocks import Attention, GroupNorm, Resnet, doubled
+from imggen_jax.nets.transformer import wide
 
 Array = jax.Array
 EPSILON = 1e-6  # of every normalization
+
+
+class Shape(NamedTuple):
+    """What an encoder and a decoder are made of."""
+
+    widths: tuple[int, ...]  # channels at each resolution, from the highest down; each but the last halves the sides
+    blocks: int              # residual blocks at each of them; of a decoder one more
+    groups: int              # of the group normalization
+    attention: bool          # whether the lowest resolution has it
+    conv: bool               # whether a 1x1 convolution stands at the latents
+    dtype: Any               # of the computations
 
 
 class Encoder(nn.Module):
@@ -19,38 +31,28 @@ class Encoder(nn.Module):
 
     Attributes:
       latents: channels of the map.
-      widths: channels at each resolution, from the highest down; each but the last halves the sides.
-      blocks: residual blocks at each of them.
-      groups: of the group normalization.
-      attention: whether the lowest resolution has it.
-      conv: whether a 1x1 convolution comes last.
-      dtype: of the computations; the result is float32.
+      shape: of the network; the result is float32.
     """
 
     latents: int
-    widths: tuple[int, ...]
-    blocks: int
-    groups: int
-    attention: bool
-    conv: bool
-    dtype: Any
+    shape: Shape
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """images float [B,H,W,any channels] in [-1,1] -> float32 [B,h,w,2*latents]."""
-        x = Conv(self.widths[0], 3, padding=1, dtype=self.dtype, name="encoder.conv_in")(images.astype(self.dtype))
-        for level, width in enumerate(self.widths):
+        widths, dtype = self.shape.widths, self.shape.dtype
+        x = Conv(widths[0], 3, padding=1, dtype=dtype, name="encoder.conv_in")(images.astype(dtype))
+        for level, width in enumerate(widths):
             place = f"encoder.down_blocks.{level}"
-            for i in range(self.blocks):
-                x = Resnet(width, self.groups, EPSILON, self.dtype, name=f"{place}.resnets.{i}")(x)
-            if level + 1 < len(self.widths):
-                x = Conv(width, 3, strides=2, padding=((0, 1), (0, 1)), dtype=self.dtype,
+            for i in range(self.shape.blocks):
+                x = Resnet(width, self.shape.groups, EPSILON, dtype, name=f"{place}.resnets.{i}")(x)
+            if level + 1 < len(widths):
+                x = Conv(width, 3, strides=2, padding=((0, 1), (0, 1)), dtype=dtype,
                          name=f"{place}.downsamplers.0.conv")(x)
-        x = _middle("encoder", x, self.groups, self.attention, self.dtype)
-        x = _last("encoder", x, 2 * self.latents, self.groups, self.dtype)
-        if self.conv:
-            x = Conv(2 * self.latents, 1, padding=0, dtype=self.dtype, name="quant_conv")(x)
-        return x.astype(jnp.float32)
+        x = _last("encoder", _middle("encoder", x, self.shape), 2 * self.latents, self.shape)
+        if self.shape.conv:
+            x = Conv(2 * self.latents, 1, padding=0, dtype=dtype, name="quant_conv")(x)
+        return wide(x)
 
 
 class Decoder(nn.Module):
@@ -58,50 +60,63 @@ class Decoder(nn.Module):
 
     Attributes:
       channels: of the picture.
-      conv: whether a 1x1 convolution comes first.
-      The others are `Encoder`'s, `widths` in the same order; here each resolution has one block more.
+      shape: of the network, `widths` in the order of the encoder's.
     """
 
     channels: int
-    widths: tuple[int, ...]
-    blocks: int
-    groups: int
-    attention: bool
-    conv: bool
-    dtype: Any
+    shape: Shape
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
         """z float [B,h,w,any channels] -> float32 [B,H,W,channels], unbounded."""
-        x = z.astype(self.dtype)
-        if self.conv:
-            x = Conv(x.shape[-1], 1, padding=0, dtype=self.dtype, name="post_quant_conv")(x)
-        x = Conv(self.widths[-1], 3, padding=1, dtype=self.dtype, name="decoder.conv_in")(x)
-        x = _middle("decoder", x, self.groups, self.attention, self.dtype)
-        for number, width in enumerate(reversed(self.widths)):
+        dtype = self.shape.dtype
+        x = z.astype(dtype)
+        if self.shape.conv:
+            x = Conv(x.shape[-1], 1, padding=0, dtype=dtype, name="post_quant_conv")(x)
+        x = Conv(self.shape.widths[-1], 3, padding=1, dtype=dtype, name="decoder.conv_in")(x)
+        x = _middle("decoder", x, self.shape)
+        for number, width in enumerate(reversed(self.shape.widths)):
             place = f"decoder.up_blocks.{number}"
-            for i in range(self.blocks + 1):
-                x = Resnet(width, self.groups, EPSILON, self.dtype, name=f"{place}.resnets.{i}")(x)
-            if number + 1 < len(self.widths):
+            for i in range(self.shape.blocks + 1):
+                x = Resnet(width, self.shape.groups, EPSILON, dtype, name=f"{place}.resnets.{i}")(x)
+            if number + 1 < len(self.shape.widths):
                 x = doubled(x, 2 * x.shape[1], 2 * x.shape[2])
-                x = Conv(width, 3, padding=1, dtype=self.dtype, name=f"{place}.upsamplers.0.conv")(x)
-        return _last("decoder", x, self.channels, self.groups, self.dtype).astype(jnp.float32)
+                x = Conv(width, 3, padding=1, dtype=dtype, name=f"{place}.upsamplers.0.conv")(x)
+        return wide(_last("decoder", x, self.channels, self.shape))
 
 
-def _middle(side: str, x: Array, groups: int, attention: bool, dtype: Any) -> Array:
+class LatentNorm(nn.Module):
+    """Channels of latents to mean 0 and variance 1 by statistics of the training, as FLUX.2 has its latents.
+
+    Attributes:
+      epsilon: added to the variances.
+    """
+
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, z: Array, back: bool = False) -> Array:
+        """z float32 [B,h,w,C] -> the same, normalized; back: as it was before."""
+        mean = self.param("bn.running_mean", nn.initializers.zeros, z.shape[-1:])
+        deviation = jnp.sqrt(self.param("bn.running_var", nn.initializers.ones, z.shape[-1:]) + self.epsilon)
+        return z * deviation + mean if back else (z - mean) / deviation
+
+
+def _middle(side: str, x: Array, shape: Shape) -> Array:
     """The lowest resolution; to be called inside of a network."""
     def resnet(number: int) -> Resnet:
-        return Resnet(x.shape[-1], groups, EPSILON, dtype, name=f"{side}.mid_block.resnets.{number}")
+        return Resnet(x.shape[-1], shape.groups, EPSILON, shape.dtype, name=f"{side}.mid_block.resnets.{number}")
 
     x = resnet(0)(x)
-    if attention:
+    if shape.attention:
         name = f"{side}.mid_block.attentions.0"
-        y = GroupNorm(groups, EPSILON, dtype, name=f"{name}.group_norm")(x).reshape(len(x), -1, x.shape[-1])
-        x = x + Attention(1, dtype, bias=True, name=name)(y).reshape(x.shape)
+        y = GroupNorm(shape.groups, EPSILON, shape.dtype, name=f"{name}.group_norm")(x)
+        y = y.reshape(len(x), -1, x.shape[-1])
+        x = x + Attention(1, shape.dtype, bias=True, name=name)(y).reshape(x.shape)
     return resnet(1)(x)
 
 
-def _last(side: str, x: Array, features: int, groups: int, dtype: Any) -> Array:
+def _last(side: str, x: Array, features: int, shape: Shape) -> Array:
     """What stands behind the last block; to be called inside of a network."""
-    x = nn.silu(GroupNorm(groups, EPSILON, dtype, name=f"{side}.conv_norm_out")(x))
-    return Conv(features, 3, padding=1, dtype=dtype, name=f"{side}.conv_out")(x)
+    x = nn.silu(GroupNorm(shape.groups, EPSILON, shape.dtype, name=f"{side}.conv_norm_out")(x))
+    return Conv(features, 3, padding=1, dtype=shape.dtype, name=f"{side}.conv_out")(x)

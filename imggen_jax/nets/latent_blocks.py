@@ -5,6 +5,7 @@ parameter, joined by dots, is the name of its tensor.
 """
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 
 from imggen_jax.nets.attention import attend
 from imggen_jax.nets.conv import Conv
+from imggen_jax.nets.transformer import rms_norm, wide
 
 Array = jax.Array
 
@@ -46,10 +48,15 @@ class GroupNorm(nn.Module):
             each = jnp.mean(y, axis=(1, 2)).reshape(len(y), self.groups, -1)
             return jnp.repeat(jnp.mean(each, axis=-1), channels // self.groups, axis=-1)[:, None, None]
 
-        wide = x.astype(jnp.float32)
-        centered = wide - over_groups(wide)
-        gain = jax.lax.rsqrt(over_groups(jnp.square(centered)) + self.epsilon) * scale.astype(jnp.float32)
-        return (centered * gain + bias.astype(jnp.float32)).astype(self.dtype)
+        centered = wide(x) - over_groups(wide(x))
+        gain = jax.lax.rsqrt(over_groups(jnp.square(centered)) + self.epsilon) * wide(scale)
+        return (centered * gain + wide(bias)).astype(self.dtype)
+
+
+def normalized(x: Array, epsilon: float) -> Array:
+    """Each vector along the last axis to mean 0 and variance 1: any dtype -> float32."""
+    centered = wide(x) - jnp.mean(wide(x), axis=-1, keepdims=True)
+    return centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=-1, keepdims=True) + epsilon)
 
 
 class LayerNorm(nn.Module):
@@ -63,10 +70,18 @@ class LayerNorm(nn.Module):
         """float [...,C] -> [...,C]."""
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-        wide = x.astype(jnp.float32)
-        centered = wide - jnp.mean(wide, axis=-1, keepdims=True)
-        gain = jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=-1, keepdims=True) + self.epsilon)
-        return (centered * gain * scale.astype(jnp.float32) + bias.astype(jnp.float32)).astype(self.dtype)
+        return (normalized(x, self.epsilon) * wide(scale) + wide(bias)).astype(self.dtype)
+
+
+class RmsNorm(nn.Module):
+    """Each vector to mean square 1 (arXiv 1910.07467), times a learned scale."""
+
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """float [...,C] -> the same dtype."""
+        return rms_norm(x, self.epsilon) * self.param("scale", nn.initializers.ones, x.shape[-1:]).astype(x.dtype)
 
 
 class Resnet(nn.Module):
@@ -165,6 +180,22 @@ class Transformer(nn.Module):
         for i in range(self.layers):
             y = TransformerBlock(self.heads, self.dtype, name=f"transformer_blocks.{i}")(y, text)
         return x + nn.Dense(channels, dtype=self.dtype, name="proj_out")(y).reshape(x.shape)
+
+
+def sinusoids(x: Array, channels: int, *, sines_first: bool = False, shift: int = 0) -> Array:
+    """Sines and cosines of numbers (arXiv 1706.03762, section 3.5): float [n] -> float32 [n,channels].
+
+    Args:
+      x: such as times.
+      channels: even.
+      sines_first: whether sines stand before cosines.
+      shift: of the frequencies: what their exponents are divided by is so much less than half the channels.
+    """
+    half = channels // 2
+    frequencies = jnp.exp(-math.log(10000.0) * jnp.arange(half) / (half - shift))
+    angles = wide(x)[:, None] * frequencies
+    both = [jnp.sin(angles), jnp.cos(angles)]
+    return jnp.concatenate(both if sines_first else both[::-1], axis=-1)
 
 
 def doubled(x: Array, height: int, width: int) -> Array:

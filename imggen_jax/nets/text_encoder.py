@@ -61,22 +61,15 @@ class TextEncoder(nn.Module):
         return x, seen, pooled
 
 
-class Conditions(nn.Module):
-    """A label, a text or both to `Said`.
+class Conditions(TextEncoder):
+    """A label, a text or both to `Said`. All is `TextEncoder`'s, but for:
 
     Attributes:
+      words: 0 without a text.
       classes: values of the label, or 0 without one; a label of `classes` or above is no label.
-      words: as `TextEncoder`'s, or 0 without a text.
-      width, layers, heads: as `TextEncoder`'s.
-      dtype: of the computations; what comes out is float32.
     """
 
-    classes: int
-    words: int
-    width: int
-    layers: int
-    heads: int
-    dtype: Any
+    classes: int = 0
 
     @nn.compact
     def __call__(self, label: Array | None, text: Array | None) -> Said:

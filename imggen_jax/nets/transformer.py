@@ -13,11 +13,15 @@ Array = jax.Array
 LONGEST = 100.0  # of the wavelengths of `rotate`, over 2 pi, in patches
 
 
+def wide(x: Array) -> Array:
+    """Numbers as float32, or as float64 where they are."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def rms_norm(x: Array, epsilon: float = 1e-6) -> Array:
     """Each vector along the last axis to mean square 1 (arXiv 1910.07467), computed in float32; any dtype -> the same.
     """
-    wide = x.astype(jnp.float32)
-    gain = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + epsilon)
+    gain = jax.lax.rsqrt(jnp.mean(jnp.square(wide(x)), axis=-1, keepdims=True) + epsilon)
     return x * gain.astype(x.dtype)
 
 
@@ -115,10 +119,21 @@ def rotate(x: Array, places: Array) -> Array:
     if x.shape[-1] % 4:
         raise ValueError(f"a head has {x.shape[-1]} channels; choose width and heads so that 4 divides it")
     frequencies = LONGEST ** -jnp.linspace(0.0, 1.0, x.shape[-1] // 4)
-    angles = (places[:, :, None] * frequencies).reshape(len(places), 1, -1)  # [N,1,d/2]
-    cos, sin = jnp.cos(angles).astype(x.dtype), jnp.sin(angles).astype(x.dtype)
-    a, b = x[..., 0::2], x[..., 1::2]
-    return jnp.stack([a * cos - b * sin, a * sin + b * cos], axis=-1).reshape(x.shape)
+    return turn(x, (places[:, :, None] * frequencies).reshape(len(places), -1))
+
+
+def turn(x: Array, angles: Array, *, halves: bool = False) -> Array:
+    """Pairs of channels turned by angles (arXiv 2104.09864, eq. 34).
+
+    Args:
+      x: float [B,N,heads,d], d even.
+      angles: float [N,d/2].
+      halves: whether channel i has its partner at i + d/2; else channels 2i and 2i + 1 are a pair.
+    """
+    cos, sin = (function(angles)[:, None].astype(x.dtype) for function in (jnp.cos, jnp.sin))
+    a, b = jnp.split(x, 2, axis=-1) if halves else (x[..., 0::2], x[..., 1::2])
+    both = a * cos - b * sin, a * sin + b * cos
+    return jnp.concatenate(both, axis=-1) if halves else jnp.stack(both, axis=-1).reshape(x.shape)
 
 
 def waves(x: Array, channels: int, shortest: float, longest: float) -> Array:

@@ -1,7 +1,6 @@
 """The U-Net of Stable Diffusion 1, 2 and XL (arXiv 2112.10752, 2307.01952): diffusers' UNet2DConditionModel."""
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import flax.linen as nn
@@ -9,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from imggen_jax.nets.conv import Conv
-from imggen_jax.nets.latent_blocks import GroupNorm, Resnet, Transformer, doubled
+from imggen_jax.nets.latent_blocks import GroupNorm, Resnet, Transformer, doubled, sinusoids
+from imggen_jax.nets.transformer import wide
 
 Array = jax.Array
 
@@ -82,7 +82,7 @@ class UNetCondition(nn.Module):
                 x = Conv(self.widths[level], 3, padding=1, dtype=self.dtype,
                          name=f"up_blocks.{number}.upsamplers.0.conv")(doubled(x, *skips[-1].shape[1:3]))
         x = nn.silu(GroupNorm(self.groups, self.epsilon, self.dtype, name="conv_norm_out")(x))
-        return Conv(self.out_channels, 3, padding=1, dtype=self.dtype, name="conv_out")(x).astype(jnp.float32)
+        return wide(Conv(self.out_channels, 3, padding=1, dtype=self.dtype, name="conv_out")(x))
 
     def _step(self, x: Array, c: Array, text: Array, level: int, place: str, number: int) -> Array:
         x = self._resnet(level, f"{place}.resnets.{number}")(x, c)
@@ -112,9 +112,4 @@ class UNetCondition(nn.Module):
         return c + mlp(jnp.concatenate([vector.astype(self.dtype), known.astype(self.dtype)], -1), "add_embedding")
 
     def _waves(self, x: Array, channels: int) -> Array:
-        """Sines and cosines of numbers (arXiv 1706.03762, section 3.5): float [n] -> float32 [n,channels]."""
-        half = channels // 2
-        frequencies = jnp.exp(-math.log(10000.0) * jnp.arange(half) / (half - self.shift))
-        angles = x.astype(jnp.float32)[:, None] * frequencies
-        waves = [jnp.sin(angles), jnp.cos(angles)]
-        return jnp.concatenate(waves if self.sines_first else waves[::-1], axis=-1)
+        return sinusoids(x, channels, sines_first=self.sines_first, shift=self.shift)

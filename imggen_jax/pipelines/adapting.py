@@ -11,6 +11,7 @@ from imggen_jax.data import clip_tokens
 from imggen_jax.errors import RunError, WeightsError
 from imggen_jax.model import Model
 from imggen_jax.pipelines import texts
+from imggen_jax.pipelines.diffusion import Recipe
 from imggen_jax.pipelines.opening import recipe_of, remade
 from imggen_jax.storage.files import given_path
 from imggen_jax.weights import adapters, ldm, tensors
@@ -37,9 +38,9 @@ def with_lora(model: Model, path: str | os.PathLike[str], strength: float = 1.0)
     recipe, file = recipe_of(model), given_path(path, "the LoRA")
     if not -STRONGEST <= strength <= STRONGEST:
         raise RunError(f"the strength of {file.name} is {strength:g}; it must be from {-STRONGEST:g} to {STRONGEST:g}")
-    parts = ("unet", *texts.names(recipe.texts))
+    parts = recipe.adapted
     known = {name: adapters.layer_names(model.weights[name]) for name in parts}
-    old = dict(ldm.unet_names(recipe.unet)) if recipe.xl else {}
+    old = dict(ldm.unet_names(recipe.unet)) if isinstance(recipe, Recipe) and recipe.xl else {}
     lora = adapters.read_lora(file, known, old)
     weights = adapters.add_lora(model.weights, lora, strength)
     counts = [f"{sum(part == name for part, _ in lora.layers)} layers of {name}" for name in parts]
@@ -79,6 +80,9 @@ def with_word(model: Model, path: str | os.PathLike[str], word: str | None = Non
       RunError: a word that the model knows already, or a model of another kind.
     """
     recipe, file = recipe_of(model), given_path(path, "the file of textual inversion")
+    if not isinstance(recipe, Recipe):
+        raise RunError(f"{file.name} is a word of textual inversion, and this model, which reads prompts by a language "
+                       "model, takes none; a LoRA can be added to it")
     names = texts.names(recipe.texts)
     embedding = adapters.read_embedding(file, {name: net.width for name, net in zip(names, recipe.texts)})
     word = word or embedding.word

@@ -7,7 +7,7 @@ for it).
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -15,14 +15,32 @@ import jax.numpy as jnp
 
 from imggen_jax import samplers, schedules
 from imggen_jax.augment import to_float
+from imggen_jax.data import clip_tokens
+from imggen_jax.data.text import tokenizer_of
 from imggen_jax.errors import RunError
-from imggen_jax.game import Array, Condition, Field, Game, Generator, Key, Option, Options, Spec, Weights, make_spec
+from imggen_jax.game import (
+    Array,
+    Condition,
+    Field,
+    Game,
+    Generator,
+    Key,
+    Option,
+    Options,
+    Spec,
+    Weights,
+    make_spec,
+)
 from imggen_jax.nets.autoencoder_kl import Decoder, Encoder
+from imggen_jax.nets.autoencoder_tiny import TinyDecoder, TinyEncoder
 from imggen_jax.nets.clip import ClipText
 from imggen_jax.nets.unet_condition import UNetCondition
-from imggen_jax.pipelines import texts
+from imggen_jax.pipelines import solving, texts
 from imggen_jax.pipelines.texts import Said
 from imggen_jax.schedules import SAMPLERS, Trained
+from imggen_jax.weights import published
+from imggen_jax.weights.diffusers import Folder
+from imggen_jax.weights.published import Part
 
 MASKED = 5  # channels that an inpainting U-Net sees beside the latents: the mask, and the picture without what it hides
 
@@ -31,13 +49,14 @@ class Recipe(NamedTuple):
     """What makes a model's functions; hashable, so that models of one kind share their programs."""
 
     unet: UNetCondition
-    encoder: Encoder
-    decoder: Decoder
+    encoder: Encoder | TinyEncoder
+    decoder: Decoder | TinyDecoder
     texts: tuple[ClipText, ...]
     trained: Trained
     channels: int                 # of the latents
-    scaling: float                # latents are (the encoder's means - shift) times it
-    shift: float
+    scales: tuple[float, float]   # latents are what the encoder gives times the first; the decoder takes them over the
+    shifts: tuple[float, float]   # second. Before, and behind that, so much is taken away, and added
+    factor: int                   # sides of pictures over those of latents
     inpainting: bool              # whether the U-Net sees a mask
     zeros: bool                   # without anything to avoid, the text to avoid is zeros
     names: tuple[str, ...]        # of the text field
@@ -45,9 +64,7 @@ class Recipe(NamedTuple):
     height: int                   # of pictures; multiples of `factor`
     width: int
     defaults: tuple[tuple[str, float], ...]  # of options, where they are not those of every model
-    # Whether one batch holds what is predicted with the prompt and without it. In turn, the program has the network
-    # once in place of three times, and on a CPU that is as fast.
-    together: bool
+    together: bool                # of `solving.prediction`
 
     @property
     def xl(self) -> bool:
@@ -55,15 +72,28 @@ class Recipe(NamedTuple):
         return self.unet.time_ids > 0
 
     @property
-    def factor(self) -> int:
-        """Sides of pictures over those of latents."""
-        return 2 ** (len(self.encoder.widths) - 1)
+    def adapted(self) -> tuple[str, ...]:
+        """The parts that a LoRA may change."""
+        return "unet", *texts.names(self.texts)
 
     def spec(self) -> Spec:
         """The fields of the model; "image" is what it makes."""
         picture = Field((self.height, self.width, self.decoder.channels), "uint8")
         return make_spec(image=picture, mask=Field((self.height, self.width, 1), "uint8"),
                          text=Field((None,), "int32", self.names))
+
+    def game(self) -> Game:
+        """The functions of the model."""
+        return make(self)
+
+    def way(self, weights: Weights, z: Array, condition: Condition, chosen: Options
+            ) -> tuple[schedules.Steps, samplers.Predict]:
+        """The function of this name."""
+        return way(self, weights, z, condition, chosen)
+
+    def pictures(self, weights: Weights, z: Array) -> Array:
+        """The function of this name."""
+        return pictures(self, weights, z)
 
 
 @functools.lru_cache(maxsize=8)
@@ -73,14 +103,14 @@ def make(recipe: Recipe) -> Game:
     main = Generator(
         functools.partial(_prior, shape), functools.partial(_decode, recipe), functools.partial(_condition, recipe),
         needs=("text",), options=_options(recipe), batch=1,
-        accepts={"negative": "text", "source": "image", "mask": "mask"})
+        accepts={"negative": "text", "source": "image", "mask": "mask"}, mixes=("text",),
+        encode=functools.partial(_encode, recipe) if solving.is_reversible(recipe.trained.sampler) else None)
     return Game(lambda key, spec: ({}, {}), (), lambda params, mutable: params, {"main": main})
 
 
 def _options(recipe: Recipe) -> dict[str, Option]:
-    named = ", ".join(f"{number} {name}" for number, name in enumerate(SAMPLERS) if name != "flow_euler")
     found = {"steps": Option(30, 1, 250, "steps of the sampler"),
-             "sampler": Option(SAMPLERS.index(recipe.trained.sampler), 0, len(SAMPLERS) - 1, named),
+             "sampler": Option(SAMPLERS.index(recipe.trained.sampler), 0, len(SAMPLERS) - 1, solving.named()),
              "guidance": Option(7.5, 0.0, 50.0, "how strictly the prompt is followed; 1 as trained"),
              "strength": Option(0.8, 0.01, 1.0, "of a picture that is given, how much is made anew")}
     # A whole number is compiled into a program, and any other is its input.
@@ -105,16 +135,17 @@ def _condition(recipe: Recipe, weights: Weights, fields: Mapping[str, Array]) ->
     def say(tokens: Array) -> Said:
         return texts.say(recipe.texts, weights, tokens, before_last=recipe.xl)
 
-    said = say(fields["text"])
+    each, shares = solving.texts_of(fields)
+    said, count = say(each), len(fields["text"])
     if "negative" in fields:
         said, avoided = texts.alike(said, say(fields["negative"]), say(jnp.asarray(texts.blank(recipe.empty))))
     elif recipe.zeros:
-        avoided = jax.tree.map(jnp.zeros_like, said)
+        avoided = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:count]), said)
     else:
         nothing = say(jnp.asarray(texts.blank(recipe.empty)))
         said, avoided = texts.alike(said, jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (len(said.text), *leaf.shape[1:])), nothing), nothing)
-    found: dict[str, Any] = {"with": said, "without": avoided}
+            lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape[1:])), nothing), nothing)
+    found: dict[str, Any] = {"with": solving.by_picture(said, shares), "without": avoided, "shares": shares}
     if "source" in fields:
         pixels = to_float(fields["source"])
         mask = fields["mask"].astype(jnp.float32) / 255 if "mask" in fields else None
@@ -128,12 +159,12 @@ def _condition(recipe: Recipe, weights: Weights, fields: Mapping[str, Array]) ->
 def latents(recipe: Recipe, weights: Weights, pixels: Array) -> Array:
     """Pictures float [n,H,W,C] in [-1,1] -> the means of their latents, float32 [n,h,w,c], of about unit variance."""
     moments = cast(Array, recipe.encoder.apply({"params": weights["encoder"]}, pixels))
-    return (moments[..., :recipe.channels] - recipe.shift) * recipe.scaling
+    return (moments[..., :recipe.channels] - recipe.shifts[0]) * recipe.scales[0]
 
 
 def pictures(recipe: Recipe, weights: Weights, z: Array) -> Array:
     """Latents -> pictures float32 [n,H,W,C] in [-1,1]."""
-    made = recipe.decoder.apply({"params": weights["decoder"]}, z / recipe.scaling + recipe.shift)
+    made = recipe.decoder.apply({"params": weights["decoder"]}, z / recipe.scales[1] + recipe.shifts[1])
     return jnp.clip(cast(Array, made), -1, 1)
 
 
@@ -145,74 +176,53 @@ def _decode(recipe: Recipe, weights: Weights, z: Array, condition: Condition, ch
     return condition["mask"] * made + (1 - condition["mask"]) * condition["pixels"]
 
 
+def _encode(recipe: Recipe, weights: Weights, images: Array, condition: Condition) -> Array:
+    """Pictures float [n,H,W,C] in [-1,1] -> noise whose way, with the defaults of `decode`, leads to them again."""
+    x = latents(recipe, weights, images)
+    chosen = {name: option.default for name, option in _options(recipe).items()}
+    first_order = chosen["sampler"] in (SAMPLERS.index("ddim"), SAMPLERS.index("euler"))
+    chosen |= {} if first_order else {"sampler": SAMPLERS.index("ddim")}
+    return solving.invert(*way(recipe, weights, x, condition, chosen), x)
+
+
 def denoised(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options) -> Array:
     """Noise float [n,h,w,c] of variance 1 -> latents."""
-    name, count = SAMPLERS[int(chosen["sampler"])], int(chosen["steps"])
-    steps = schedules.make(name, recipe.trained, count)
-    alphas, sigmas, source = jnp.asarray(steps.alphas), jnp.asarray(steps.sigmas), condition.get("source")
-    first, begin, noise = 0, steps.start * z, z
-    if source is not None:
-        first = jnp.clip(count - jnp.floor(count * jnp.asarray(chosen["strength"]) + 1e-4).astype(int), 0, count - 1)
-        begin = jnp.where(first > 0, alphas[first] * source + sigmas[first] * noise, begin)
-
-    def after(z: Array, i: Array) -> Array:  # what is not made anew is the source's, as noisy as it is there
-        hole = condition["mask"][:, ::recipe.factor, ::recipe.factor]
-        still = jnp.where(i == count, condition["source"], alphas[i] * condition["source"] + sigmas[i] * noise)
-        return hole * z + (1 - hole) * still
-
-    blended = after if condition.get("mask") is not None and not recipe.inpainting else None
-    denoise = _denoiser(recipe, weights, condition, steps, chosen["guidance"])
-    if name.startswith("dpmpp_2m"):
-        return samplers.multistep(denoise, begin, alphas, sigmas, jnp.asarray(steps.second), first, blended)
-    if name == "plms":
-        return samplers.plms(denoise, begin, alphas, sigmas, first, blended)
-    fresh = jnp.asarray(steps.fresh) if steps.fresh.any() else None
-    return samplers.ddim(denoise, begin, alphas, sigmas, fresh, functools.partial(_drawn, z), first, blended)
+    mask = condition.get("mask")
+    hole = None if mask is None or recipe.inpainting else mask[:, ::recipe.factor, ::recipe.factor]
+    return solving.solve(SAMPLERS[int(chosen["sampler"])], *way(recipe, weights, z, condition, chosen), z, hole=hole,
+                         source=condition.get("source"), strength=chosen["strength"])
 
 
-def _denoiser(recipe: Recipe, weights: Weights, condition: Condition, steps: schedules.Steps, guidance: Any
-              ) -> samplers.Predict:
-    """(z, number of the step) -> the mean of x given z, with guidance."""
-    tables = {name: jnp.asarray(getattr(steps, name)) for name in ("times", "alphas", "sigmas", "keep", "gain")}
-    beside = [_beside(recipe, weights, condition)] if recipe.inpainting else []
+def way(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options
+        ) -> tuple[schedules.Steps, samplers.Predict]:
+    """(steps, the denoiser) for latents like z."""
+    del z  # the steps do not depend on its size
+    steps = schedules.make(SAMPLERS[int(chosen["sampler"])], recipe.trained, int(chosen["steps"]))
+    predict = _predicted(recipe, weights, condition, steps, chosen["guidance"])
+    return steps, solving.denoiser(predict, recipe.trained.prediction, steps)
 
-    def found(z: Array, i: Array, said: Said) -> Array:
-        repeats = len(said.text) // len(z)
-        x = jnp.concatenate([z, *(jnp.broadcast_to(each, (*z.shape[:3], MASKED)) for each in beside)], axis=-1)
-        x = jnp.tile(x, (repeats, 1, 1, 1))
-        sizes = jnp.array([recipe.height, recipe.width, 0, 0, recipe.height, recipe.width], jnp.float32)
-        more = (said.vector, jnp.broadcast_to(sizes, (len(x), 6))) if recipe.xl else ()
-        time = jnp.full(len(x), tables["times"][i])
-        return cast(Array, recipe.unet.apply({"params": weights["unet"]}, x, time, said.text, *more))
 
-    def alone(z: Array, i: Array) -> Array:
-        return found(z, i, condition["with"])
+def _predicted(recipe: Recipe, weights: Weights, condition: Condition, steps: schedules.Steps, guidance: Any
+               ) -> samplers.Predict:
+    """(z, number of the step) -> what the U-Net predicts, with guidance."""
+    times, count = jnp.asarray(steps.times), len(condition["without"].text)
+    beside = _beside(recipe, weights, condition) if recipe.inpainting else jnp.zeros((1, 1, 1, 0))
+    beside = jnp.broadcast_to(beside, (count, *beside.shape[1:]))
 
-    def both(z: Array, i: Array) -> tuple[Array, Array]:
-        every = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), condition["with"], condition["without"])
-        made = found(z, i, every)
-        return made[:len(z)], made[len(z):]
+    def at(z: Array, i: Array, rows: tuple[Said, Array]) -> Array:
+        said, seen = rows
+        x = jnp.concatenate([z, seen], axis=-1) if recipe.inpainting else z
+        return ask(recipe, weights, x, jnp.full(len(x), times[i]), said)
 
-    def in_turn(z: Array, i: Array) -> Array:
-        every = jax.tree.map(lambda a, b: jnp.stack([a, b]), condition["with"], condition["without"])
+    return solving.prediction(at, condition["with"], condition["shares"], condition["without"], beside, guidance,
+                              recipe.together)
 
-        def one(k: Array, made: Array) -> Array:
-            return made.at[k].set(found(z, i, jax.tree.map(lambda leaf: leaf[k], every)))
 
-        made = jax.lax.fori_loop(0, jnp.where(jnp.asarray(guidance) == 1, 1, 2), one, jnp.zeros((2, *z.shape)))
-        return made[1] + guidance * (made[0] - made[1])  # at guidance 1, made[1] is 0
-
-    predict = samplers.guided(both, alone, guidance, -jnp.inf, jnp.inf) if recipe.together else in_turn
-
-    def denoise(z: Array, i: Array) -> Array:
-        alpha, sigma, made = tables["alphas"][i], tables["sigmas"][i], predict(z, i)
-        if recipe.trained.prediction == "epsilon":
-            made = (z - sigma * made) / alpha
-        elif recipe.trained.prediction == "v_prediction":
-            made = alpha * z - sigma * made
-        return tables["keep"][i] * z + tables["gain"][i] * made
-
-    return denoise
+def ask(recipe: Recipe, weights: Weights, x: Array, time: Array, said: Said) -> Array:
+    """What the U-Net predicts of what it sees, float [n,h,w,any channels], at times float [n] of its training."""
+    sizes = jnp.array([recipe.height, recipe.width, 0, 0, recipe.height, recipe.width], jnp.float32)
+    more = (said.vector, jnp.broadcast_to(sizes, (len(x), 6))) if recipe.xl else ()
+    return cast(Array, recipe.unet.apply({"params": weights["unet"]}, x, time, said.text, *more))
 
 
 def _beside(recipe: Recipe, weights: Weights, condition: Condition) -> Array:
@@ -228,12 +238,52 @@ def _beside(recipe: Recipe, weights: Weights, condition: Condition) -> Array:
     return jnp.concatenate([hole, seen], axis=-1)
 
 
-def _drawn(z: Array, i: Array) -> Array:
-    """Noise of a step, from the picture's own first noise alone, so that it is the same in every batch."""
-    bits = jax.lax.bitcast_convert_type(z.reshape(len(z), -1)[:, :2].astype(jnp.float32), jnp.uint32)
+def parts(found: Folder, dtype: Any, place: Callable[[str], str]) -> dict[str, Part]:
+    """The networks of a model, from its configs. Raises WeightsError for one that is not understood.
 
-    def one(bits: Array) -> Array:
-        key = jax.random.wrap_key_data(bits, impl="threefry2x32")
-        return jax.random.normal(jax.random.fold_in(key, i), z.shape[1:])
+    Args:
+      found: what the model's files say.
+      dtype: of the computations.
+      place: name of a component -> that of its config, for messages.
+    """
+    autoencoder = published.tiny if found.classes["vae"] == "AutoencoderTiny" else published.autoencoder
+    encoder, decoder = autoencoder(found.configs["vae"], dtype, place("vae"))
+    made = {"unet": published.unet(found.configs["unet"], dtype, place("unet")), "encoder": encoder,
+            "decoder": decoder}
+    for name in texts.names(found.tokenizers):
+        projected = found.classes[name] == "CLIPTextModelWithProjection"
+        made[name] = published.clip(found.configs[name], dtype, projected=projected, what=place(name))
+    return made
 
-    return jax.vmap(one)(bits)
+
+def recipe(found: Folder, parts: Mapping[str, Part], trained: Trained) -> Recipe:
+    """The recipe of a model, from its networks and its tokenizers.
+
+    Raises:
+      RunError: its parts do not go together.
+      DataError: a tokenizer cannot be read.
+    """
+    vocabularies = tuple(clip_tokens.read(place) for place in found.tokenizers)
+    nets: dict[str, Any] = {name: part.net for name, part in parts.items()}
+    vae, unet = parts["decoder"].config, parts["unet"].config
+    channels, encoders = vae["latent_channels"], [nets[name] for name in texts.names(vocabularies)]
+    if unet["in_channels"] not in (channels, channels + MASKED) or unet["out_channels"] != channels:
+        raise RunError(f"the U-Net takes {unet['in_channels']} channels and makes {unet['out_channels']}; of latents "
+                       f"with {channels} that is neither a model for pictures nor one for inpainting")
+    width = sum(net.width for net in encoders)
+    if unet["cross_attention_dim"] != width:
+        raise RunError(f"the U-Net reads texts of width {unet['cross_attention_dim']}, and those of the encoders have "
+                       f"{width}")
+    if wrong := [net for net, one in zip(encoders, vocabularies) if one.size > net.words]:
+        raise RunError(f"the tokenizer has more tokens than its encoder knows, {wrong[0].words}")
+    names = clip_tokens.field_names(vocabularies)
+    empty = tokenizer_of(Field((None,), "int32", names)).encode([""])[0][0]
+    factor = 2 ** (len(vae.get("encoder_block_out_channels") or vae["block_out_channels"]) - 1)
+    side = unet["sample_size"] * factor
+    quick = trained.sampler == "lcm"
+    zeros = bool(found.switches.get("force_zeros_for_empty_prompt", found.kind == "xl"))
+    return Recipe(nets["unet"], nets["encoder"], nets["decoder"], tuple(encoders), trained, channels,
+                  (float(vae["scaling_factor"]),) * 2, (float(vae["shift_factor"] or 0.0),) * 2, factor,
+                  unet["in_channels"] != channels, zeros, names, tuple(int(token) for token in empty), side, side,
+                  (("guidance", 1.0 if quick else 5.0 if found.kind == "xl" else 7.5), ("steps", 4 if quick else 30)),
+                  jax.default_backend() != "cpu")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imggen_jax.errors import RunError
+from imggen_jax.weights import diffusers
 
 SECONDS = 10  # for the first answer; without a network there is none
 WANTED = ("*.json", "*.txt", "*.md", "*.safetensors")
@@ -20,6 +21,7 @@ class Offer(NamedTuple):
     license: str
     files: int
     size: int  # bytes
+    beside: tuple[str, ...] = ()  # files that are not taken: the whole model once more, in one file
 
 
 def look(repo: str) -> Offer:
@@ -38,11 +40,15 @@ def look(repo: str) -> Offer:
         raise RunError(f"cannot ask for {repo} ({_brief(error)}); check the name and the network. A folder that is "
                        "there already is used by --model") from None
     wanted = [one for one in info.siblings or () if _is_wanted(one.rfilename)]
+    names = [one.rfilename for one in wanted]
+    beside = tuple(name for name in names if name.endswith(".safetensors") and "/" not in name
+                   and diffusers.INDEX in names)
+    wanted = [one for one in wanted if one.rfilename not in beside]
     if not any(one.rfilename.endswith(".safetensors") for one in wanted):
         raise RunError(f"{repo} has no safetensors files, and others are not read here")
     card = info.card_data
     return Offer(repo, str((card and (card.get("license_name") or card.get("license"))) or "not named"), len(wanted),
-                 sum(one.size or 0 for one in wanted))
+                 sum(one.size or 0 for one in wanted), beside)
 
 
 def fetch(offer: Offer, out: Path, report: Callable[[str], object] = lambda line: None) -> Path:
@@ -59,8 +65,8 @@ def fetch(offer: Offer, out: Path, report: Callable[[str], object] = lambda line
     hub = _hub()
     report(f"{offer.repo}: {offer.files} files, {offer.size / 2**30:.1f} GiB, to {out}")
     try:
-        hub.snapshot_download(offer.repo, local_dir=out, allow_patterns=list(WANTED), ignore_patterns=list(LEFT_OUT),
-                              etag_timeout=SECONDS)
+        hub.snapshot_download(offer.repo, local_dir=out, allow_patterns=list(WANTED),
+                              ignore_patterns=[*LEFT_OUT, *offer.beside], etag_timeout=SECONDS)
     except Exception as error:  # noqa: BLE001  whatever the network does
         raise RunError(f"cannot download {offer.repo} ({_brief(error)}); run the same command again, it goes on where "
                        "it stopped") from None

@@ -11,6 +11,7 @@ import numpy as np
 from imggen_jax.data.clip_tokens import unpack
 from imggen_jax.game import Array, PyTree
 from imggen_jax.nets.clip import ClipText, Read
+from imggen_jax.nets.transformer import wide
 
 
 class Said(NamedTuple):
@@ -33,10 +34,10 @@ def say(nets: Sequence[ClipText], weights: Mapping[str, PyTree], tokens: Array, 
     for name, net, ids, bits in zip(names(nets), nets, *unpack(tokens, len(nets))):
         count, chunks, length = ids.shape
         read = cast(Read, net.apply({"params": weights[name]}, ids.reshape(-1, length)))
-        hidden = (read.hidden[-2] if before_last else read.last).astype(jnp.float32)
+        hidden = wide(read.hidden[-2] if before_last else read.last)
         factors = jax.lax.bitcast_convert_type(bits, jnp.float32).reshape(count, chunks * length)
         said.append(_emphasized(hidden.reshape(count, chunks * length, -1), factors))
-        vector = read.vector.astype(jnp.float32).reshape(count, chunks, -1)[:, 0]
+        vector = wide(read.vector).reshape(count, chunks, -1)[:, 0]
     assert vector is not None, "there is an encoder"
     return Said(jnp.concatenate(said, axis=-1), vector)
 

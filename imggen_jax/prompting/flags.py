@@ -55,7 +55,9 @@ def add(parser: argparse.ArgumentParser) -> None:
                        help="paint pictures with the strokes and colors of this one, 0 to 1 (default: 1)")
     group.add_argument("--like", metavar="F[:X]",
                        help="pictures like this one under other words, 0 (unlike) to 1 (default: 0.7)")
-    group.add_argument("--image", type=flags.path, metavar="F", help="vary this picture; it shows --was, or the prompt")
+    group.add_argument("--image", action="append", type=flags.path, metavar="F",
+                       help="vary this picture; it shows --was, or the prompt. Without --strength, a model that takes "
+                            "references makes pictures beside it; for those it may be repeated")
     group.add_argument("--strength", metavar="X",
                        help="with --image: 0 (the same) to 1 (unrelated), or subtle (0.3), strong (0.6) (default: "
                             "subtle)")
@@ -148,13 +150,15 @@ def _check_together(args: argparse.Namespace) -> None:
         if args.image or args.strength is not None:
             raise RunError("--like F:X is --image F with the strength 1-X; leave out --image and --strength")
         file, share = _file_and_share(args.like, LIKENESS, "--like")
-        args.image, args.strength = file, f"{1 - share:g}"
+        args.image, args.strength = [file], f"{1 - share:g}"
     for name, needed in (("strength", ("image", "blend")), ("mask", ("image",)), ("was", ("image",)),
                          ("weights", ("blend",))):
         if getattr(args, name) is not None and not any(getattr(args, each) for each in needed):
             raise RunError(f"--{name} goes with --{' or --'.join(needed)}, and none is given")
     if args.image and args.blend:
         raise RunError("--image and --blend are both given; --blend takes pictures, too")
+    if args.mask and len(args.image) > 1:
+        raise RunError("--mask makes a part of one picture anew; give one --image")
     if args.mask and (args.strength is not None or args.was is not None):
         raise RunError("--mask makes what it marks anew, from --prompt alone; leave out --strength and --was")
     if args.image or args.blend:
@@ -173,7 +177,7 @@ def _revised(args: argparse.Namespace, given: Mapping[str, Any], start: Callable
         raise RunError("--mask needs --prompt: what the whole picture is to show")
     weights = None if args.weights is None else flags.weights(args.weights)
     blended = flags.commas(args.blend, "--blend") if args.blend else []
-    inputs = [one for one in (args.image, args.mask, *blended) if one]
+    inputs = [one for one in (*(args.image or ()), args.mask, *blended) if one]
     with flags.folder(args.out, "000.png" if num == 1 else None, inputs=inputs) as folder:
         start()
         from imggen_jax.prompting import revising
@@ -181,13 +185,13 @@ def _revised(args: argparse.Namespace, given: Mapping[str, Any], start: Callable
         common: dict[str, Any] = dict(num=num, seed=args.seed, given=given)
         if args.mask:
             assert prompt is not None, "refused above"
-            done = revising.fill(args.model, folder, args.image, args.mask, prompt=prompt, **common)
+            done = revising.fill(args.model, folder, args.image[0], args.mask, prompt=prompt, **common)
         elif args.blend:
             done = revising.blend(args.model, folder, blended, weights=weights, prompt=prompt,
                                   strength=args.strength or 0.0, truncation=args.truncation, **common)
         else:
             done = revising.vary(args.model, folder, args.image, prompt=prompt, was=was,
-                                 strength=args.strength or "subtle", truncation=args.truncation, **common)
+                                 strength=args.strength, truncation=args.truncation, **common)
     for line in done.said:
         print(f"note: {line}", file=sys.stderr)
     return [args.out if folder != args.out else f"{num} pictures in {args.out}; all together: {done.files[0]}"]

@@ -1,10 +1,11 @@
-"""Pictures redrawn by models that take one up in the middle of their steps, as Stable Diffusion does: whole, or a part.
+"""Pictures redrawn by models that take one up in the middle of their steps, as Stable Diffusion does: whole, or a part;
+and pictures made beside others, as FLUX.2 does.
 """
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,54 @@ from imggen_jax.provenance.publishing import Origin
 Paths = str | os.PathLike[str]
 LEAST = 0.01   # of the strength: one step at least
 MOST = 2048    # longest side of a picture of which a part is made anew
+AREA = 2**20   # pixels of a reference
 
 
 def takes(model: Model) -> bool:
     """Whether a model takes up a picture that is given."""
     return {"source", "mask"} <= set(model.generator.accepts)
+
+
+def refers(model: Model) -> bool:
+    """Whether a model takes reference pictures."""
+    return pipelines.REFERENCES[0] in model.generator.accepts
+
+
+def beside(run: Open, out: Paths, images: Sequence[Paths], *, prompt: Text | None, num: int, seed: int,
+           given: Mapping[str, Any]) -> Done:
+    """Write pictures of a prompt that a model makes beside references, at the size of the first of them.
+
+    References have about a million pixels at most; larger ones are made smaller. Arguments and errors as of
+    `revising.vary`; the files remember no latent, since none makes them.
+    """
+    names = [name for name in pipelines.REFERENCES if name in run.model.generator.accepts]
+    if prompt is None:
+        raise RunError("this model makes a picture beside others under a prompt; add --prompt \"what it shows\"")
+    if len(images) > len(names):
+        raise RunError(f"{len(images)} reference pictures are given; at most {len(names)} are taken")
+    pictures = [_within(_opened(Path(one)), AREA) for one in images]
+    factor = pipelines.recipe_of(run.model).factor
+    for path, picture in zip(images, pictures):
+        if min(picture.shape[:2]) < factor:
+            raise RunError(f"{path} is {picture.shape[1]}x{picture.shape[0]}; references have at least {factor} pixels "
+                           "a side")
+    height, width = (side - side % factor for side in pictures[0].shape[:2])
+    fields = {**given, words.TEXT: prompt, **dict(zip(names, pictures))}
+    made = pipelines.resized(run.model, height, width).sample(given=fields, num=num, seed=seed)
+    top, left = ((whole - side) // 2 for whole, side in zip(pictures[0].shape[:2], (height, width)))
+    shown = pictures[0][top:top + height, left:left + width]
+    origin = Origin("vary", facts=_facts(run, {"seed": seed, "references": [Path(one).name for one in images]}),
+                    parent=Path(images[0]), others=[Path(one) for one in images[1:]])
+    return _written(run, out, shown, made, Path(images[0]), origin, prompt)
+
+
+def _within(picture: np.ndarray, area: int) -> np.ndarray:
+    """A picture of at most so many pixels, in its own proportions."""
+    scale = math.sqrt(area / math.prod(picture.shape[:2]))
+    if scale >= 1:
+        return picture
+    height, width = (max(1, int(scale * side)) for side in picture.shape[:2])
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def whole(run: Open, out: Paths, image: Paths, *, prompt: Text | None, strength: float | str, num: int,

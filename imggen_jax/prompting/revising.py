@@ -32,8 +32,8 @@ Paths = str | os.PathLike[str]
 
 
 def vary(
-    model: Paths, out: Paths, image: str, *, prompt: Text | None = None, was: Text | None = None,
-    strength: float | str = "subtle", num: int = 4, seed: int = 0, given: Mapping[str, Any] = {},
+    model: Paths, out: Paths, image: str | Sequence[str], *, prompt: Text | None = None, was: Text | None = None,
+    strength: float | str | None = None, num: int = 4, seed: int = 0, given: Mapping[str, Any] = {},
     truncation: float = 1.0,
 ) -> Done:
     """Write variations of a picture: out/000.png, ... and out/sheet.png, under its own words or new ones.
@@ -41,10 +41,13 @@ def vary(
     Args:
       model: as for `load`.
       out: folder; made if needed.
-      image: the picture's file, made with this model or your own; or its seed.
+      image: the picture's file, made with this model or your own; or its seed. Several files are references, which
+        some models take.
       prompt: what the variations show; None: what the picture shows.
-      was: what the picture shows, where its file does not remember it; None: as `prompt` says.
-      strength: 0, the picture as the model makes it, to 1, unrelated; or a preset of `operations.PRESETS`.
+      was: what the picture shows, where its file does not remember it; None: as `prompt` says. A model that redraws
+        pictures then goes back to the picture's noise, and from there under the prompt, in place of redrawing it.
+      strength: 0, the picture as the model makes it, to 1, unrelated; or a preset of `operations.PRESETS`. None: a
+        model that takes references takes the picture as one, and any other varies it by "subtle".
       num, seed: how many; variation k turns towards a latent of seed + k.
       given: other fields that the model is conditioned on.
       truncation: of the new latents.
@@ -52,8 +55,17 @@ def vary(
     Raises:
       RunError: a model, picture, prompt or number that cannot be.
     """
-    run = writing.opened(model, "vary", {**given, **({} if prompt is None else {words.TEXT: prompt})}, [image])
-    if redrawing.takes(run.model):
+    images = [image] if isinstance(image, str) else list(image)
+    run = writing.opened(model, "vary", {**given, **({} if prompt is None else {words.TEXT: prompt})}, images)
+    if strength is None and redrawing.refers(run.model):
+        return redrawing.beside(run, out, images, prompt=prompt, num=num, seed=seed, given=given)
+    if len(images) != 1:
+        raise RunError(f"{len(images)} pictures are given, and one is varied; give one, or mix them with --blend")
+    strength, image = "subtle" if strength is None else strength, images[0]
+    if redrawing.takes(run.model) and (was is None or run.model.generator.encode is None):
+        if was is not None:
+            raise RunError("this model's sampler draws noise on its way, so that it has no way back from a picture; "
+                           "leave out --was")
         return redrawing.whole(run, out, image, prompt=prompt, strength=strength, num=num, seed=seed, given=given)
     found = _named(run, image, prompt, was, given, truncation)
     varied = operations.vary(run.model, found.latents, num, strength=strength, seed=seed, truncation=truncation)

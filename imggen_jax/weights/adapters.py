@@ -16,14 +16,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from safetensors.numpy import save
 
-from imggen_jax.errors import WeightsError
+from imggen_jax.errors import SaveError, WeightsError
 from imggen_jax.game import PyTree
+from imggen_jax.storage.files import write_atomic
 from imggen_jax.weights import tensors
 from imggen_jax.weights.tensors import Stored
 
 KOHYA = {"lora_unet_": "unet", "lora_te_": "text_encoder", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2"}
-DIFFUSERS = ("unet", "text_encoder_2", "text_encoder")
+DIFFUSERS = ("unet", "transformer", "text_encoder_2", "text_encoder")
 # Ends of a name -> what stands there.
 ENDS = {"lora_down.weight": "down", "lora_up.weight": "up", "lora_A.weight": "down", "lora_B.weight": "up",
         "lora_A.default.weight": "down", "lora_B.default.weight": "up", "lora.down.weight": "down",
@@ -150,6 +152,35 @@ def _added(leaf: jax.Array, place: tuple[str, str], lora: Lora, strength: float)
                            ) from None
     factor = strength * alpha / rank
     return (leaf.astype(jnp.float32) + factor * jnp.asarray(change)).astype(leaf.dtype)
+
+
+def write_lora(path: Path, layers: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]], names: str) -> None:
+    """Write a LoRA, whole or not at all; alpha is the rank, so that a change is up @ down.
+
+    Args:
+      path: of the file.
+      layers: (component, layer) -> down float [r,in], up float [out,r].
+      names: whose: "diffusers" or "kohya".
+
+    Raises:
+      SaveError: it cannot be written.
+    """
+    content: dict[str, np.ndarray] = {}
+    for (part, layer), (down, up) in layers.items():
+        if names == "kohya":
+            place = next(prefix for prefix, known in KOHYA.items() if known == part) + layer.replace(".", "_")
+            content |= {f"{place}.lora_down.weight": down, f"{place}.lora_up.weight": up,
+                        f"{place}.alpha": np.float32(len(down))}
+        else:
+            content |= {f"{part}.{layer}.lora_A.weight": down, f"{part}.{layer}.lora_B.weight": up}
+    rank = max(len(down) for down, _ in layers.values())
+    about = {"ss_network_dim": str(rank), "ss_network_alpha": str(rank)} if names == "kohya" else {"format": "pt"}
+    arrays = {name: np.asarray(value, np.float32, order="C") for name, value in content.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, save(arrays, about))
+    except OSError as error:
+        raise SaveError(f"the LoRA cannot be written to {path} ({error.strerror or error})") from error
 
 
 class Embedding(NamedTuple):

@@ -29,6 +29,7 @@ RESNET = {"in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_
 VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 OPEN_CLIP = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.out_proj", "mlp.c_fc": "mlp.fc1",
              "mlp.c_proj": "mlp.fc2"}
+CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")  # of the text encoders
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000,
          "steps_offset": 1, "prediction_type": "epsilon"}
 LARGE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
@@ -95,7 +96,8 @@ def read(path: Path, configs: Mapping[str, Mapping[str, Any]] | None = None) -> 
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         raise WeightsError(f"{path}: {', '.join(left[:3])}{more} belong to no part of this model")
     tokenizers = tuple(_tokenizer(path, name) for name in ("tokenizer", "tokenizer_2")[:len(texts)])
-    return Folder(xl, configs, parts, tokenizers, (False, True)[:len(texts)], xl, ())
+    classes = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", **dict(zip(texts, CLASSES))}
+    return Folder("xl" if xl else "sd", classes, configs, parts, tokenizers, {}, ())
 
 
 def _tokenizer(path: Path, name: str) -> Path:

@@ -11,7 +11,8 @@ import numpy as np
 
 from imggen_jax.errors import WeightsError
 from imggen_jax.game import PyTree
-from imggen_jax.nets.autoencoder_kl import Decoder, Encoder
+from imggen_jax.nets.autoencoder_kl import Decoder, Encoder, Shape
+from imggen_jax.nets.autoencoder_tiny import TinyDecoder, TinyEncoder
 from imggen_jax.nets.clip import ACTIVATIONS, ClipText
 from imggen_jax.nets.unet_condition import UNetCondition
 from imggen_jax.weights import tensors
@@ -26,7 +27,7 @@ class Key(NamedTuple):
     allowed: tuple[Any, ...] | None = ANY  # None: anything
 
 
-def _only(value: Any) -> Key:
+def only(value: Any) -> Key:
     """A key of what is not supported here, which has to be off."""
     return Key(value, (value,))
 
@@ -35,40 +36,46 @@ CROSS, PLAIN = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D"), ("DownBlock2D", "
 UNET = {
     "sample_size": Key(64), "in_channels": Key(4), "out_channels": Key(4), "flip_sin_to_cos": Key(True, (True, False)),
     "freq_shift": Key(0), "down_block_types": Key((CROSS[0],) * 3 + (PLAIN[0],)),
-    "mid_block_type": _only("UNetMidBlock2DCrossAttn"), "up_block_types": Key((PLAIN[1],) + (CROSS[1],) * 3),
+    "mid_block_type": only("UNetMidBlock2DCrossAttn"), "up_block_types": Key((PLAIN[1],) + (CROSS[1],) * 3),
     "block_out_channels": Key((320, 640, 1280, 1280)), "layers_per_block": Key(2), "downsample_padding": Key(1),
     "act_fn": Key("silu", ("silu", "swish")), "norm_num_groups": Key(32), "norm_eps": Key(1e-5),
     "cross_attention_dim": Key(1280), "transformer_layers_per_block": Key(1), "attention_head_dim": Key(8),
     "num_attention_heads": Key(None), "use_linear_projection": Key(False), "upcast_attention": Key(False),
     "addition_embed_type": Key(None, (None, "text_time")), "addition_time_embed_dim": Key(None),
     "projection_class_embeddings_input_dim": Key(None), "addition_embed_type_num_heads": Key(64),
-    "dropout": Key(0.0), "center_input_sample": _only(False), "only_cross_attention": _only(False),
-    "mid_block_scale_factor": _only(1), "reverse_transformer_layers_per_block": _only(None),
-    "encoder_hid_dim": _only(None), "encoder_hid_dim_type": _only(None), "dual_cross_attention": _only(False),
-    "class_embed_type": _only(None), "num_class_embeds": _only(None), "resnet_time_scale_shift": _only("default"),
-    "resnet_skip_time_act": _only(False), "resnet_out_scale_factor": _only(1.0),
-    "time_embedding_type": _only("positional"), "time_embedding_dim": _only(None),
-    "time_embedding_act_fn": _only(None), "timestep_post_act": _only(None), "time_cond_proj_dim": _only(None),
-    "conv_in_kernel": _only(3), "conv_out_kernel": _only(3), "attention_type": _only("default"),
-    "class_embeddings_concat": _only(False), "mid_block_only_cross_attention": _only(None),
-    "cross_attention_norm": _only(None)}
+    "dropout": Key(0.0), "center_input_sample": only(False), "only_cross_attention": only(False),
+    "mid_block_scale_factor": only(1), "reverse_transformer_layers_per_block": only(None),
+    "encoder_hid_dim": only(None), "encoder_hid_dim_type": only(None), "dual_cross_attention": only(False),
+    "class_embed_type": only(None), "num_class_embeds": only(None), "resnet_time_scale_shift": only("default"),
+    "resnet_skip_time_act": only(False), "resnet_out_scale_factor": only(1.0),
+    "time_embedding_type": only("positional"), "time_embedding_dim": only(None),
+    "time_embedding_act_fn": only(None), "timestep_post_act": only(None), "time_cond_proj_dim": only(None),
+    "conv_in_kernel": only(3), "conv_out_kernel": only(3), "attention_type": only("default"),
+    "class_embeddings_concat": only(False), "mid_block_only_cross_attention": only(None),
+    "cross_attention_norm": only(None)}
 VAE = {
     "in_channels": Key(3), "out_channels": Key(3), "down_block_types": Key(("DownEncoderBlock2D",)),
     "up_block_types": Key(("UpDecoderBlock2D",)), "block_out_channels": Key((64,)), "layers_per_block": Key(1),
     "act_fn": Key("silu", ("silu", "swish")), "latent_channels": Key(4), "norm_num_groups": Key(32),
-    "sample_size": Key(32), "scaling_factor": Key(0.18215), "shift_factor": Key(None), "latents_mean": _only(None),
-    "latents_std": _only(None), "force_upcast": Key(True), "use_quant_conv": Key(True, (True, False)),
+    "sample_size": Key(32), "scaling_factor": Key(0.18215), "shift_factor": Key(None), "latents_mean": only(None),
+    "latents_std": only(None), "force_upcast": Key(True), "use_quant_conv": Key(True, (True, False)),
     "use_post_quant_conv": Key(True, (True, False)), "mid_block_add_attention": Key(True, (True, False))}
+TINY = {
+    "in_channels": Key(3), "out_channels": Key(3), "encoder_block_out_channels": Key((64,) * 4),
+    "decoder_block_out_channels": Key((64,) * 4), "block_out_channels": Key(None), "act_fn": Key("relu", ("relu",)),
+    "upsample_fn": Key("nearest", ("nearest",)), "latent_channels": Key(4), "upsampling_scaling_factor": Key(2, (2,)),
+    "num_encoder_blocks": Key((1, 3, 3, 3)), "num_decoder_blocks": Key((3, 3, 3, 1)), "latent_magnitude": Key(3),
+    "latent_shift": Key(0.5), "force_upcast": Key(False), "scaling_factor": Key(1.0), "shift_factor": Key(0.0)}
+# Of training, and of other programs, in configs of transformers.
+UNREAD = {name: Key(None) for name in (
+    "architectures", "attention_dropout", "bos_token_id", "dropout", "initializer_factor", "initializer_range",
+    "pad_token_id", "torch_dtype", "dtype", "transformers_version", "return_dict", "output_hidden_states",
+    "output_attentions", "torchscript", "use_cache")}
 CLIP = {
     "vocab_size": Key(49408), "hidden_size": Key(512), "intermediate_size": Key(2048), "projection_dim": Key(512),
     "num_hidden_layers": Key(12), "num_attention_heads": Key(8), "max_position_embeddings": Key(77),
     "hidden_act": Key("quick_gelu", tuple(ACTIVATIONS)), "layer_norm_eps": Key(1e-5),
-    "model_type": Key("clip_text_model", ("clip_text_model",)), "eos_token_id": Key(49407),
-    # Of training, and of other programs.
-    **{name: Key(None) for name in (
-        "architectures", "attention_dropout", "bos_token_id", "dropout", "initializer_factor", "initializer_range",
-        "pad_token_id", "torch_dtype", "dtype", "transformers_version", "return_dict", "output_hidden_states",
-        "output_attentions", "torchscript", "use_cache")}}
+    "model_type": Key("clip_text_model", ("clip_text_model",)), "eos_token_id": Key(49407), **UNREAD}
 
 
 def checked(config: Mapping[str, Any], keys: Mapping[str, Key], what: str) -> dict[str, Any]:
@@ -116,27 +123,48 @@ def unet(config: Mapping[str, Any], dtype: Any, what: str = "unet/config.json") 
     more = ()
     if xl:
         vector = keys["projection_class_embeddings_input_dim"] - 6 * keys["addition_time_embed_dim"]
-        more = (_zeros(1, vector), _zeros(1, 6))
+        more = (zeros(1, vector), zeros(1, 6))
     side = 2 ** (len(widths) - 1)
-    wanted = _shapes(what, net, _zeros(1, side, side, keys["in_channels"]), _zeros(1),
-                     _zeros(1, 1, keys["cross_attention_dim"]), *more)
+    wanted = shapes_of(what, net, zeros(1, side, side, keys["in_channels"]), zeros(1),
+                     zeros(1, 1, keys["cross_attention_dim"]), *more)
     return Part(net, wanted, keys)
 
 
-def autoencoder(config: Mapping[str, Any], dtype: Any, what: str = "vae/config.json") -> tuple[Part, Part]:
-    """(encoder, decoder) of a KL autoencoder. Raises WeightsError for a config that is not understood."""
-    keys = checked(config, VAE, what)
+def autoencoder(config: Mapping[str, Any], dtype: Any, what: str = "vae/config.json",
+                known: Mapping[str, Key] = VAE) -> tuple[Part, Part]:
+    """(encoder, decoder) of a KL autoencoder, of some known keys. Raises WeightsError for others."""
+    keys = checked(config, known, what)
     widths = tuple(keys["block_out_channels"])
     for side, name in (("down", "DownEncoderBlock2D"), ("up", "UpDecoderBlock2D")):
         if tuple(keys[f"{side}_block_types"]) != (name,) * len(widths):
             raise WeightsError(f"{what}: {side}_block_types is {keys[f'{side}_block_types']}; here it can be {name} "
                                f"alone, {len(widths)} times")
-    common = (widths, keys["layers_per_block"], keys["norm_num_groups"], keys["mid_block_add_attention"])
-    encoder = Encoder(keys["latent_channels"], *common, keys["use_quant_conv"], dtype)
-    decoder = Decoder(keys["out_channels"], *common, keys["use_post_quant_conv"], dtype)
+    common = (keys["layers_per_block"], keys["norm_num_groups"], keys["mid_block_add_attention"])
+    encoder = Encoder(keys["latent_channels"], Shape(widths, *common, keys["use_quant_conv"], dtype))
+    others = tuple(keys.get("decoder_block_out_channels") or widths)
+    if len(others) != len(widths):
+        raise WeightsError(f"{what}: block_out_channels and decoder_block_out_channels are not of one length")
+    decoder = Decoder(keys["out_channels"], Shape(others, *common, keys["use_post_quant_conv"], dtype))
     side = 2 ** (len(widths) - 1)
-    return (Part(encoder, _shapes(what, encoder, _zeros(1, side, side, keys["in_channels"])), keys),
-            Part(decoder, _shapes(what, decoder, _zeros(1, 1, 1, keys["latent_channels"])), keys))
+    return (Part(encoder, shapes_of(what, encoder, zeros(1, side, side, keys["in_channels"])), keys),
+            Part(decoder, shapes_of(what, decoder, zeros(1, 1, 1, keys["latent_channels"])), keys))
+
+
+def tiny(config: Mapping[str, Any], dtype: Any, what: str = "vae/config.json") -> tuple[Part, Part]:
+    """(encoder, decoder) of a TAESD. Raises WeightsError for a config that is not understood."""
+    keys = checked(config, TINY, what)
+    sides = []
+    for side in ("encoder", "decoder"):
+        widths, blocks = tuple(keys[f"{side}_block_out_channels"]), tuple(keys[f"num_{side}_blocks"])
+        if len(widths) != len(blocks) or len(set(widths)) != 1:
+            raise WeightsError(f"{what}: {side}_block_out_channels and num_{side}_blocks do not fit together; there "
+                               "are as many of both, and all widths are one")
+        sides.append((widths, blocks))
+    encoder = TinyEncoder(keys["latent_channels"], *sides[0], dtype)
+    decoder = TinyDecoder(keys["out_channels"], *sides[1], dtype)
+    side = 2 ** (len(sides[0][0]) - 1)
+    return (Part(encoder, shapes_of(what, encoder, zeros(1, side, side, keys["in_channels"])), keys),
+            Part(decoder, shapes_of(what, decoder, zeros(1, 1, 1, keys["latent_channels"])), keys))
 
 
 def clip(config: Mapping[str, Any], dtype: Any, *, projected: bool, what: str = "text_encoder/config.json") -> Part:
@@ -147,14 +175,16 @@ def clip(config: Mapping[str, Any], dtype: Any, *, projected: bool, what: str = 
     net = ClipText(keys["vocab_size"], keys["max_position_embeddings"], keys["hidden_size"], keys["intermediate_size"],
                    keys["num_hidden_layers"], keys["num_attention_heads"], keys["hidden_act"], keys["layer_norm_eps"],
                    keys["projection_dim"] if projected else 0, end, dtype)
-    return Part(net, _shapes(what, net, jax.ShapeDtypeStruct((1, 2), np.int32)), keys)
+    return Part(net, shapes_of(what, net, jax.ShapeDtypeStruct((1, 2), np.int32)), keys)
 
 
-def _zeros(*shape: int) -> jax.ShapeDtypeStruct:
+def zeros(*shape: int) -> jax.ShapeDtypeStruct:
+    """A float32 input, as `shapes_of` takes it."""
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-def _shapes(what: str, net: nn.Module, *inputs: Any) -> PyTree:
+def shapes_of(what: str, net: nn.Module, *inputs: Any) -> PyTree:
+    """The parameters of a network as shapes. Raises WeightsError, which says `what`, where none can be made."""
     try:
         return tensors.shapes(net, *inputs)
     except (ValueError, TypeError, ZeroDivisionError) as error:  # numbers that do not go together

@@ -24,7 +24,10 @@ DTYPES: dict[str, Any] = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jax.numpy.bfloat16, "I64": np.int64,
     "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_}
 LONGEST_HEADER = 100_000_000  # bytes; as in the format's own reader
-LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
+LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias", "running_mean": "running_mean",
+          "running_var": "running_var"}
+
+TURNED = {4: (3, 2, 0, 1), 2: (1, 0)}  # axes of convolutions and of dense layers, as files have them
 
 
 class Stored(NamedTuple):
@@ -152,6 +155,10 @@ def tensor_name(path: Sequence[Any]) -> str:
     return f"{place}.{LEAVES[leaf]}"
 
 
+def _is_kernel(path: Sequence[Any]) -> bool:
+    return path[-1].key.rpartition(".")[2] == "kernel"
+
+
 @functools.lru_cache(maxsize=32)
 def shapes(net: nn.Module, *inputs: jax.ShapeDtypeStruct) -> PyTree:
     """The parameters of a network as shapes, without computing any; kept, since tracing a large one takes seconds."""
@@ -160,12 +167,20 @@ def shapes(net: nn.Module, *inputs: jax.ShapeDtypeStruct) -> PyTree:
 
 def stored_shapes(wanted: PyTree) -> dict[str, tuple[int, ...]]:
     """The tensors that `fill` takes for parameters, {name: shape}; axes are turned as in the files."""
-    turned = {4: (3, 2, 0, 1), 2: (1, 0)}
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(wanted):
-        kernel = path[-1].key.rpartition(".")[2] == "kernel"
-        axes = turned[len(leaf.shape)] if kernel else range(len(leaf.shape))
+        axes = TURNED[len(leaf.shape)] if _is_kernel(path) else range(len(leaf.shape))
         found[tensor_name(path)] = tuple(leaf.shape[axis] for axis in axes)
+    return found
+
+
+def stored(tree: PyTree) -> dict[str, np.ndarray]:
+    """Parameters as `fill` takes them from a file: {name: float32 array}, axes turned as in the files."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf, np.float32)
+        found[tensor_name(path)] = np.ascontiguousarray(
+            array.transpose(TURNED[array.ndim]) if _is_kernel(path) else array)
     return found
 
 
@@ -174,7 +189,8 @@ def parameters(tree: PyTree) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def fill(wanted: PyTree, tensors: Mapping[str, Stored], dtype: Any, *, what: str, unused: Iterable[str] = ()) -> PyTree:
+def fill(wanted: PyTree, tensors: Mapping[str, Stored], dtype: Any, *, what: str, unused: Iterable[str] = (),
+         put: Callable[[np.ndarray], jax.Array] = jax.numpy.asarray) -> PyTree:
     """Parameters, read from tensors one at a time, so that no more than one is held twice.
 
     Args:
@@ -183,33 +199,34 @@ def fill(wanted: PyTree, tensors: Mapping[str, Stored], dtype: Any, *, what: str
       dtype: of the parameters.
       what: the network's name, for messages.
       unused: patterns of names that are left out on purpose.
+      put: puts an array where it is used.
 
     Raises:
       WeightsError: a tensor is missing, left over or of another shape.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(wanted)
-    names = {tensor_name(path): leaf.shape for path, leaf in leaves}
+    names = {tensor_name(path): (leaf.shape, _is_kernel(path)) for path, leaf in leaves}
     if missing := [name for name in names if name not in tensors]:
         raise WeightsError(f"{what}: {_listed(missing)} missing; the files are of another network, or not all there")
     left = [name for name in tensors if name not in names and not any(re.search(each, name) for each in unused)]
     if left:
         raise WeightsError(f"{what}: {_listed(left)} of no part of this network")
-    for name, shape in names.items():
-        if _as_kernel(np.empty(tensors[name].shape, "V0"), shape, name) is None:
+    for name, (shape, kernel) in names.items():
+        if _fitted(np.empty(tensors[name].shape, "V0"), shape, kernel) is None:
             raise WeightsError(f"{what}: {name} is {list(tensors[name].shape)}, which does not fit {list(shape)}")
     made = []
-    for name, shape in names.items():
-        array = _as_kernel(tensors[name].read(), shape, name)
-        made.append(jax.numpy.asarray(np.ascontiguousarray(array, dtype)))
+    for name, (shape, kernel) in names.items():
+        array = _fitted(tensors[name].read(), shape, kernel)
+        made.append(put(np.ascontiguousarray(array, dtype)))
     return jax.tree.unflatten(structure, made)
 
 
-def _as_kernel(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray | None:
+def _fitted(array: np.ndarray, shape: tuple[int, ...], kernel: bool) -> np.ndarray | None:
     """A tensor as the parameter has its axes; None where it does not fit. Dense layers may be stored as 1x1
     convolutions."""
-    if name.endswith(".weight") and len(shape) == 4 and array.ndim == 4:
+    if kernel and len(shape) == 4 and array.ndim == 4:
         array = array.transpose(2, 3, 1, 0)
-    elif name.endswith(".weight") and len(shape) == 2 and "embedding" not in name.split(".")[-2]:
+    elif kernel and len(shape) == 2:
         array = array.reshape(array.shape[:2]) if array.shape[2:] == (1, 1) else array
         array = array.T
     return array if array.shape == shape else None

@@ -9,7 +9,6 @@ import imggen_jax
 from imggen_jax.editing import sources
 from imggen_jax.errors import RunError
 from imggen_jax.prompting import redrawing
-from imggen_jax.weights import published, tensors
 
 pytest.importorskip("tokenizers")
 
@@ -17,13 +16,7 @@ pytest.importorskip("tokenizers")
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A tiny model, whose networks alone are compiled."""
-    _, configs, _ = reference.MODELS["sd"]
-    parts = {"unet": [published.unet(configs["unet"], "float32")],
-             "vae": list(published.autoencoder(configs["vae"], "float32")),
-             "text_encoder": [published.clip(configs["text_encoder"], "float32", projected=False)]}
-    shapes = {name: {key: shape for part in each for key, shape in tensors.stored_shapes(part.wanted).items()}
-              for name, each in parts.items()}
-    folder = reference.write(tmp_path_factory.mktemp("models") / "sd", "sd", shapes)
+    folder = reference.write(tmp_path_factory.mktemp("models") / "sd", "sd")
     model = reference.compiled(imggen_jax.load(folder))
     with jax.disable_jit():
         yield sources.open_run(folder, model)
