@@ -58,6 +58,8 @@ class Sampler(NamedTuple):
     trace: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
     # (given) -> the batch size of the programs
     block: Callable[[Fields], int]
+    # () -> None; lets go of the last weights, which are kept on the devices until others are used
+    release: Callable[[], None]
 
     def sample(
         self, weights: PyTree, seeds: Sequence[int] | np.ndarray, given: Fields | None = None, truncation: float = 1.0,
@@ -147,7 +149,7 @@ def _make(generator: Generator, spec: Spec) -> Sampler:
         render=functools.partial(_show, compiled(lambda images: images), block, placed, generator.options),
         decode=lambda weights, w, fields, options={}: decode(weights, w, fields, options),
         encode=None if generator.encode is None else jax.jit(encode),
-        prior=prior, trace=draw, block=block)
+        prior=prior, trace=draw, block=block, release=placed.release)
 
 
 class _Placed:
@@ -162,6 +164,9 @@ class _Placed:
         if device not in self._copies:
             self._copies[device] = jax.device_put(weights, device)
         return self._copies[device]
+
+    def release(self) -> None:
+        self._weights, self._copies = None, {}
 
 
 def _draw(program, needs, spec, block, placed, weights, seeds, given, truncation=1.0) -> Latents:
