@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imggen_jax import samplers
 from imggen_jax.game import Generator, Option, PyTree, Spec
 
 # A program packs its weights anew for each call, so small images want large batches; large ones would want memory.
@@ -44,7 +45,8 @@ class Sampler(NamedTuple):
 
     # (weights, seeds, given, truncation=1.0) -> Latents; seeds: n integers from 0 to 2^32-1
     draw: Callable[..., Latents]
-    # (weights, latents, options={}) -> images; options: as of `Generator.options`
+    # (weights, latents, options={}, check=None) -> images; options: as of `Generator.options`; check: is called at each
+    # step of a sampler, from another thread, and stops it by an exception, see `samplers.watched`
     show: Callable[..., np.ndarray]
     # (weights, latents, options={}) -> the same before they are rounded, float32 [n,H,W,C] in [-1,1]
     render: Callable[..., np.ndarray]
@@ -131,8 +133,9 @@ def _make(generator: Generator, spec: Spec) -> Sampler:
 
     def compiled(finish):
         @functools.partial(jax.jit, static_argnames="static")
-        def program(weights, w, fields, dynamic, static):
-            return finish(decode(weights, w, fields, {**dynamic, **dict(static)}))
+        def program(weights, w, fields, dynamic, static, watch=None):
+            with samplers.telling(watch):
+                return finish(decode(weights, w, fields, {**dynamic, **dict(static)}))
         return program
 
     def block(given):
@@ -184,16 +187,19 @@ def _draw(program, needs, spec, block, placed, weights, seeds, given, truncation
     return Latents(w, fields, places)
 
 
-def _show(program, block, placed, known, weights, latents, options=None) -> np.ndarray:
+def _show(program, block, placed, known, weights, latents, options=None, check=None) -> np.ndarray:
     resolved = {name: option.default for name, option in known.items()} | dict(options or {})
     static = tuple(sorted((name, int(value)) for name, value in resolved.items() if _static(known[name])))
     dynamic = {name: np.float32(value) for name, value in resolved.items() if not _static(known[name])}
 
-    def run(weights, rows):
+    def run(weights, rows, watch=None):
         fields = {name: value[rows] for name, value in latents.given.items()}
-        return program(weights, latents.w[rows], fields, dynamic, static=static)
+        return program(weights, latents.w[rows], fields, dynamic, static=static, watch=watch)
 
-    return _in_blocks(run, placed, weights, latents.places, block(latents.given))
+    if check is None:
+        return _in_blocks(run, placed, weights, latents.places, block(latents.given))
+    with samplers.watched(check) as number:
+        return _in_blocks(functools.partial(run, watch=number), placed, weights, latents.places, block(latents.given))
 
 
 def _in_blocks(run: Callable, placed: _Placed, weights: PyTree, places: np.ndarray, size: int) -> Any:

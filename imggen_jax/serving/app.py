@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 import imggen_jax
 from imggen_jax.errors import ImggenError, SaveError, brief
 from imggen_jax.serving import openai, pages, uploads
-from imggen_jax.serving.guards import Guard, Limits
+from imggen_jax.serving.guards import LOGGED, Guard, Limits
 from imggen_jax.serving.jobs import Jobs, Made
 from imggen_jax.serving.keys import Key, Keys, Spent
 from imggen_jax.serving.models import Models, Unknown, Vanished
@@ -306,7 +306,9 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
-    said = _bug()                             # `Guard`, which it passes next, logs it
+    _log(error)
+    request.scope[LOGGED] = True
+    said = _bug()
     return JSONResponse(said.body, said.status)
 
 

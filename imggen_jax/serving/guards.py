@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from imggen_jax.serving.openai import ApiError
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOGGED = "imggen_jax.logged"     # in the scope of a request whose error was told to whoever runs the service
 HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "no-referrer",
@@ -113,7 +114,8 @@ class Guard:
             if not status:
                 await _refuse(sending, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, no traceback leaves
-            self._lost(error)
+            if LOGGED not in scope:
+                self._lost(error)
             if not status:
                 await _refuse(sending, ApiError(500, "something went wrong in the service; its log says what",
                                                 code="internal_error"))

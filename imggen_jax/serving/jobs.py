@@ -5,6 +5,8 @@ ones. A job's value is what `Made` holds; those of `look` are JSON.
 """
 from __future__ import annotations
 
+import functools
+import itertools
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +36,8 @@ from imggen_jax.serving.worker import Canceled, Job, Late, Ticket
 from imggen_jax.spec import Spec, make_spec
 
 NOTHING = make_spec()    # of verbs without a model
+WATCHED = 50_000_000     # bytes of weights from which a program is stopped between steps, at the price that it is not
+                         # kept on the disk when it is compiled; smaller models make a batch in a second or two
 DRAFTS = (0.5, 0.25, 0.125)  # shares of the steps of partial pictures, the last one first
 
 
@@ -128,7 +132,8 @@ class Jobs:
         """Makes the pictures of some tickets of one kind: drafts for those that stream, then the pictures."""
         rows: Rows = tickets[0].job.about
         model = rows.model._replace(weights=self._models.get(rows.entry.id).weights)
-        steps = rows.options.get(wishes.STEPS)
+        option = model.generator.options.get(wishes.STEPS)
+        steps = rows.options.get(wishes.STEPS, None if option is None else option.default)
         drafts = DRAFTS[:(rows.asked.partial_images or 0) if rows.asked.stream else 0][::-1]
         counts = dict.fromkeys(max(1, round(share * steps)) for share in drafts) if steps is not None else {}
         for number, count in enumerate(count for count in counts if count < (steps or 0)):
@@ -147,10 +152,11 @@ class Jobs:
         seeds = np.array([seed for one in each for seed in one.seeds], np.uint32)
         fields = {name: np.concatenate([one.fields[name] for one in each]) for name in each[0].fields}
         given = {name: [value for one in each for value in one.given[name]] for name in each[0].given}
-        made = generating.images(model, each[0].entry.folder.name, seeds, fields, given, options)
+        check = functools.partial(_check, tickets) if each[0].entry.size > WATCHED else None
+        made = generating.images(model, each[0].entry.folder.name, seeds, fields, given, options, check=check)
         facts = publishing.training_facts(model.data)
         for ticket, one in zip(tickets, each):
-            pictures = [next(made) for _ in one.seeds]
+            pictures = list(itertools.islice(made, len(one.seeds)))
             try:
                 content = []
                 with self._shelf.workplace() as place:
@@ -385,6 +391,12 @@ def _wanted(tickets: Sequence[Ticket]) -> list[Ticket]:
         except Late as error:
             ticket.failed(error)
     return found
+
+
+def _check(tickets: Sequence[Ticket]) -> None:
+    """Raises Canceled where nobody waits for any of the tickets."""
+    if not _wanted(tickets):
+        raise Canceled
 
 
 def _remembers(path: Path) -> bool:

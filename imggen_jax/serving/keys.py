@@ -51,17 +51,19 @@ def read(file: Path) -> list[Key]:
       RunError: it cannot be read, or others can write it.
     """
     try:
-        if file.stat().st_mode & 0o022:
-            raise RunError(f"the file of keys {file} can be written by others; run: chmod 600 {file}")
+        open_to_others = file.stat().st_mode & 0o022
         said = json.loads(file.read_text(encoding="utf-8"))
-        return [Key(str(each["id"]), str(each["name"]), str(each["sha256"]),
-                    None if each["quota"] is None else int(each["quota"])) for each in said["keys"]]
+        found = [Key(str(each["id"]), str(each["name"]), str(each["sha256"]),
+                     None if each["quota"] is None else int(each["quota"])) for each in said["keys"]]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RunError(f"the file of keys {file} cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"the file of keys {file} is damaged; name another with --keys") from error
+    if open_to_others:
+        raise RunError(f"the file of keys {file} can be written by others; run: chmod 600 {file}")
+    return found
 
 
 def add(file: Path, name: str, quota: int | None = None) -> str:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -23,6 +24,7 @@ from imggen_jax.serving.jobs import Jobs
 from imggen_jax.serving.keys import Keys, default_file
 from imggen_jax.serving.models import Models
 from imggen_jax.serving.monitoring import Metrics
+from imggen_jax.serving.openai import ApiError
 from imggen_jax.serving.worker import WAITING, Worker
 
 HOST, PORT = "127.0.0.1", 8000
@@ -72,8 +74,10 @@ def serve(wanted: Wanted, say: Callable[[str], object], *,
         service = Service(found, worker, place, jobs, metrics, keys, wanted.limits, _hosts(wanted))
         worker.start()
         for name in found.ids:
-            worker.submit("", jobs.warming(name), lambda event, name=name: None)
-        config = uvicorn.Config(app.make(service), log_level="warning", access_log=False, server_header=False,
+            with contextlib.suppress(ApiError):              # a policy may refuse what it would be warmed up with
+                worker.submit("", jobs.warming(name), lambda event: None)
+        logging.getLogger("python_multipart").setLevel(logging.CRITICAL)   # it tells of every form that is none
+        config = uvicorn.Config(app.make(service), log_level="error", access_log=False, server_header=False,
                                 proxy_headers=False, http="h11", ws="none", loop="asyncio", limit_concurrency=OPEN,
                                 timeout_keep_alive=10, timeout_graceful_shutdown=GRACE)
         server = uvicorn.Server(config)
