@@ -1,7 +1,7 @@
 """New images of seeds with the records that make them again, and the folders that they are written to."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ VERB = "generate"
 
 def images(
     model: Model, run: str, numbers: np.ndarray | range, fields: Fields, given: Mapping[str, Any] | None,
-    asked: Mapping[str, Any], more: Mapping[str, Any] = {},
+    asked: Mapping[str, Any], more: Mapping[str, Any] = {}, check: Callable[[], object] | None = None,
 ) -> Iterator[tuple[np.ndarray, Family]]:
     """(image uint8 [H,W,C], its record) of each seed, made `AT_ONCE` at a time.
 
@@ -37,6 +37,7 @@ def images(
       given: the same, as the user gave it: a value for all images, or one for each.
       asked: "truncation", and the options of the generator.
       more: what else the records are to say of how the images were asked for.
+      check: is called at each step of a sampler, and stops it by an exception.
     """
     weights = checkpoint.fingerprint(model.weights)
     options = {name: value for name, value in asked.items() if name != "truncation"}
@@ -44,7 +45,7 @@ def images(
         rows = slice(start, start + AT_ONCE)
         chosen = {name: value[rows] for name, value in fields.items()}
         latents = model.sampler.draw(model.weights, numbers[rows], chosen, asked["truncation"])
-        for row, image in enumerate(model.sampler.show(model.weights, latents, options)):
+        for row, image in enumerate(model.sampler.show(model.weights, latents, options, check)):
             its = {name: value[row] for name, value in latents.given.items()}
             said = records.given_of(model.spec, its, _texts(given, start + row))
             arguments = {"seed": int(numbers[start + row]), **asked, **more}

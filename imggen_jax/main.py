@@ -21,6 +21,7 @@ from imggen_jax.errors import Diverged, ImggenError, Interrupted, RunError, Save
 from imggen_jax.flags import datasets, scores, trust
 from imggen_jax.prompting import flags as prompting
 from imggen_jax.prompting import teaching
+from imggen_jax.serving import flags as serving
 
 TRAIN = """\
 Trains what a config describes, or resumes it: the same command continues a run that was stopped. The word `train` may
@@ -49,6 +50,7 @@ other verbs (each has --help):
   audit        one page about a model: data, copying, balance, marks, refusals
   fetch        download a text-to-image model of others
   adapt        add LoRA and words to such a model, or give it another size
+  serve        models over HTTP, for programs: OpenAI's Images API
 editing, with a model:
 EDITING
 of one picture, without a model:
@@ -99,7 +101,7 @@ def main(words: Sequence[str]) -> int:
              "forget": _forget, "verify": trust.verify, "detect": trust.detect,
              "whose": trust.whose, "policy": trust.policy, "audit": trust.audit,
              "fetch": hub.fetch, "adapt": functools.partial(hub.adapt, start=_start_jax),
-             "personalize": _personalize}
+             "personalize": _personalize, "serve": functools.partial(serving.serve, start=_start_jax)}
     verbs |= {name: functools.partial(_editing, name) for name in editing.VERBS}
     verbs |= {name: functools.partial(_picture, name) for name in picture_verbs.VERBS if name not in verbs}
     if any(word.partition("=")[0] == "--paint" for word in words):  # a picture's own `edit`; the other needs a model

@@ -9,11 +9,17 @@ the mean of x given z. Times may rise or fall: from data to noise gives the late
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+import itertools
+import logging
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.experimental import io_callback
 
 Array = jax.Array
 Predict = Callable[[Array, Array], Array]  # (z [n,...], t float32 scalar) -> [n,...]
@@ -52,6 +58,72 @@ def karras_sigmas(steps: int, low: float = 0.002, high: float = 80.0, rho: float
     return jnp.append(sigmas, 0.0)
 
 
+# ---------------------------------------------------------------------------------------------- stopped between steps
+
+# A compiled program cannot be interrupted. One that is traced inside of `telling` calls back at each step; the number
+# that it is given says whom, so that one program serves many.
+_numbers = itertools.count()
+_watching: dict[int, Callable[[], object]] = {}
+_stopping: list[BaseException] = []      # JAX logs the traceback of what a callback raises; of these it need not
+logging.getLogger("jax._src.callback").addFilter(
+    lambda record: not any(record.exc_info and record.exc_info[1] is each for each in _stopping))
+_told: contextvars.ContextVar[Array | None] = contextvars.ContextVar("imggen_jax_told", default=None)
+
+
+@contextlib.contextmanager
+def watched(check: Callable[[], object]) -> Iterator[np.uint32]:
+    """The number of a program's run, which is stopped between steps by an exception of `check`.
+
+    Args:
+      check: is called at each step, from another thread.
+
+    Raises:
+      what `check` raised, in place of JAX's error about it.
+    """
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            check()
+        except BaseException as error:
+            raised.append(error)
+            _stopping.append(error)
+            raise
+
+    number = next(_numbers) % 2**32
+    _watching[number] = call
+    try:
+        yield np.uint32(number)
+    except Exception:
+        if raised:
+            raise raised[0] from None
+        raise
+    finally:
+        del _watching[number]
+        _stopping[:] = [each for each in _stopping if each not in raised]
+
+
+@contextlib.contextmanager
+def telling(number: Array | None) -> Iterator[None]:
+    """Solvers that are traced inside call back at each step; number: of `watched`, uint32 scalar; None: they do not."""
+    before = _told.set(number)
+    try:
+        yield
+    finally:
+        _told.reset(before)
+
+
+def _tell() -> None:
+    """At the beginning of each step of each solver."""
+    if (number := _told.get()) is not None:
+        io_callback(_call, None, number)
+
+
+def _call(number: Array) -> None:
+    if (check := _watching.get(int(number))) is not None:
+        check()
+
+
 # ----------------------------------------------------------------------------------------------------------- solvers
 
 
@@ -64,6 +136,7 @@ def euler(velocity: Predict, z: Array, times: Array) -> Array:
       times: float [steps+1], rising or falling.
     """
     def step(z, ends):
+        _tell()
         start, end = ends
         return z + (end - start) * velocity(z, start), None
 
@@ -73,6 +146,7 @@ def euler(velocity: Predict, z: Array, times: Array) -> Array:
 def heun(velocity: Predict, z: Array, times: Array) -> Array:
     """As `euler`, by Heun's method: two evaluations a step, error of order 2."""
     def step(z, ends):
+        _tell()
         start, end = ends
         first = velocity(z, start)
         second = velocity(z + (end - start) * first, end)
@@ -114,6 +188,7 @@ def multistep(denoise: Predict, z: Array, alphas: Array, sigmas: Array, second: 
     share = share if second is None else share * second
 
     def step(i, carry):
+        _tell()
         z, before = carry
         seen = denoise(z, i)
         z = ratio[i] * z + gain[i] * (seen + jnp.where(i > first, share[i], 0.0) * (seen - before))
@@ -135,6 +210,7 @@ def ddim(denoise: Predict, z: Array, alphas: Array, sigmas: Array, fresh: Array 
       draw: i -> that noise, of variance 1, like z.
     """
     def step(i, z):
+        _tell()
         x = denoise(z, i)
         noise = (z - alphas[i] * x) / sigmas[i]
         if fresh is None:
@@ -188,6 +264,7 @@ def plms(denoise: Predict, z: Array, alphas: Array, sigmas: Array, first: int | 
     begin = jnp.asarray(first)
 
     def evaluate(number, carry):
+        _tell()
         z, start, before = carry
         at = begin + number - (number >= 2)   # the time that the network sees
         since = at - (number == 1)            # and that from which the step is taken

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imggen_jax import samplers
 from imggen_jax.game import Generator, Option, PyTree, Spec
 
 # A program packs its weights anew for each call, so small images want large batches; large ones would want memory.
@@ -44,7 +45,8 @@ class Sampler(NamedTuple):
 
     # (weights, seeds, given, truncation=1.0) -> Latents; seeds: n integers from 0 to 2^32-1
     draw: Callable[..., Latents]
-    # (weights, latents, options={}) -> images; options: as of `Generator.options`
+    # (weights, latents, options={}, check=None) -> images; options: as of `Generator.options`; check: is called at each
+    # step of a sampler, from another thread, and stops it by an exception, see `samplers.watched`
     show: Callable[..., np.ndarray]
     # (weights, latents, options={}) -> the same before they are rounded, float32 [n,H,W,C] in [-1,1]
     render: Callable[..., np.ndarray]
@@ -58,6 +60,8 @@ class Sampler(NamedTuple):
     trace: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
     # (given) -> the batch size of the programs
     block: Callable[[Fields], int]
+    # () -> None; lets go of the last weights, which are kept on the devices until others are used
+    release: Callable[[], None]
 
     def sample(
         self, weights: PyTree, seeds: Sequence[int] | np.ndarray, given: Fields | None = None, truncation: float = 1.0,
@@ -129,8 +133,9 @@ def _make(generator: Generator, spec: Spec) -> Sampler:
 
     def compiled(finish):
         @functools.partial(jax.jit, static_argnames="static")
-        def program(weights, w, fields, dynamic, static):
-            return finish(decode(weights, w, fields, {**dynamic, **dict(static)}))
+        def program(weights, w, fields, dynamic, static, watch=None):
+            with samplers.telling(watch):
+                return finish(decode(weights, w, fields, {**dynamic, **dict(static)}))
         return program
 
     def block(given):
@@ -147,7 +152,7 @@ def _make(generator: Generator, spec: Spec) -> Sampler:
         render=functools.partial(_show, compiled(lambda images: images), block, placed, generator.options),
         decode=lambda weights, w, fields, options={}: decode(weights, w, fields, options),
         encode=None if generator.encode is None else jax.jit(encode),
-        prior=prior, trace=draw, block=block)
+        prior=prior, trace=draw, block=block, release=placed.release)
 
 
 class _Placed:
@@ -166,6 +171,9 @@ class _Placed:
             self._copies[device] = jax.device_put(weights, device)
         return self._copies[device]
 
+    def release(self) -> None:
+        self._weights, self._copies = None, {}
+
 
 def _draw(program, needs, spec, block, placed, weights, seeds, given, truncation=1.0) -> Latents:
     seeds = np.asarray(seeds, np.uint32)
@@ -182,16 +190,19 @@ def _draw(program, needs, spec, block, placed, weights, seeds, given, truncation
     return Latents(w, fields, places)
 
 
-def _show(program, block, placed, known, weights, latents, options=None) -> np.ndarray:
+def _show(program, block, placed, known, weights, latents, options=None, check=None) -> np.ndarray:
     resolved = {name: option.default for name, option in known.items()} | dict(options or {})
     static = tuple(sorted((name, int(value)) for name, value in resolved.items() if _static(known[name])))
     dynamic = {name: np.float32(value) for name, value in resolved.items() if not _static(known[name])}
 
-    def run(weights, rows):
+    def run(weights, rows, watch=None):
         fields = {name: value[rows] for name, value in latents.given.items()}
-        return program(weights, latents.w[rows], fields, dynamic, static=static)
+        return program(weights, latents.w[rows], fields, dynamic, static=static, watch=watch)
 
-    return _in_blocks(run, placed, weights, latents.places, block(latents.given))
+    if check is None:
+        return _in_blocks(run, placed, weights, latents.places, block(latents.given))
+    with samplers.watched(check) as number:
+        return _in_blocks(functools.partial(run, watch=number), placed, weights, latents.places, block(latents.given))
 
 
 def _in_blocks(run: Callable, placed: _Placed, weights: PyTree, places: np.ndarray, size: int) -> Any:

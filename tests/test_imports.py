@@ -18,7 +18,8 @@ ORDER = [
     "augment", "degradations", "optim", "devices", "step", "transforms", "samplers", "schedules", "conditioning",
     "latents", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "texts",
     "sampling", "inversion", "model", "training", "exporting", "zoo", "pipelines", "adapters", "loading", "evaluation",
-    "cards", "generating", "api", "translators", "picture_verbs", "flags", "hub", "editing", "prompting", "main"]
+    "cards", "generating", "api", "translators", "picture_verbs", "flags", "hub", "editing", "prompting",
+    "serving", "main"]
 NARROW = {
     "errors": set(), "patches": {"errors"}, "prompts": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(),
     "streams": {"errors"},
@@ -170,11 +171,12 @@ def test_only_what_is_declared_is_imported():
     import tomllib
 
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
-    named = project["dependencies"] + project["optional-dependencies"]["open"]
+    named = project["dependencies"] + [name for extra in ("open", "studio")
+                                       for name in project["optional-dependencies"][extra]]
     declared = {re.split(r"[\[<>=]", name)[0].replace("-", "_") for name in named}
     modules = {{"absl_py": "absl", "orbax_checkpoint": "orbax", "pillow": "PIL", "c2pa_python": "c2pa"}.get(name, name)
                for name in declared}
-    modules |= {"jaxlib"}  # jax requires the one of its own version
+    modules |= {"jaxlib", "starlette", "pydantic"}  # jax and fastapi require those of their own versions
     for path in MODULES:
         found = {name.split(".")[0] for name in imported(parse(path))} - set(sys.stdlib_module_names) - {"imggen_jax"}
         assert found <= modules, f"{path.name} imports {sorted(found - modules)}, which pyproject.toml does not declare"

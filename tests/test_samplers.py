@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from imggen_jax import samplers
 from imggen_jax.samplers import (
     EXPLODING,
     FLOW,
+    SOLVERS,
     Path,
     ddim,
     dpmpp_2m,
@@ -17,6 +19,8 @@ from imggen_jax.samplers import (
     guided,
     heun,
     karras_sigmas,
+    plms,
+    solve_flow,
     undo_ddim,
     velocity_of,
 )
@@ -135,3 +139,35 @@ def test_guidance_acts_in_its_interval_alone():
     assert found == [1, 3, 3, 3, 1]
     none = guided(lambda z, t: (with_it(z, t), without(z, t)), with_it, 0.0)
     assert float(none(jnp.zeros(()), jnp.asarray(0.5))) == 0
+
+
+@pytest.mark.parametrize("name", [*SOLVERS, "ddim", "plms"])
+def test_a_program_that_is_watched_gives_the_same_and_is_stopped_between_steps(name, capfd):
+    sigmas = jnp.linspace(1.0, 0.0, 7)
+
+    def solve(z):
+        if name in SOLVERS:
+            return solve_flow(SOLVERS.index(name), lambda z, t: jnp.sin(z) * t, z, flow_times(6))
+        return {"ddim": ddim, "plms": plms}[name](lambda z, i: jnp.sin(z), z, 1 - sigmas, sigmas)
+
+    @jax.jit
+    def program(z, watch=None):
+        with samplers.telling(watch):
+            return solve(z)
+
+    def check():
+        steps.append(len(steps))
+        if len(steps) == most:
+            raise KeyError("enough")
+
+    plain, steps, most = np.asarray(program(NOISE)), [], None
+    with samplers.watched(check) as number:
+        np.testing.assert_array_equal(np.asarray(program(NOISE, number)), plain)
+    assert len(steps) in (6, 7)  # plms asks once more
+    steps, most = [], 3
+    with pytest.raises(KeyError, match="enough"), samplers.watched(check) as number:
+        np.asarray(program(NOISE, number))
+    assert len(steps) == 3 and "Traceback" not in capfd.readouterr().err
+    steps, most = [], None
+    with samplers.watched(check) as number:  # what was stopped leaves nothing behind
+        np.testing.assert_array_equal(np.asarray(program(NOISE, number)), plain)

@@ -34,8 +34,11 @@ def opened(workdir, verb: str = "", given: Mapping[str, Any] | Sequence[Mapping[
            names: Sequence[str] = ()) -> Open:
     """A model to edit with, by what `load` takes, if a policy lets the verb make pictures of what is given with it.
 
-    `given` may be a list, with that of each picture; `names` of pictures may be seeds, of which labels are drawn.
+    `given` may be a list, with that of each picture; `names` of pictures may be seeds, of which labels are drawn. A run
+    that is open already is taken as it is: whoever opened it has asked the policy.
     """
+    if isinstance(workdir, Open):
+        return workdir
     run = sources.open_run(workdir, api.load(workdir))
     drawn = run.model.generator.needs if any(name.strip().isdecimal() for name in names) else ()
     for each in [given] if given is None or isinstance(given, Mapping) else given:

@@ -21,7 +21,8 @@ _XMP_TAG, _ICC_TAG = 700, 34675      # of TIFF
 
 
 def encode(file: BinaryIO, kind: str, shape: tuple[int, int, int], dtype: np.dtype, bands: Iterable[np.ndarray], *,
-           icc: bytes | None = None, exif: bytes | None = None, xmp: bytes | None = None) -> None:
+           icc: bytes | None = None, exif: bytes | None = None, xmp: bytes | None = None, quality: int | None = None
+           ) -> None:
     """Writes a picture.
 
     Args:
@@ -31,13 +32,14 @@ def encode(file: BinaryIO, kind: str, shape: tuple[int, int, int], dtype: np.dty
       dtype: uint8 or uint16.
       bands: [rows,W,C] of this dtype, H rows in all.
       icc, exif, xmp: profile and metadata. TIFF files keep no EXIF block.
+      quality: of JPEG, WebP and AVIF, 1 to 100; None: near that of the pixels, and of WebP to the bit.
     """
     if not held(kind, shape, dtype):
         write = _png if kind == "PNG" else _tiff
         for part in write(shape, dtype, bands, icc, exif, xmp):
             file.write(part)
     else:
-        file.write(_pillow(kind, shape, bands, icc, exif, xmp))
+        file.write(_pillow(kind, shape, bands, icc, exif, xmp, quality))
 
 
 def held(kind: str, shape: tuple[int, int, int], dtype: np.dtype) -> bool:
@@ -46,13 +48,15 @@ def held(kind: str, shape: tuple[int, int, int], dtype: np.dtype) -> bool:
 
 
 def _pillow(kind: str, shape: tuple[int, int, int], bands: Iterable[np.ndarray], icc: bytes | None,
-            exif: bytes | None, xmp: bytes | None) -> bytes:
+            exif: bytes | None, xmp: bytes | None, quality: int | None) -> bytes:
     height, width, channels = shape
     picture, top = Image.new(MODES[channels], (width, height)), 0
     for band in bands:
         picture.paste(Image.fromarray(np.ascontiguousarray(band[..., 0] if channels == 1 else band)), (0, top))
         top += len(band)
     options = dict(OPTIONS[kind])
+    if quality is not None and kind != "PNG" and kind != "TIFF":
+        options |= {"quality": quality} | ({"lossless": False} if kind == "WEBP" else {})
     if icc:
         options["icc_profile"] = icc
     if exif and kind != "TIFF":

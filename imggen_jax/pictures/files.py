@@ -275,10 +275,12 @@ def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], ba
     put(path, lambda file: encode_bands(file, kind, like, shape, bands))
 
 
-def encode_bands(file: BinaryIO, kind: str, like: Picture, shape: tuple[int, int, int], bands: Iterable[np.ndarray]
-                 ) -> None:
-    """What `write_bands` writes, in an open file. kind: Pillow's name of the format."""
-    encoding.encode(file, kind, shape, like.pixels.dtype, bands, icc=like.icc, exif=like.exif, xmp=like.xmp)
+def encode_bands(file: BinaryIO, kind: str, like: Picture, shape: tuple[int, int, int], bands: Iterable[np.ndarray],
+                 quality: int | None = None) -> None:
+    """What `write_bands` writes, in an open file. kind: Pillow's name of the format; quality: as of `encoding.encode`.
+    """
+    encoding.encode(file, kind, shape, like.pixels.dtype, bands, icc=like.icc, exif=like.exif, xmp=like.xmp,
+                    quality=quality)
 
 
 def encoded(kind: str, picture: Picture) -> bytes:

@@ -32,14 +32,14 @@ Paths = str | os.PathLike[str]
 
 
 def vary(
-    model: Paths, out: Paths, image: str | Sequence[str], *, prompt: Text | None = None, was: Text | None = None,
+    model: Paths | Open, out: Paths, image: str | Sequence[str], *, prompt: Text | None = None, was: Text | None = None,
     strength: float | str | None = None, num: int = 4, seed: int = 0, given: Mapping[str, Any] = {},
     truncation: float = 1.0,
 ) -> Done:
     """Write variations of a picture: out/000.png, ... and out/sheet.png, under its own words or new ones.
 
     Args:
-      model: as for `load`.
+      model: as for `load`, or an open run, whose policy was asked.
       out: folder; made if needed.
       image: the picture's file, made with this model or your own; or its seed. Several files are references, which
         some models take.
@@ -120,7 +120,7 @@ def blend(
 
 
 def fill(
-    model: Paths, out: Paths, image: Paths, mask: Paths, *, prompt: Text, num: int = 4, seed: int = 0,
+    model: Paths | Open, out: Paths, image: Paths, mask: Paths, *, prompt: Text, num: int = 4, seed: int = 0,
     given: Mapping[str, Any] = {},
 ) -> Done:
     """Write a picture with what a mask marks made anew, as words say: out/000.png, ... and out/sheet.png.

@@ -126,23 +126,32 @@ def write_png(path: str | Path, image: np.ndarray, origin: Origin) -> None:
     _log([image], origin, path)
 
 
-def write(path: str | Path, picture: Picture, origin: Origin) -> tuple[str, ...]:
+def write(path: str | Path, picture: Picture, origin: Origin, *, quality: int | None = None) -> tuple[str, ...]:
     """`files.write` of a picture that is marked and signed; returns notes on what could not be kept.
+
+    Args:
+      path, picture: as for `files.write`.
+      origin: how it came to be.
+      quality: of JPEG, WebP and AVIF, 1 to 100; None: near that of the pixels, and of WebP to the bit.
 
     Raises:
       PictureError, SaveError: as `files.write`.
     """
     kept, notes = files.fitted(path, picture)
-    write_bands(path, kept, kept.pixels.shape, [kept.pixels], origin)
+    write_bands(path, kept, kept.pixels.shape, [kept.pixels], origin, quality=quality)
     return notes
 
 
 def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], bands: Iterable[np.ndarray],
-                origin: Origin) -> None:
+                origin: Origin, *, quality: int | None = None) -> None:
     """`files.write_bands` of a picture that is marked and signed.
 
     The mark depends on the whole picture. One of more than 32 MB is put aside beside `path`, in a file without a name,
     as is what is signed: memory does not grow with the picture more than `files.write_bands` lets it.
+
+    Args:
+      path, like, shape, bands: as for `files.write_bands`.
+      origin, quality: as for `write`.
 
     Raises:
       PictureError, SaveError: as `files.write_bands`.
@@ -155,14 +164,15 @@ def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], ba
     def encode(file) -> None:
         with tempfile.SpooledTemporaryFile(_MEMORY, dir=str(path.parent)) as aside:
             rows = _marked_bands(bands, shape, dtype, origin, aside) if has_mark else bands
-            files.encode_bands(file, kind, like, shape, _through(hashed, seen, rows))
+            files.encode_bands(file, kind, like, shape, _through(hashed, seen, rows), quality)
 
     def content(file) -> None:
         if not settings().credentials:
             return encode(file)
         with tempfile.SpooledTemporaryFile(_MEMORY, dir=str(path.parent)) as plain:
             encode(plain)
-            _sign(plain, file, kind, None if kind in _LOSSY else hashed.hex(), origin, path, has_mark)
+            lossy = kind in _LOSSY or kind == "WEBP" and quality is not None
+            _sign(plain, file, kind, None if lossy else hashed.hex(), origin, path, has_mark)
 
     files.put(path, content)
     _add(seen, origin, path)

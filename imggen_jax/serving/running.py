@@ -1,0 +1,185 @@
+"""The process of the service: models, port, signals, and what is said when it starts."""
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import uvicorn
+
+from imggen_jax import loading
+from imggen_jax.errors import RunError
+from imggen_jax.model import Model
+from imggen_jax.provenance import policy
+from imggen_jax.serving import app, models, shelf
+from imggen_jax.serving.app import Service
+from imggen_jax.serving.guards import LOOPBACK, Limits, is_loopback
+from imggen_jax.serving.jobs import Jobs
+from imggen_jax.serving.keys import Keys, default_file
+from imggen_jax.serving.models import Models
+from imggen_jax.serving.monitoring import Metrics
+from imggen_jax.serving.openai import ApiError
+from imggen_jax.serving.worker import WAITING, Worker
+
+HOST, PORT = "127.0.0.1", 8000
+TRIED = 50               # ports after one that is taken
+OPEN = 1024              # connections at a time
+GRACE = 10               # seconds for requests that are under way at the end
+
+
+class Wanted(NamedTuple):
+    """What a service is started with."""
+
+    host: str = HOST
+    port: int = PORT                     # 0: any that is free
+    models: str | None = None            # as `models.parse` reads it
+    keys: str | None = None              # file; None: the user's own where others reach the service, else no keys
+    allow: Sequence[str] = ()            # further names by which the service may be called
+    memory: float | None = None          # bytes of weights
+    waiting: int = WAITING
+    limits: Limits = Limits()
+
+
+def serve(wanted: Wanted, say: Callable[[str], object], *,
+          started: Callable[[uvicorn.Server, int], object] | None = None,
+          load: Callable[[str], Model] = loading.load) -> None:
+    """Serve until a signal ends it, or `started` has called its server to exit.
+
+    Args:
+      wanted: see `Wanted`.
+      say: is called with lines for the user.
+      started: is called with the server and its port, before the first request.
+      load: what loads a model.
+
+    Raises:
+      RunError: a host, port, model, key file or policy that cannot be used.
+    """
+    paths = models.parse(wanted.models)
+    keys = _keys(wanted)
+    with contextlib.closing(_bound(wanted.host, wanted.port)) as bound, shelf.opened() as place:
+        port = bound.getsockname()[1]
+        found = Models(paths, load=load,
+                       memory=None if wanted.memory is None else int(wanted.memory))
+        for name in found.ids:
+            policy.in_force(found.entry(name).folder)        # one that cannot be read stops here
+        metrics = Metrics()
+        worker = Worker(waiting=wanted.waiting, each=None if keys is None else max(1, wanted.waiting // 2))
+        jobs = Jobs(found, place, metrics.made)
+        service = Service(found, worker, place, jobs, metrics, keys, wanted.limits, _hosts(wanted))
+        worker.start()
+        for name in found.ids:
+            with contextlib.suppress(ApiError):              # a policy may refuse what it would be warmed up with
+                worker.submit("", jobs.warming(name), lambda event: None)
+        logging.getLogger("python_multipart").setLevel(logging.CRITICAL)   # it tells of every form that is none
+        config = uvicorn.Config(app.make(service), log_level="error", access_log=False, server_header=False,
+                                proxy_headers=False, http="h11", ws="none", loop="asyncio", limit_concurrency=OPEN,
+                                timeout_keep_alive=10, timeout_graceful_shutdown=GRACE)
+        server = uvicorn.Server(config)
+        shown = f"[{wanted.host}]" if ":" in wanted.host else wanted.host
+        say(f"Serving {', '.join(found.ids)} at http://{shown}:{port}/v1 (reference: http://{shown}:{port}/docs); "
+            f"{'everybody needs a key' if keys else 'for this computer alone, without keys'}. Ctrl-C stops it.")
+        if started is not None:
+            started(server, port)
+        try:
+            with _own_signals():
+                server.run(sockets=[bound])
+        finally:
+            worker.stop()
+
+
+def _keys(wanted: Wanted) -> Keys | None:
+    if wanted.keys is None and is_loopback(wanted.host):
+        return None
+    file = default_file() if wanted.keys is None else Path(wanted.keys)
+    try:
+        return Keys(file)
+    except RunError as error:
+        if is_loopback(wanted.host):
+            raise
+        raise RunError(f"--host {wanted.host} is reached by others, so that keys are needed: {error}") from error
+
+
+def _hosts(wanted: Wanted) -> frozenset[str]:
+    """Names by which the service may be called."""
+    own = set() if is_loopback(wanted.host) else {socket.gethostname().lower(), wanted.host.lower().strip("[]"), "*"}
+    return frozenset({*LOOPBACK, *own, *(name.lower() for name in wanted.allow)})
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises RunError, which says who has the port and names a free one."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise RunError(f"--host {host} is no address of this computer ({error}); give 127.0.0.1, or 0.0.0.0 for all"
+                       ) from error
+    try:
+        return _listening(family, address)
+    except PermissionError as error:
+        raise RunError(f"port {port} is for the administrator alone; choose one from 1024: --port {PORT}") from error
+    except OSError as error:
+        free = next((other for other in range(port + 1, min(port + TRIED, 65536)) if _is_free(family, address, other)),
+                    None)
+        if free is None:
+            raise RunError(f"cannot listen at {host}:{port} ({error.strerror or error}); choose another --host or "
+                           "--port") from error
+        raise RunError(f"port {port} is taken by {holder(port) or 'another program'}; choose another: --port {free}"
+                       ) from error
+
+
+def _listening(family: int, address: tuple) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)    # only what is in TIME_WAIT is reused
+        bound.bind(address)
+        bound.listen(1024)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _is_free(family: int, address: tuple, port: int) -> bool:
+    try:
+        _listening(family, (address[0], port, *address[2:])).close()
+    except OSError:
+        return False
+    return True
+
+
+def holder(port: int) -> str | None:
+    """Which process of this user listens at a port, "python (process 12)"; None where that cannot be seen."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                part = line.split()
+                if part[3] == "0A" and int(part[1].rpartition(":")[2], 16) == port:    # 0A: it listens
+                    inodes.add(part[9])
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            for link in (folder / "fd").iterdir():
+                found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(link))
+                if found and found[1] in inodes:
+                    return f"{(folder / 'comm').read_text().strip()} (process {folder.name})"
+    return None
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """uvicorn raises the signal that ended it once more; here the end is in order."""
+    try:
+        before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:                        # not in the main thread, which has the signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
