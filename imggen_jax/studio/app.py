@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"      # before Gradio is imported
@@ -10,9 +12,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import fastapi
 import gradio as gr
 
-from imggen_jax.studio import check, collection, create, edit, gallery, retouch, web
+from imggen_jax.studio import bench, check, collection, create, edit, gallery, retouch, web
 from imggen_jax.studio.bench import Studio
 
+MOST_WAIT = 120       # seconds for the first pictures
 HEAD = ('<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<script src="/studio/studio.js"></script><link rel="stylesheet" href="/studio/studio.css">')
 FONTS = {"font": ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
@@ -27,7 +30,10 @@ def theme() -> gr.themes.Base:
         block_title_text_color="*neutral_700", block_title_text_color_dark="*neutral_200",
         body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
         input_placeholder_color="*neutral_500", input_placeholder_color_dark="*neutral_400",
-        color_accent="#4338ca", block_radius="12px")
+        color_accent="#4338ca", block_radius="12px", button_large_radius="10px",
+        button_small_radius="8px", button_medium_radius="10px", button_large_text_weight="600",
+        input_border_width="1px", body_background_fill="*neutral_50", body_background_fill_dark="*neutral_950",
+        input_background_fill="white", input_background_fill_dark="*neutral_800")
 
 
 def pages(studio: Studio) -> gr.Blocks:
@@ -52,18 +58,26 @@ def pages(studio: Studio) -> gr.Blocks:
         for picked, jumps in ((each.picked, each.jumps) for each in (
                 creating.bench, editing.bench, retouching.bench, all_of_them)):
             _connect(studio, tabs, picked, jumps, creating, editing, retouching)
-        blocks.load(lambda: create.described(studio, None), None, creating.load)
-        blocks.load(lambda: gallery_first(studio), None, [creating.bench.shelf])
-        blocks.load(lambda: edit.offered(studio), None, editing.load)
+        for act, outputs in ((lambda: create.described(studio, None), creating.load),
+                             (lambda: (yield from first(studio)), [creating.bench.told, creating.bench.shelf]),
+                             (lambda: edit.offered(studio), editing.load)):
+            blocks.load(act, None, outputs, show_progress="hidden")
     return blocks
 
 
-def gallery_first(studio: Studio) -> Any:
-    """The newest pictures, where there are some: what one sees first is not empty."""
-    from imggen_jax.studio import bench
-
-    newest = studio.home.index.find(limit=12)
-    return bench.shelf_html(newest) if newest else gr.skip()
+def first(studio: Studio) -> Iterator[list[Any]]:
+    """The newest pictures, and those of a new studio as they come: what one sees first is not empty."""
+    shown, end = 0, time.monotonic() + MOST_WAIT
+    while True:
+        newest = studio.home.index.find(limit=12)
+        if len(newest) > shown:
+            yield [bench.status_html(""), bench.shelf_html(newest)]
+        elif not shown and studio.jobs.busy:
+            yield [bench.status_html("Making the first pictures ..."), gr.skip()]
+        shown = len(newest)
+        if shown == 12 or not studio.jobs.busy or time.monotonic() > end:
+            return
+        time.sleep(0.5)
 
 
 def _connect(studio: Studio, tabs: gr.Tabs, picked: gr.Textbox, jumps: dict[str, gr.Button], creating: create.Create,

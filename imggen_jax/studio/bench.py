@@ -89,7 +89,7 @@ def buttons(text: str) -> tuple[gr.Button, gr.Button]:
     """Make and Cancel."""
     with gr.Row():
         made = gr.Button(text, variant="primary", elem_classes=["make"], scale=3)
-        canceled = gr.Button("Cancel (Esc)", elem_classes=["cancel"], scale=1, min_width=120)
+        canceled = gr.Button("Cancel", elem_classes=["cancel"], scale=1, min_width=96)
     return made, canceled
 
 
@@ -135,7 +135,8 @@ def bench(studio: Studio, page: str, pair: tuple[gr.Button, gr.Button], empty: s
 
     shelf.click(choose, None, choosing)
     for button, verb in ((vary, "vary"), (enlarge, "upscale")):
-        button.click(lambda id, verb=verb: (yield from again(id, verb)), [picked], made.outputs)
+        button.click(lambda id, verb=verb: (yield from again(id or "", verb)), [picked], made.outputs,
+                     show_progress="hidden")
     delete.click(lambda id: deleted(studio, id), [picked], [told, one, undo])
     undo.click(lambda id: restored(studio, id), [picked], [told, one, undo])
     made.cancel.click(lambda: cancel(studio, page), None, None, queue=False)
@@ -178,6 +179,12 @@ def run(studio: Studio, begin: Callable[[], Job],
         before = now
     shown = (results or (lambda job: shelf_html(job.pictures)))(job) if job.pictures else gr.skip()
     yield [done_html(job), shown, command]
+
+
+def texts(widgets: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+    """Values of widgets, with "" for a text that is empty, of which Gradio says None."""
+    return ["" if value is None and isinstance(widget, gr.Textbox) else value
+            for widget, value in zip(widgets, values, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------------------------ as HTML

@@ -29,7 +29,7 @@ def page(studio: Studio) -> None:
     def look(path: str | None) -> Iterator[list[Any]]:
         yield from checked(studio, path)
 
-    file.upload(look, [file], [told, found, command, file])
+    file.upload(look, [file], [told, found, command, file], show_progress="hidden")
 
 
 def checked(studio: Studio, path: str | None) -> Iterator[list[Any]]:

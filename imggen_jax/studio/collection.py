@@ -47,14 +47,14 @@ def page(studio: Studio) -> None:
     shown = gr.HTML(runs_html(studio, []))
     timer = gr.Timer(3.0)
 
-    def look(name: str, files: list[str] | None, path: str, preset: str) -> Iterator[list[Any]]:
-        yield from looked(studio, name, files, path, preset)
+    def look(name: str | None, files: list[str] | None, path: str | None, preset: str) -> Iterator[list[Any]]:
+        yield from looked(studio, name or "", files, path or "", preset)
 
-    def train(name: str, files: list[str] | None, path: str, preset: str) -> Iterator[list[Any]]:
-        yield from trained(studio, name, files, path, preset)
+    def train(name: str | None, files: list[str] | None, path: str | None, preset: str) -> Iterator[list[Any]]:
+        yield from trained(studio, name or "", files, path or "", preset)
 
-    looking.click(look, [name, drop, path, preset], [told, found, command])
-    training.click(train, [name, drop, path, preset], [told, found, command])
+    looking.click(look, [name, drop, path, preset], [told, found, command], show_progress="hidden")
+    training.click(train, [name, drop, path, preset], [told, found, command], show_progress="hidden")
     canceled.click(lambda: bench.cancel(studio, "collection"), None, None, queue=False)
     preset.change(lambda key: expected_html(studio, key), [preset], [expected])
     timer.tick(lambda picked: [runs_html(studio, picked), _choices(studio, picked)], [chosen], [shown, chosen],
@@ -62,7 +62,7 @@ def page(studio: Studio) -> None:
     chosen.input(lambda picked: runs_html(studio, picked), [chosen], [shown])
     stop.click(lambda picked: _each(studio, picked, runs.stop, "is saving and ends then"), [chosen], [acted])
     go_on.click(lambda picked: _each(studio, picked, runs.go_on, "goes on"), [chosen], [acted])
-    rename.click(lambda picked, text: _renamed(studio, picked, text), [chosen, new_name], [acted, chosen])
+    rename.click(lambda picked, text: _renamed(studio, picked, text or ""), [chosen, new_name], [acted, chosen])
     export.click(lambda picked: (yield from exporting(studio, picked)), [chosen], [acted, exported])
 
 

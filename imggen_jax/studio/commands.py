@@ -40,8 +40,8 @@ def generate(model: str, text: bool, wanted: Wanted) -> Words:
         words += ["--truncation", f"{wanted.truncation:g}"]
     if not text:
         return words
-    words.append(f"--prompt={wanted.prompt.strip()}")
-    words += [f"--negative={wanted.negative.strip()}"] if wanted.negative.strip() else []
+    words += _text("--prompt", wanted.prompt)
+    words += _text("--negative", wanted.negative) if wanted.negative.strip() else []
     for flag, value, default in (("guidance", wanted.guidance, None), ("steps", wanted.steps, None),
                                  ("chaos", wanted.chaos, 0), ("stylize", wanted.stylize, 100),
                                  ("weird", wanted.weird, 0)):
@@ -71,7 +71,7 @@ def edit(model: str, image: str, amounts: Mapping[str, float]) -> Words:
 
 
 def project(model: str, image: str, prompt: str = "") -> Words:
-    return ["project", "--model", model, "--image", image, *([f"--prompt={prompt.strip()}"] if prompt.strip() else [])]
+    return ["project", "--model", model, "--image", image, *(_text("--prompt", prompt) if prompt.strip() else [])]
 
 
 def upscale(image: str, scale: int = 4) -> Words:
@@ -79,7 +79,7 @@ def upscale(image: str, scale: int = 4) -> Words:
 
 
 def fill(model: str, image: str, mask: str, prompt: str, num: int = 4, seed: int = 0) -> Words:
-    return ["generate", "--model", model, "--image", image, "--mask", mask, f"--prompt={prompt.strip()}",
+    return ["generate", "--model", model, "--image", image, "--mask", mask, *_text("--prompt", prompt),
             "--num", f"{num:d}", *(["--seed", f"{seed:d}"] if seed else [])]
 
 
@@ -125,6 +125,11 @@ def train(config: str, folder: str, workdir: str, size: int, images: int) -> Wor
 
 def export(model: str, out: str) -> Words:
     return ["export", "--model", model, "--out", out]
+
+
+def _text(flag: str, text: str) -> Words:
+    """A flag with a text, which may begin as a flag does."""
+    return [f"{flag}={text.strip()}"] if text.strip().startswith("-") else [flag, text.strip()]
 
 
 def _quality(quality: str) -> Words:

@@ -64,10 +64,11 @@ def page(studio: Studio) -> Create:
               style]
 
     def make(*values: Any) -> Iterator[list[Any]]:
-        yield from bench.run(studio, lambda: start(studio, *values))
+        yield from bench.run(studio, lambda: start(studio, *bench.texts(inputs, values)))
 
-    made.make.click(make, inputs, made.outputs)
-    new.click(lambda: secrets.randbelow(2**32), None, [seed]).then(make, inputs, made.outputs)
+    made.make.click(make, inputs, made.outputs, show_progress="hidden")
+    new.click(lambda: secrets.randbelow(2**32), None, [seed], show_progress="hidden").then(
+        make, inputs, made.outputs, show_progress="hidden")
     load = [model, prompt, known, label, of_text]
     model.change(lambda path: described(studio, path)[1:], [model], load[1:])
     unstyle.click(lambda: style_of(studio, ""), None, [style, styled])

@@ -71,8 +71,8 @@ def page(studio: Studio) -> Edit:
             made = bench.bench(studio, "edit", pair, "What you keep, breed or find appears here.")
     enter, gather = [model, subject, shown, genes, *sliders], [tray, trayed, recent]
 
-    def live(model: str, id: str, names: str, *amounts: float) -> Any:
-        return live_html(studio, model, id, amounts_of(names, amounts))
+    def live(model: str, id: str | None, names: str, *amounts: float) -> Any:
+        return live_html(studio, model, id or "", amounts_of(names, amounts))
 
     moving = [model, subject, genes, *sliders]
     for slider in sliders:
@@ -81,20 +81,20 @@ def page(studio: Studio) -> Edit:
     add.click(lambda names, a, b: added(names, a, b), [genes, towards, against], [genes, *sliders])
     model.change(lambda path, id: entered(studio, id, path), [model, subject], enter)
 
-    def pick(known: str, event: gr.EventData) -> list[Any]:
+    def pick(known: str | None, event: gr.EventData) -> list[Any]:
         return gathered(studio, str(event._data.get("id", "")), known)
 
-    def keep(model: str, id: str, names: str, *amounts: float) -> Iterator[list[Any]]:
-        yield from bench.run(studio, lambda: start_edit(studio, model, id, amounts_of(names, amounts)))
+    def keep(model: str, id: str | None, names: str, *amounts: float) -> Iterator[list[Any]]:
+        yield from bench.run(studio, lambda: start_edit(studio, model, id or "", amounts_of(names, amounts)))
 
-    def breed(model: str, ids: str, num: float, mutate: float) -> Iterator[list[Any]]:
+    def breed(model: str, ids: str | None, num: float, mutate: float) -> Iterator[list[Any]]:
         yield from bench.run(studio, lambda: start_breed(studio, model, _ids(ids), int(num), mutate))
 
-    def morph(model: str, ids: str, frames: float) -> Iterator[list[Any]]:
+    def morph(model: str, ids: str | None, frames: float) -> Iterator[list[Any]]:
         yield from bench.run(studio, lambda: start_morph(studio, model, _ids(ids), int(frames)))
 
-    def project(model: str, id: str, what: str) -> Iterator[list[Any]]:
-        yield from bench.run(studio, lambda: start_project(studio, model, id, what))
+    def project(model: str, id: str | None, what: str | None) -> Iterator[list[Any]]:
+        yield from bench.run(studio, lambda: start_project(studio, model, id or "", what or ""))
 
     def find(model: str) -> Iterator[list[Any]]:
         yield from bench.run(studio, lambda: start_learn(studio, model))
@@ -102,22 +102,25 @@ def page(studio: Studio) -> Edit:
     photo.upload(lambda file: brought(studio, file), [photo], [photo_id, mine, photo])
     recent.click(pick, [tray], gather)
     clear.click(lambda: gathered(studio, "", ""), None, gather)
-    made.make.click(keep, moving, made.outputs)
-    breeding.click(breed, [model, tray, num, mutate], made.outputs)
-    morphing.click(morph, [model, tray, frames], made.outputs)
-    projecting.click(project, [model, photo_id, what], made.outputs)
+    made.make.click(keep, moving, made.outputs, show_progress="hidden")
+    breeding.click(breed, [model, tray, num, mutate], made.outputs, show_progress="hidden")
+    morphing.click(morph, [model, tray, frames], made.outputs, show_progress="hidden")
+    projecting.click(project, [model, photo_id, what], made.outputs, show_progress="hidden")
     learn.click(find, [model], made.outputs).then(lambda path, id: entered(studio, id, path), [model, subject], enter)
-    return Edit(made, enter, tray, gather, [model, recent])
+    return Edit(made, enter, tray, gather, [*enter, recent])
 
 
 def offered(studio: Studio) -> list[Any]:
     """Values of `Edit.load`: the models that there are, and pictures for the tray."""
-    makers = studio.makers()
-    return [gr.Dropdown(makers), _recent(studio)]
+    known = [path for _, path in studio.makers()]
+    newest = next((one for one in studio.home.index.find(limit=24) if one.model in known), None)
+    model, *rest = entered(studio, newest.id if newest else "")
+    return [gr.Dropdown(studio.makers(), value=model) if isinstance(model, str) else model, *rest, _recent(studio)]
 
 
-def entered(studio: Studio, id: str, model: str = "") -> list[Any]:
+def entered(studio: Studio, id: str | None, model: str = "") -> list[Any]:
     """Values of `Edit.enter`: a picture to be edited, with the sliders of a model, or of the one that made it."""
+    id = id or ""
     try:
         picture = studio.home.index.get(id) if id else None
         model = model or (picture.model if picture else "") or studio.makers()[0][1]
@@ -145,10 +148,11 @@ def amounts_of(names: str, amounts: Sequence[float]) -> dict[str, float]:
     return dict(zip(json.loads(names or "[]"), map(float, amounts)))
 
 
-def added(names: str, towards: str, against: str) -> list[Any]:
+def added(names: str, towards: str | None, against: str | None) -> list[Any]:
     """One more slider, of two texts; what is there already, or too much, changes nothing."""
-    known, new = json.loads(names or "[]"), f"{towards.strip()}|{against.strip()}"
-    if towards.strip() and against.strip() and "|" not in towards + against and new not in known:
+    each = [(text or "").strip() for text in (towards, against)]
+    known, new = json.loads(names or "[]"), "|".join(each)
+    if all(each) and "|" not in "".join(each) and new not in known:
         known = [*known[:SLIDERS - 1], new]
     return [json.dumps(known), *[gr.Slider(label=_label(one), visible=True) for one in known],
             *[gr.Slider(visible=False)] * (SLIDERS - len(known))]
@@ -224,7 +228,7 @@ def brought(studio: Studio, file: str | None) -> list[Any]:
                         f"<span>{html.escape(picture.title)}</span></div>", None]
 
 
-def gathered(studio: Studio, id: str, known: str) -> list[Any]:
+def gathered(studio: Studio, id: str, known: str | None) -> list[Any]:
     """Values of `Edit.gather`: the tray with one more picture; without an id, as it is."""
     ids = _ids(known)
     if id and id not in ids:
@@ -249,8 +253,8 @@ def _tray(studio: Studio, ids: Sequence[str], least: int) -> list[str]:
     return [studio.file(id) for id in ids]
 
 
-def _ids(text: str) -> list[str]:
-    return [each for each in text.split(",") if each]
+def _ids(text: str | None) -> list[str]:
+    return [each for each in (text or "").split(",") if each]
 
 
 def _sliders(names: Sequence[str]) -> list[Any]:

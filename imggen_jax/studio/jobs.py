@@ -87,8 +87,7 @@ class Jobs:
         folder = self._home.new_folder() if files else None
         if folder is not None:
             words = [*words, "--out", str(folder / file if file else folder)]
-        seconds = self._home.index.rate(_kind(words))
-        job = Job(words, folder, expected, None if seconds is None else seconds * max(1, expected))
+        job = Job(words, folder, expected, self._home.index.rate(_kind(words, expected)))
         threading.Thread(target=self._run, args=(job, parents, then), daemon=True).start()
         return job
 
@@ -162,7 +161,7 @@ class Jobs:
         if job.folder is not None and job.folder.is_dir():
             job.pictures = self._home.take_in(job.folder, job.words, answer.get("made", []), parents)
         if code == 0 and not job.canceled:
-            self._home.index.set_rate(_kind(job.words), job.took / max(1, job.expected))
+            self._home.index.set_rate(_kind(job.words, job.expected), job.took)
             if then is not None:
                 then(job)
         job.code = CANCELED if job.canceled and code != 0 else code
@@ -197,7 +196,8 @@ class Jobs:
                     "is lost. Try fewer or smaller pictures")
 
 
-def _kind(words: Sequence[str]) -> str:
-    """What commands that take about as long have in common."""
+def _kind(words: Sequence[str], expected: int) -> str:
+    """What commands that take about as long have in common: pictures are made together, so their number is one of few.
+    """
     model = words[words.index("--model") + 1] if "--model" in words[:-1] else ""
-    return f"seconds {words[0]} {os.path.basename(model)}"
+    return f"seconds {words[0]} {os.path.basename(model)} {expected.bit_length()}"

@@ -108,10 +108,10 @@ def page(studio: Studio) -> Retouch:
     inputs = [task, subject, drawn, model, words, style_id, strength, width, height, scale, quality]
 
     def make(*values: Any) -> Iterator[list[Any]]:
-        asked = Asked(*values)
+        asked = Asked(*bench.texts(inputs, values))
         yield from bench.run(studio, lambda: start(studio, asked), lambda job: result_html(asked, job))
 
-    made.make.click(make, inputs, made.outputs, js=(
+    made.make.click(make, inputs, made.outputs, show_progress="hidden", js=(
         "(...all) => { const board = window.studio.canvas(all[0] === 'sketch' ? 'pad' : 'retouch'); "
         "all[2] = board ? board.data() : ''; return all; }"))
     style.upload(lambda file: dropped(studio, file), [style], [style_id, styled, style])

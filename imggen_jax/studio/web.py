@@ -28,7 +28,8 @@ POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; 
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
            "X-Frame-Options": "DENY", "Cross-Origin-Resource-Policy": "same-origin",
            "Cross-Origin-Opener-Policy": "same-origin"}
-OPEN = ("/gradio_api/queue/", "/gradio_api/upload", "/gradio_api/file=", "/gradio_api/heartbeat/", "/gradio_api/cancel",
+OPEN = ("/gradio_api/queue/", "/gradio_api/run/", "/gradio_api/upload", "/gradio_api/file=",
+        "/gradio_api/heartbeat/", "/gradio_api/cancel",
         "/gradio_api/startup-events", "/gradio_api/component_server", "/gradio_api/reset", "/gradio_api/app_id",
         "/assets/", "/static/", "/theme.css", "/config", "/pictures", "/studio/", "/favicon.ico", "/manifest.json",
         "/gradio_api/info", "/svelte/")  # what pages ask for; the rest of Gradio's server is closed

@@ -189,9 +189,9 @@ window.studio = (() => {
       element.append(typed);
     }
     const resize = (w, h) => { layer.width = w; layer.height = h; undo = []; Object.keys(sides).forEach((side) => { sides[side] = 0; }); show(); draw(); };
-    picture.addEventListener("load", () => resize(picture.naturalWidth, picture.naturalHeight));
+    picture.addEventListener("load", () => { delete element.dataset.empty; requestAnimationFrame(() => resize(picture.naturalWidth, picture.naturalHeight)); });
     new ResizeObserver(() => requestAnimationFrame(draw)).observe(element);
-    resize(256, 256);
+    if (sketch) resize(256, 256); else element.dataset.empty = "";
     canvases[name] = {
       load: (id) => { if (id) picture.src = `/pictures/${id}/view`; },
       choose,
