@@ -40,7 +40,7 @@ def run(words: Sequence[str], main: Callable[[Sequence[str]], int]) -> int:
     if args.worker:
         from imggen_jax.studio import worker
 
-        return worker.serve(main)
+        return worker.start(main)
     _check(args)
     from imggen_jax.studio.home import Home
     from imggen_jax.studio.jobs import Jobs

@@ -65,7 +65,7 @@ class Jobs:
 
     def __init__(self, home: Home, command: Sequence[str] = (sys.executable, "-m", "imggen_jax.main", "studio",
                                                              "--worker")):
-        """command: starts a process that answers as `worker.serve` does."""
+        """command: starts a process that answers as `worker.start` does."""
         self._home, self._command = home, list(command)
         self._turn, self._process = threading.Lock(), None   # the turn: of who talks to the process
         self._running: Job | None = None

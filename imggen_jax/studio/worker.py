@@ -14,60 +14,73 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from imggen_jax.errors import ImggenError, brief
 
 KEPT = 3                          # loaded models
 Main = Callable[[Sequence[str]], int]
+Say = Callable[..., None]
+Answer = Callable[[dict[str, Any], Say], dict[str, Any]]
 
 
-def serve(main: Main) -> int:
-    """Answer questions on standard input until it ends. main: runs the words of a command, returns its exit code."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)                 # so that nothing else can be taken for an answer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def serve(answer: Answer, questions: Iterable[str], answers: TextIO) -> int:
+    """Answer questions until there are no more; an interrupt ends the one that is being answered.
 
-    def say(**answer: Any) -> None:
-        answers.write(json.dumps(answer) + "\n")
+    Args:
+      answer: (a question, what tells on the way) -> the answer.
+      questions: lines of JSON.
+      answers: where the answers go, as lines of JSON.
+    """
+    def say(**told: Any) -> None:
+        answers.write(json.dumps(told) + "\n")
         answers.flush()
 
-    for line in sys.stdin:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for line in questions:
         question = json.loads(line)
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            found = _answered(main, question, say)
+            found = answer(question, say)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            found = {"code": 130, "said": [], "made": _made(question)}
+            found = {"code": 130, "said": [], "made": made(question.get("folder"))}
         except ImggenError as error:
             found = {"error": str(error)}
         except Exception as error:  # noqa: BLE001 - a fault of one question must not end the others
             traceback.print_exc()
             found = {"error": f"this went wrong inside ({brief(error)}); the terminal of the studio shows where"}
-        say(**found)
+        try:
+            say(**found)
+        except BrokenPipeError:   # the studio has ended
+            break
     return 0
 
 
-def _answered(main: Main, question: dict[str, Any], say: Callable[..., None]) -> dict[str, Any]:
-    from imggen_jax import loading
-
-    if question["do"] == "run":
-        with loading.keeping(KEPT):
-            code, said = _run(main, question["words"], say)
-        return {"code": code, "said": said, "made": _made(question)}
-    from imggen_jax import devices
+def start(main: Main) -> int:
+    """Serve on the standard streams. main: runs the words of a command, returns its exit code."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)                 # so that nothing else can be taken for an answer
+    from imggen_jax import devices, loading  # here: JAX takes seconds, and loads before the first question comes
     from imggen_jax.studio import live
 
     devices.use_compile_cache()
-    with loading.keeping(KEPT):
-        return live.ANSWERS[question["do"]](**{name: value for name, value in question.items() if name != "do"})
+
+    def answer(question: dict[str, Any], say: Say) -> dict[str, Any]:
+        with loading.keeping(KEPT):
+            if question["do"] != "run":
+                asked = {name: value for name, value in question.items() if name != "do"}
+                return live.ANSWERS[question["do"]](**asked)
+            code, said = ran(main, question["words"], say)
+        return {"code": code, "said": said, "made": made(question["folder"])}
+
+    return serve(answer, sys.stdin, answers)
 
 
-def _run(main: Main, words: Sequence[str], say: Callable[..., None]) -> tuple[int, list[str]]:
+def ran(main: Main, words: Sequence[str], say: Say) -> tuple[int, list[str]]:
     """(exit code, what it printed), with what it prints beside told at once."""
     printed, beside = io.StringIO(), _Beside(say)
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(beside):
@@ -82,7 +95,7 @@ def _run(main: Main, words: Sequence[str], say: Callable[..., None]) -> tuple[in
 class _Beside(io.TextIOBase):
     """Standard error of a command: a terminal, so that it draws its bars, whose percentages are told."""
 
-    def __init__(self, say: Callable[..., None]):
+    def __init__(self, say: Say):
         self._say, self._rest, self._share = say, "", -1
 
     def isatty(self) -> bool:
@@ -116,12 +129,12 @@ class _Beside(io.TextIOBase):
             self._say(share=percent / 100)
 
 
-def _made(question: dict[str, Any]) -> list[dict[str, Any]]:
+def made(folder: str | None) -> list[dict[str, Any]]:
     """What the records of the pictures in a folder say: the prompt and seed of each, where there is a record."""
     from imggen_jax import prompts
     from imggen_jax.provenance import publishing, records
 
-    found, folder = [], question.get("folder")
+    found = []
     for path in sorted(Path(folder).glob("*.png")) if folder else ():
         try:
             family = publishing.read(path)
