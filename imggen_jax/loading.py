@@ -1,8 +1,11 @@
 """Load a model: the folder of a run, an exported folder, the name of one that ships, or a weight file of others."""
 from __future__ import annotations
 
+import collections
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from imggen_jax import adapters, exporting, pipelines, zoo
@@ -14,6 +17,24 @@ from imggen_jax.storage.files import given_path
 from imggen_jax.training import pretrained
 from imggen_jax.training.saved import open_run
 from imggen_jax.weights import foreign
+
+_STAMPED = ("", "model.json", "model.safetensors", "config.json", "checkpoints")  # what changes when a model does
+_kept: collections.OrderedDict[tuple, Model] = collections.OrderedDict()
+_most = 0  # models that are kept
+
+
+@contextlib.contextmanager
+def keeping(most: int) -> Iterator[None]:
+    """Inside, `load` keeps the models that were loaded last, `most` of them, until their files change.
+
+    For processes that live long, as the studio's: what they load again is there at once.
+    """
+    global _most
+    before, _most = _most, most
+    try:
+        yield
+    finally:
+        _most = before
 
 
 def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
@@ -36,6 +57,25 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Model:
         another model.
       WeightsError: a weight file that cannot be read or is of no known network.
     """
+    if not _most:
+        return _load(path, name)
+    key = (str(path), name, _stamp(path))
+    if key not in _kept:
+        _kept[key] = _load(path, name)
+        while len(_kept) > _most:
+            _kept.popitem(last=False)
+    _kept.move_to_end(key)
+    return _kept[key]
+
+
+def _stamp(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """When the files of a model and of its adapters were changed, as far as they are there."""
+    base, learned = adapters.split(str(path))
+    files = [*(find(base) / name for name in _STAMPED), *(Path(file).expanduser() for file, _ in learned)]
+    return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
+
+
+def _load(path: str | os.PathLike[str], name: str | None) -> Model:
     base, learned = adapters.split(str(path))
     if learned and pipelines.is_pipeline(find(base)):
         model = load(base, name)

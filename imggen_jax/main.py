@@ -50,6 +50,7 @@ other verbs (each has --help):
   audit        one page about a model: data, copying, balance, marks, refusals
   fetch        download a text-to-image model of others
   adapt        add LoRA and words to such a model, or give it another size
+  studio       all of this in a browser
   serve        models over HTTP, for programs: OpenAI's Images API
 editing, with a model:
 EDITING
@@ -101,7 +102,8 @@ def main(words: Sequence[str]) -> int:
              "forget": _forget, "verify": trust.verify, "detect": trust.detect,
              "whose": trust.whose, "policy": trust.policy, "audit": trust.audit,
              "fetch": hub.fetch, "adapt": functools.partial(hub.adapt, start=_start_jax),
-             "personalize": _personalize, "serve": functools.partial(serving.serve, start=_start_jax)}
+             "personalize": _personalize, "studio": _studio,
+             "serve": functools.partial(serving.serve, start=_start_jax)}
     verbs |= {name: functools.partial(_editing, name) for name in editing.VERBS}
     verbs |= {name: functools.partial(_picture, name) for name in picture_verbs.VERBS if name not in verbs}
     if any(word.partition("=")[0] == "--paint" for word in words):  # a picture's own `edit`; the other needs a model
@@ -356,6 +358,12 @@ def _personalize(words: list[str]) -> int:
     captions = None if args.captions is None else prompting.lines(args.captions)
     streams.say(teaching.run(args, captions, _start_jax))
     return 0
+
+
+def _studio(words: list[str]) -> int:
+    from imggen_jax.studio import command
+
+    return command.run(words, main)
 
 
 def _editing(name: str, words: list[str]) -> int:

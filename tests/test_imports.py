@@ -18,7 +18,7 @@ ORDER = [
     "augment", "degradations", "optim", "devices", "step", "transforms", "samplers", "schedules", "conditioning",
     "latents", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "texts",
     "sampling", "inversion", "model", "training", "exporting", "zoo", "pipelines", "adapters", "loading", "evaluation",
-    "cards", "generating", "api", "translators", "picture_verbs", "flags", "hub", "editing", "prompting",
+    "cards", "generating", "api", "translators", "picture_verbs", "flags", "hub", "editing", "prompting", "studio",
     "serving", "main"]
 NARROW = {
     "errors": set(), "patches": {"errors"}, "prompts": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(),

@@ -1,0 +1,131 @@
+"""The verb `studio`: its flags, the address, and the first pictures."""
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from imggen_jax import flags, streams
+from imggen_jax.errors import RunError
+
+STUDIO = """\
+Opens a studio in the browser: create, edit, retouch, train on own pictures, check, browse. It runs on this computer and
+nothing leaves it. Needs the `studio` extra: pip install "imggen_jax[studio]"
+
+examples:
+  imggen studio
+  imggen studio --port 8000 --folder ~/art --no-browser
+"""
+FOLDER, PORT = "~/imggen_studio", 7860
+NEEDED = ("gradio", "fastapi", "uvicorn")
+WELCOME = ("a smiling person with ginger hair and round glasses", "a surprised person with long pink hair",
+           "a person with dark skin, curly hair and a beard")
+
+
+def run(words: Sequence[str], main: Callable[[Sequence[str]], int]) -> int:
+    """Serve the studio until it is interrupted; returns the exit code. main: runs the words of other commands."""
+    parser = flags.Parser("studio", STUDIO)
+    parser.add_argument("--folder", type=flags.path, default=FOLDER, metavar="D",
+                        help=f"where pictures, datasets and trainings are kept; made if needed (default: {FOLDER})")
+    parser.add_argument("--models", type=flags.path, action="append", default=[], metavar="D",
+                        help="another folder of runs or exported models, beside ./runs; may be repeated")
+    parser.add_argument("--port", type=int, default=PORT, metavar="P", help=f"(default: {PORT})")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.add_argument("--worker", action="store_true", help="answer a studio, which starts this by itself")
+    args = parser.parse_args(words)
+    if args.worker:
+        from imggen_jax.studio import worker
+
+        return worker.start(main)
+    _check(args)
+    from imggen_jax.studio.home import Home
+    from imggen_jax.studio.jobs import Jobs
+
+    home = Home(args.folder)
+    if set(",+") & set(str(home.folder)):
+        raise RunError(f"the path {home.folder} has a comma or a plus, which lists of files cannot hold; choose "
+                       "another --folder")
+    jobs = Jobs(home)                 # it loads while the pages are built
+    if not home.index.count():
+        _welcome(jobs)
+    try:
+        return _serve(home, jobs, [Path("runs").absolute(), *map(Path, args.models)], args.port, not args.no_browser)
+    finally:
+        jobs.close()
+
+
+def _check(args) -> None:
+    """Refuses what cannot work before anything is loaded."""
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise RunError(f"the studio needs {', '.join(missing)}: pip install \"imggen_jax[studio]\"")
+    for folder in args.models:
+        if not Path(folder).is_dir():
+            raise RunError(f"--models {folder} is not a folder")
+    if not 1 <= args.port <= 65535:
+        raise RunError(f"--port is {args.port}; it must be from 1 to 65535")
+    if not _is_free(args.port):
+        free = next((port for port in range(args.port + 1, min(args.port + 50, 65536)) if _is_free(port)), None)
+        offer = f"; take --port {free}" if free else "; choose another --port"
+        raise RunError(f"port {args.port} is taken by {_holder(args.port)}{offer}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _holder(port: int) -> str:
+    """Which program listens on a port, as far as the system tells (Linux: proc(5))."""
+    try:
+        table = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        rows = (line.split() for line in table)
+        nodes = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
+        for process in Path("/proc").glob("[0-9]*"):
+            for descriptor in (process / "fd").glob("*"):
+                if os.readlink(descriptor) in nodes:
+                    return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+    except OSError:
+        pass
+    return "another program"
+
+
+def _welcome(jobs) -> None:
+    """The first pictures of a new studio, so that nobody meets an empty page."""
+    from imggen_jax.studio import commands
+
+    for number, prompt in enumerate(WELCOME):
+        wanted = commands.Wanted(prompt, num=4, seed=7 * number + 1)
+        jobs.start(commands.generate("avatars", True, wanted), expected=4)
+
+
+def _serve(home, jobs, folders: Sequence[Path], port: int, browser: bool) -> int:
+    import uvicorn
+
+    from imggen_jax.studio import app  # here: it takes seconds
+    from imggen_jax.studio.bench import Studio
+
+    served = app.serve(Studio(home, jobs, folders), "127.0.0.1", port)
+    address = f"http://127.0.0.1:{port}"
+
+    def opened() -> None:
+        while _is_free(port):
+            time.sleep(0.1)
+        streams.say([f"The studio is open: {address} (Ctrl+C ends it). Its folder: {home.folder}"])
+        if browser:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    threading.Thread(target=opened, daemon=True).start()
+    uvicorn.Server(uvicorn.Config(served, "127.0.0.1", port, log_level="warning", timeout_graceful_shutdown=2,
+                                  server_header=False)).run()
+    return 0
