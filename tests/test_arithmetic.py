@@ -83,7 +83,7 @@ def test_a_matmul_is_counted_as_two_operations_for_each_product():
 
 
 def test_the_peak_of_several_devices_is_the_sum_and_an_unknown_kind_has_none(monkeypatch):
-    few = jax.devices()[:4]
+    few = jax.devices()[:2]
     assert devices.peak_flops(few) is None
     monkeypatch.setitem(devices.PEAK_FLOPS, few[0].device_kind, 2e12)
-    assert devices.peak_flops(few) == 8e12
+    assert devices.peak_flops(few) == 4e12

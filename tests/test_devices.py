@@ -1,6 +1,6 @@
 """One step on any devices: the same run on one and on all, in one process and two, by jit and pmap.
 
-All are two, as many as there are cores wherever tests run; `make test-all` plays this file on eight as well.
+All are two, as many as there are cores wherever tests run; `make test-all` plays the parts of EIGHT on eight as well.
 """
 import functools
 import os
@@ -24,6 +24,7 @@ from imggen_jax.errors import ConfigError
 from imggen_jax.game import Game, make_spec
 from imggen_jax.training.build import build, check_devices
 
+EIGHT = ("tests/test_devices.py", "tests/nets/test_conv.py::test_sharded_over_all_devices")
 ALL = int(os.environ.get("IMGGEN_JAX_TEST_DEVICES", "2"))
 
 
@@ -221,7 +222,7 @@ def test_wrong_devices_are_named():
 def test_eight_devices_do_all_of_this(pytestconfig):
     environment = {**os.environ, "IMGGEN_JAX_TEST_DEVICES": "8",
                    "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=8")}
-    subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:xdist", __file__],
+    subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:xdist", *EIGHT],
                    cwd=pytestconfig.rootpath, env=environment, check=True)
 
 
