@@ -24,7 +24,8 @@ from imggen_jax.errors import ConfigError
 from imggen_jax.game import Game, make_spec
 from imggen_jax.training.build import build, check_devices
 
-EIGHT = ("tests/test_devices.py", "tests/nets/test_conv.py::test_sharded_over_all_devices")
+EIGHT = ("tests/test_devices.py", "tests/nets/test_conv.py::test_sharded_over_all_devices",
+         "tests/pipelines/test_spreading.py")
 ALL = int(os.environ.get("IMGGEN_JAX_TEST_DEVICES", "2"))
 
 
