@@ -15,7 +15,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # where something is named: the rooms that stand alone stay usable alone.
 ORDER = [
     "errors", "patches", "prompts", "spec", "bicubic", "threads", "streams", "storage", "game", "nets", "losses",
-    "augment", "degradations", "optim", "devices", "step", "transforms", "samplers", "schedules", "conditioning",
+    "augment", "ada", "degradations", "optim", "devices", "step", "transforms", "samplers", "schedules", "conditioning",
     "latents", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "texts",
     "sampling", "inversion", "model", "training", "exporting", "zoo", "pipelines", "adapters", "loading", "evaluation",
     "cards", "generating", "api", "translators", "picture_verbs", "flags", "hub", "editing", "prompting", "studio",
@@ -23,11 +23,11 @@ ORDER = [
 NARROW = {
     "errors": set(), "patches": {"errors"}, "prompts": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(),
     "streams": {"errors"},
-    "game": {"spec"}, "nets": {"storage", "bicubic"}, "losses": set(), "augment": set(), "optim": set(),
+    "game": {"spec"}, "nets": {"storage", "bicubic"}, "losses": set(), "augment": set(), "ada": set(), "optim": set(),
     "devices": {"storage", "threads"}, "step": {"game"}, "degradations": set(),
     "transforms": {"bicubic", "degradations", "game", "spec", "augment"},
     "samplers": set(), "schedules": {"errors"}, "conditioning": {"game", "nets"}, "latents": {"game"},
-    "games": {"game", "losses", "augment", "nets", "spec", "samplers", "conditioning", "latents"},
+    "games": {"game", "losses", "augment", "ada", "optim", "nets", "spec", "samplers", "conditioning", "latents"},
     "storage": {"errors", "game"},
     "weights": {"nets", "game", "augment", "storage", "errors"}, "metrics": {"weights", "nets", "game", "errors"},
     "data": {"spec", "errors", "storage"}, "pictures": {"storage", "errors", "bicubic"},
@@ -37,10 +37,10 @@ NARROW = {
     "configs": {"errors"}, "picture_verbs": {"patches", "pictures", "provenance", "errors", "data", "translators"},
 }
 # Against the order: game names the type of its fields; flags of the lists that they print; games and transforms are
-# found by name.
+# found by name; the studio starts processes of the command line.
 EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config", "translators"},
          "config": {"games", "transforms"},
-         "training": {"games"}, "flags": {"evaluation", "data"}, "main": {"editing", "picture_verbs"}}
+         "training": {"games"}, "flags": {"evaluation", "data"}, "studio": {"main"}, "main": {"editing", "picture_verbs"}}
 # What experiments may use beside `imggen_jax.__all__`: of these rooms what they export; these modules, whose names are
 # all documented; any part of the rooms that are usable alone, whose speed and parity are measured; the command line.
 EXPORTING = {"config", "data", "editing", "patches"}

@@ -39,6 +39,37 @@ def test_decay_goes_from_the_end_of_the_warm_up_to_the_end_of_the_run():
     np.testing.assert_allclose(cosine, [0, 1, *expected, 1], rtol=1e-6)
 
 
+def test_a_span_ends_the_schedule_before_the_run_does():
+    whole = steps(make(images=100, decay="cosine", final=0.5), 10)
+    np.testing.assert_allclose(steps(make(images=500, span=100, decay="cosine", final=0.5), 13), [*whole, 1, 1, 1],
+                               rtol=1e-6)
+    with pytest.raises(ValueError, match="span is 200 images, and the run has 100"):
+        make(images=100, span=200)
+
+
+def test_b2_goes_along_half_a_cosine_like_the_published_schedule():
+    """By hand: the averages of Adam with a b2 of its own for each update, corrected by that one's power."""
+    second, expected, gradients = 0.0, [], np.random.default_rng(0).normal(size=12)
+    optimizer = make(images=100, span=80, optimizer="adam", b1=0.0, b2=0.99, b2_start=0.9, eps=0.0)
+    params, state, drawn = jnp.zeros(()), optimizer.init(jnp.zeros(())), []
+    for i, gradient in enumerate(gradients):
+        b2 = 0.99 + (0.9 - 0.99) * 0.5 * (1 + math.cos(math.pi * min(1, i / 8)))
+        second = b2 * second + (1 - b2) * gradient**2
+        expected.append(2.0 * gradient / math.sqrt(second / (1 - b2 ** (i + 1))))
+        update, state = optimizer.update(jnp.float32(gradient), state, params)
+        drawn.append(-float(update))
+    np.testing.assert_allclose(drawn, expected, rtol=2e-5)
+    with pytest.raises(ValueError, match="b2_start is 0.9, and there is no b2"):
+        make(optimizer="sgd", b2_start=0.9)
+
+
+def test_the_half_life_of_the_average_rises_along_half_a_cosine():
+    rate = optim.average_rate(halflife=1000, rampup=0.0, rise=400)
+    for before, halflife in ((0, 0), (100, 1000 * (1 - math.cos(math.pi / 4)) / 2), (400, 1000), (900, 1000)):
+        expected = 1 - 0.5 ** (20 / max(halflife, 1e-6))
+        assert float(rate(jnp.float32(before + 20), 20)) == pytest.approx(expected, rel=1e-4)
+
+
 def test_the_batch_size_changes_the_rounds_and_not_the_schedule_in_images():
     one = steps(make(images=80, warmup=20, decay="cosine", final=0.1, batch=5), 16)
     two = steps(make(images=80, warmup=20, decay="cosine", final=0.1, batch=10), 8)

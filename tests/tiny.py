@@ -74,7 +74,8 @@ def _gan(spec: Spec) -> dict:
         "dcgan": dcgan,
         "r3gan": {**dcgan, "generator": r3gan, "discriminator": r3gan, "augment": ()},
         "non_saturating": {**plain, "generator": bare, "loss": "non_saturating", "r1": 1.0},
-        "hinge": {**plain, "loss": "hinge", "mapping": 2},
+        "hinge": {**plain, "loss": "hinge", "mapping": 2, "augment": ("geometry", "recolor", "erase"),
+                  "augment_target": 0.6},
         "wasserstein": {**plain, "latent": 3, "generator": decoder, "loss": "wasserstein", "gradient_penalty": 10.0,
                         "critic_moves": 2},
     }

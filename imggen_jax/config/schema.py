@@ -127,6 +127,9 @@ class Ema:
     rampup: float = key(0.05, least=0)
     """Share of the images seen so far that bounds the half-life; 0 for no bound."""
 
+    rise: int = key(0, least=0)
+    """Images over which the half-life rises from 0 along half a cosine, as R3GAN's does; 0: it is there at once."""
+
 
 @dataclass(frozen=True)
 class Devices:
@@ -200,6 +203,12 @@ class Player:
 
     final: float = key(0.01, least=0, free=True)
     """The last learning rate as a share of the largest; not read if `decay` is "constant"."""
+
+    span: int = key(0, least=0, free=True)
+    """Images over which the learning rate, and b2, go to their last values; 0 for the whole run."""
+
+    b2_start: float = key(0.0, least=0, most=1)
+    """b2 at the start, which goes along half a cosine to the option `b2`; 0: it is `b2` throughout."""
 
     clip: float = key(0.0, least=0, free=True)
     """Largest global norm of the gradient; 0 for none."""

@@ -59,7 +59,7 @@ def build(settings: Settings, spec: Spec, pretrained: Mapping[str, Pretrained] |
 
     train_step = functools.partial(
         step.train_step, game, optimizers,
-        optim.average_rate(halflife=settings.ema.halflife, rampup=settings.ema.rampup),
+        _average_rate(settings),
         _prepare(settings, transform.apply),
     )
 
@@ -81,6 +81,13 @@ def build(settings: Settings, spec: Spec, pretrained: Mapping[str, Pretrained] |
             raise ConfigError(f"config.players.{who}: {_one_line(error)}") from error
     return Built(spec, game, optimizers, init, shape, play, {name: one.weights for name, one in pretrained.items()},
                  transform.apply)
+
+
+def _average_rate(settings: Settings) -> Callable[[jax.Array, int], jax.Array]:
+    if settings.ema.rise > settings.train.images:
+        raise ConfigError(f"config.ema.rise is {settings.ema.rise}, and the run has {settings.train.images} images; "
+                          "choose at most so many, or 0")
+    return optim.average_rate(halflife=settings.ema.halflife, rampup=settings.ema.rampup, rise=settings.ema.rise)
 
 
 def make_transform(settings: Settings, spec: Spec) -> transforms.Transform:

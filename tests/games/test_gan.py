@@ -100,7 +100,46 @@ def test_labels_reach_both_players():
     assert not np.allclose(*(decode(params | mutable, z, data["label"]) for data in (one, two)), atol=1e-3)
 
 
+ADA = ("recolor", "erase")
+
+
+def test_augmentation_by_chance_grows_with_the_images_seen():
+    game = make(augment=ADA, augment_strength=0.8, augment_rise=100)
+    params, mutable = start(game)
+    found = [play(game, params, mutable, seen=seen)[1][1] for seen in (0, 50, 100, 1000)]
+    np.testing.assert_allclose([each["augment"] for each in found], [0, 0.4, 0.8, 0.8], rtol=1e-5)
+    _, (_, plain) = play(make(), params, mutable)
+    np.testing.assert_allclose(found[0]["real"], plain["real"], rtol=1e-5)  # nothing is augmented yet
+    assert abs(found[2]["real"] - plain["real"]) > 1e-5
+
+
+def test_augmentation_is_steered_by_what_the_discriminator_knows():
+    game = make(augment=ADA, augment_target=0.5, augment_strength=0.9, loss="non_saturating")
+    params, mutable = start(game)
+    assert mutable["strength"] == 0
+    bias = params["discriminator"]["Dense_0"]["bias"]
+
+    def after(logit, strength):
+        judge = {**params["discriminator"], "Dense_0": {**params["discriminator"]["Dense_0"], "bias": bias + logit}}
+        begun = {**mutable, "strength": jnp.float32(strength)}
+        _, (new, scalars) = play(game, {**params, "discriminator": judge}, begun)
+        assert scalars["augment"] == np.float32(strength)
+        return float(new["strength"])
+
+    step = 4 / gan.ADAPTS
+    np.testing.assert_allclose([after(1e3, 0.3) - 0.3, after(-1e3, 0.3) - 0.3], [step, -step], rtol=0.02)
+    assert after(-1e3, 0.0) == 0 and after(1e3, 0.9) == np.float32(0.9)
+    _, (kept, _) = play(game, params, {**mutable, "strength": jnp.float32(0.3)}, move=1)
+    assert kept["strength"] == np.float32(0.3)  # the generator's move leaves it
+
+
 def test_wrong_keys_and_values_are_named():
+    for wrong, said in (({"augment_target": 0.6}, "augment_target is set, and augment has none"),
+                        ({"augment_rise": 10, "augment": ("color",)}, "augment_rise is set, and augment has none"),
+                        ({"augment_target": 0.6, "augment": ADA}, "needs one of the losses non_saturating and hinge"),
+                        ({"augment_strength": 1.5, "augment": ADA}, "augment_strength is 1.5")):
+        with pytest.raises(ValueError, match=said):
+            make(**wrong)
     with pytest.raises(ValueError, match="'logistic'; choose from non_saturating"):
         make(loss="logistic")
     with pytest.raises(ValueError, match="critic_moves is 0"):
