@@ -20,7 +20,7 @@ from imggen_jax.errors import RunError
 from imggen_jax.evaluation import store
 from imggen_jax.loading import find
 from imggen_jax.pictures import files
-from imggen_jax.provenance import policy, publishing, verifying, watermark
+from imggen_jax.provenance import detection, policy, publishing, verifying
 from imggen_jax.storage.files import given_path, write_atomic
 from imggen_jax.training.folder import CONFIG, DATA
 from imggen_jax.training.saved import read_json
@@ -173,7 +173,7 @@ def _marks() -> Part:
         with publishing.using(plain):
             publishing.write_png(path, noise.clip(0, 255).astype(np.uint8), publishing.Origin("audit"))
         verdict = verifying.verify(path)
-        found = watermark.detect(files.read(path).pixels, search=False)
+        found = detection.detect(files.read(path).pixels, search=False)
     who = verdict.signer.get("name") or verdict.signer.get("organization") or "nobody named"
     own = " (made by this computer; vouched for by nobody)" if not wanted.certificate else ""
     rows = (("Signature", f"holds; by {who}{own}" if verdict.holds else "none"),

@@ -123,16 +123,16 @@ def detect(words: Sequence[str]) -> int:
     parser.add_argument("--explain", action="store_true", help="tell where in the picture, by an 8x8 grid")
     args = parser.parse_args(words)
     from imggen_jax.pictures import files
-    from imggen_jax.provenance import verifying, watermark
+    from imggen_jax.provenance import detection, verifying
 
     every = True
     for file in args.files:
         pixels = files.read(Path(file)).pixels
-        found = watermark.detect(pixels, rate=args.rate)
+        found = detection.detect(pixels, rate=args.rate)
         facts = {"file": file, **verifying.mark_facts(found)}
         every &= bool(found.marked)
         if args.explain:
-            facts["where"] = watermark.where(pixels, found).round(1).tolist()
+            facts["where"] = detection.where(pixels, found).round(1).tolist()
         streams.say([json.dumps(facts)] if args.json else _lines(facts))
     return 0 if every else 1
 

@@ -42,9 +42,11 @@ def fitted(picture: np.ndarray, change: np.ndarray, source: np.ndarray, usable: 
     chances = usable[: usable.shape[0] - patch + 1, :goal_columns].ravel()[goals].astype(np.float64)
     channels = picture.shape[-1]
     for _ in range(steps):
-        # A lattice, somewhere else each time: all pixels are in equally many patches.
-        y, x = rng.integers(0, every, 2)
-        rows, cols = (a * every + o for a, o in zip(np.nonzero(moving[y::every, x::every]), (y, x), strict=True))
+        # One patch in each cell of a lattice, anywhere in it: at one place in all of them, the lattice would show.
+        offset = rng.integers(0, every, 2)
+        cells = np.argwhere(moving[offset[0] :: every, offset[1] :: every]) * every
+        at = np.minimum(cells + rng.integers(0, every, cells.shape), np.array(moving.shape) - 1)
+        rows, cols = np.unique(at, axis=0).T                  # at the far edges, cells may meet
         if not len(rows):
             continue
         to = rng.choice(goals, len(rows), p=chances / chances.sum())

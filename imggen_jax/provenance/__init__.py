@@ -8,9 +8,10 @@
         imggen_jax.generate("runs/faces", "out", num=4)
 """
 from imggen_jax.pictures.files import Picture
+from imggen_jax.provenance.detection import Detection, detect
 from imggen_jax.provenance.publishing import Origin, Settings, using, write, write_png
 from imggen_jax.provenance.verifying import Verdict, verify
-from imggen_jax.provenance.watermark import Detection, detect, mark
+from imggen_jax.provenance.watermark import mark
 
 __all__ = ["Detection", "Origin", "Picture", "Settings", "Verdict", "detect", "mark", "using", "verify", "write",
            "write_png"]

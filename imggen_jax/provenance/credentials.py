@@ -43,6 +43,7 @@ class Statement(NamedTuple):
     marked: bool = False             # it carries a watermark
 
 
+@functools.cache                     # it reads a file, which takes as long as a signature
 def version() -> str:
     """Of this package."""
     try:

@@ -19,7 +19,7 @@ import scipy.fft
 from PIL import Image
 
 from imggen_jax.errors import RunError
-from imggen_jax.provenance import watermark
+from imggen_jax.provenance.overview import Overview
 
 BITS = 256
 NEAR = 36                # bits by which a picture may differ from one in the log that it is taken for
@@ -39,7 +39,7 @@ class Seen:
     """The fingerprint of a picture that comes in bands."""
 
     def __init__(self, height: int, width: int):
-        self._overview = watermark.Overview(height, width)
+        self._overview = Overview(height, width)
 
     def add(self, band: np.ndarray) -> None:
         """The next rows: uint8 or uint16 [rows,W,C]."""

@@ -26,6 +26,7 @@ from imggen_jax.pictures import files, grids
 from imggen_jax.pictures.files import Picture
 from imggen_jax.provenance import credentials, fingerprints, private, records, watermark
 from imggen_jax.provenance.credentials import Statement
+from imggen_jax.provenance.overview import Overview
 from imggen_jax.provenance.records import Family
 from imggen_jax.provenance.settings import Settings, identity, note, settings
 from imggen_jax.provenance.settings import using as using
@@ -181,7 +182,7 @@ def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], ba
 def _marked_bands(bands: Iterable[np.ndarray], shape: tuple[int, int, int], dtype: np.dtype, origin: Origin, aside: IO
                   ) -> Iterator[np.ndarray]:
     height, width, channels = shape
-    seen = watermark.Overview(height, width)
+    seen = Overview(height, width)
     for band in bands:
         seen.add(band)
         aside.write(np.ascontiguousarray(band).data)

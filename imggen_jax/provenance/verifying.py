@@ -14,7 +14,7 @@ from PIL import Image
 from imggen_jax.errors import RunError
 from imggen_jax.pictures import files
 from imggen_jax.pictures.files import Picture, PictureError
-from imggen_jax.provenance import credentials, watermark
+from imggen_jax.provenance import credentials, detection
 
 MOST_BYTES = 500_000_000         # of a file whose pixels are looked at
 
@@ -211,10 +211,10 @@ def _pixels(made: Mapping, picture: Picture) -> str:
 
 
 def _mark(picture: Picture) -> dict[str, Any]:
-    return mark_facts(watermark.detect(picture.pixels, search=False))
+    return mark_facts(detection.detect(picture.pixels, search=False))
 
 
-def mark_facts(found: watermark.Detection) -> dict[str, Any]:
+def mark_facts(found: detection.Detection) -> dict[str, Any]:
     """What a detection says, as JSON."""
     return {"marked": bool(found.marked), "payload": None if found.payload is None else f"{found.payload:08x}",
             "false_positive_rate": float(f"{found.false_positive_rate:.3g}"), "statistic": round(found.statistic, 2),

@@ -70,3 +70,14 @@ def test_a_filling_is_moved_no_farther_than_needed():
     assert 0.01 < np.abs(made - odd).max() <= 0.0201
     same = fitting.fitted_into(picture, [odd], change, ring, np.random.default_rng(0))
     assert same is picture                                                    # near enough
+
+
+def test_moved_patches_leave_no_lattice():
+    """Where few patches are moved, none of the waves of their distance stands out."""
+    picture, other = clouds(1, (96, 96)), 1 - clouds(2, (96, 96))
+    everywhere = np.ones((96, 96), bool)
+    made = fitting.fitted(picture, everywhere, other, everywhere, np.random.default_rng(0), steps=6, samples=500)
+    waves = np.abs(np.fft.fft2((made - picture).mean(-1)))
+    for row, column in ((0, 24), (24, 0), (24, 24), (0, 48), (48, 0), (48, 48)):    # periods of 4 and 2 pixels
+        near = np.roll(waves, (4 - row, 4 - column), (0, 1))[:9, :9]
+        assert near[4, 4] < 6 * np.median(near)

@@ -21,7 +21,7 @@ import imggen_jax
 from imggen_jax.errors import RunError
 from imggen_jax.pictures import files, grids
 from imggen_jax.pictures.files import Picture
-from imggen_jax.provenance import credentials, keys, private, publishing, records, settings, watermark
+from imggen_jax.provenance import credentials, detection, keys, private, publishing, records, settings, watermark
 from imggen_jax.provenance.publishing import Origin, Settings
 from imggen_jax.provenance.records import Family, Record
 from imggen_jax.provenance.verifying import verify
@@ -57,7 +57,7 @@ def test_a_picture_says_who_made_it_how_and_from_what(picture):
     assert made["trained on"] == {"dataset": "x"} and made["record"] == records.read(picture).record.name
     assert publishing.read(picture) == family()
     assert found.trusted is False and verify(picture, anchors=keys.config_folder() / keys.ANCHOR).trusted
-    mark = watermark.detect(files.read(picture).pixels, search=False)
+    mark = detection.detect(files.read(picture).pixels, search=False)
     assert mark.payload == publishing.payload(Origin("generate", records.read(picture))) == int(made["watermark"], 16)
 
 
@@ -109,7 +109,7 @@ def test_every_format_keeps_its_pixels_and_is_signed(name, picture, tmp_path):
     assert found.ingredients == ("a.png",) and found.actions[:2] == ("opened", "edited")
     if name.endswith(("png", "tif", "webp")):
         assert np.array_equal(files.read(tmp_path / name).pixels[:, :20], pixels[:, :20])
-    assert watermark.detect(files.read(tmp_path / name).pixels, search=False).marked
+    assert detection.detect(files.read(tmp_path / name).pixels, search=False).marked
     report = json.loads(c2pa.Reader(str(tmp_path / name)).json())   # the credentials of the picture before are inside
     assert len(report["manifests"]) == 2
 
@@ -121,7 +121,7 @@ def test_films_are_signed_and_marked_frame_by_frame(tmp_path):
         assert verify(tmp_path / name).holds and Image.open(tmp_path / name).n_frames == 3
     film = Image.open(tmp_path / "a.webp")
     film.seek(2)
-    assert watermark.detect(np.asarray(film.convert("RGB")), search=False).marked
+    assert detection.detect(np.asarray(film.convert("RGB")), search=False).marked
 
 
 def test_a_source_that_c2pa_does_not_read_is_named_all_the_same(tmp_path):
@@ -223,7 +223,7 @@ def test_an_edit_of_a_marked_picture_keeps_its_credentials_inside_and_marks_what
         made = files.read(tmp_path / "out.png").pixels
         assert np.array_equal(made[~part], pixels[~part]) and not np.array_equal(made[part], edited[part])
         wanted = publishing.payload(origin) if number is None else number
-        assert watermark.detect(made, search=False).payload == wanted
+        assert detection.detect(made, search=False).payload == wanted
         assert verify(tmp_path / "out.png").ingredients == ("in.png",)
         assert len(json.loads(c2pa.Reader(str(tmp_path / "out.png")).json())["manifests"]) == 3
 
@@ -350,7 +350,7 @@ def test_a_picture_that_cannot_be_signed_is_written_all_the_same(tmp_path, monke
     monkeypatch.setattr(credentials, "sign_file", fails)
     publishing.write_png(tmp_path / "a.png", noise(70, 70), Origin("generate"))
     assert verify(tmp_path / "a.png").signature == "none"
-    assert watermark.detect(files.read(tmp_path / "a.png").pixels).marked
+    assert detection.detect(files.read(tmp_path / "a.png").pixels).marked
     assert "pictures are written without credentials" in capsys.readouterr().err
 
 
@@ -399,7 +399,7 @@ def test_a_picture_in_bands_is_marked_and_signed_as_a_whole_one(kept, picture, t
     assert np.abs(made.astype(int) - whole).max() <= 1       # a band's waves are rounded otherwise
     found = verify(tmp_path / "a.png")
     assert found.holds and found.ingredients == ("a.png",) and found.made["pixels"] == credentials.pixel_hash(made)
-    assert watermark.detect(made, search=False).payload == publishing.payload(origin)
+    assert detection.detect(made, search=False).payload == publishing.payload(origin)
     assert os.listdir(tmp_path) == ["a.png"]
 
 
@@ -408,4 +408,4 @@ def test_a_file_too_large_to_be_signed_is_marked(tmp_path, monkeypatch, capsys):
     publishing.write(tmp_path / "large.tif", Picture(noise(128, 128)), Origin("upscale"))
     assert "large.tif is written without credentials" in capsys.readouterr().err
     assert verify(tmp_path / "large.tif").signature == "none"
-    assert watermark.detect(files.read(tmp_path / "large.tif").pixels, search=False).marked
+    assert detection.detect(files.read(tmp_path / "large.tif").pixels, search=False).marked

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from imggen_jax.provenance import coding, watermark
+from imggen_jax.provenance import coding, detection, watermark, waves
 
 PAYLOAD = 0x89ABCDEF
 CRC = 4275930342          # of the pattern's waves and bits
@@ -39,7 +39,7 @@ def test_a_code_word_is_read_through_noise_and_nothing_else_passes_for_one():
 
 def test_the_pattern_never_changes():
     """Pictures marked today are to be read in years."""
-    plan = watermark.pattern()
+    plan = waves.pattern()
     assert len(plan.bits) == plan.ends[-1] == 4900 and np.bincount(plan.bits + 1).min() >= 18
     said = np.concatenate([plan.rows, plan.columns, plan.bits]).astype("<i4").tobytes()
     assert zlib.crc32(said) == CRC
@@ -63,7 +63,7 @@ def test_every_size_depth_and_number_of_channels(shape, dtype):
         assert np.array_equal(marked[..., -1], pixels[..., -1]) and np.array_equal(marked[:9, :9], pixels[:9, :9])
     scale = 257 if dtype == np.uint16 else 1
     assert psnr(pixels / scale, marked / scale) > 36
-    found = watermark.detect(marked, search=False)
+    found = detection.detect(marked, search=False)
     assert found.marked and found.payload == PAYLOAD
 
 
@@ -90,37 +90,37 @@ ATTACKS = {
 def test_it_lives_through(marked, attack):
     assert psnr(scene(), marked) > 40
     changed = ATTACKS[attack](marked)
-    found = watermark.detect(changed)
+    found = detection.detect(changed)
     assert found.marked and found.payload == PAYLOAD
     assert found.place.mirrored == (attack == "mirrored")
     if attack == "turned":
         assert abs(found.place.angle - 9) < 1.1
     if attack == "crop":
-        assert abs(found.place.height - 154 / 192) < 0.03 and watermark.where(changed, found).min() > -3
+        assert abs(found.place.height - 154 / 192) < 0.03 and detection.where(changed, found).min() > -3
 
 
 def test_the_statistic_of_unmarked_pictures_is_what_it_is_said_to_be():
     """The best of three of mean 0 and deviation 1 over pictures, from which the false-positive rate follows."""
     sizes = np.random.default_rng(0).integers(64, 150, 60)
-    found = [watermark.detect(scene(int(size), seed), search=False) for seed, size in enumerate(sizes)]
+    found = [detection.detect(scene(int(size), seed), search=False) for seed, size in enumerate(sizes)]
     values = [one.statistic for one in found]
     assert -0.4 < np.mean(values) < 1.3 and 0.5 < np.std(values) < 1.5 and max(values) < 4.2
     assert not any(one.marked for one in found)
-    assert not watermark.detect(scene(100, 5)).marked
+    assert not detection.detect(scene(100, 5)).marked
 
 
 def test_where_a_mark_was_painted_over_is_told(marked):
     changed = marked.copy()
     changed[:, 96:] = scene(seed=9)[:, 96:]
-    found = watermark.detect(changed)
+    found = detection.detect(changed)
     assert found.payload == PAYLOAD
-    blocks = watermark.where(changed, found)
+    blocks = detection.where(changed, found)
     assert blocks[:, :4].mean() > 3 * abs(blocks[:, 4:].mean())
 
 
 def test_a_second_mark_takes_the_place_of_the_first(marked):
     again = watermark.mark(marked, 77)
-    assert watermark.detect(again, search=False).payload == 77
+    assert detection.detect(again, search=False).payload == 77
 
 
 def test_only_the_part_that_was_made_is_marked():
@@ -128,11 +128,11 @@ def test_only_the_part_that_was_made_is_marked():
     part[:, 60:] = True
     marked = watermark.mark(scene(), PAYLOAD, part=part)
     assert np.array_equal(marked[:, :60], scene()[:, :60])
-    assert watermark.detect(marked, search=False).payload == PAYLOAD
+    assert detection.detect(marked, search=False).payload == PAYLOAD
 
 
 def test_small_pictures_are_refused_by_the_marker_and_not_by_the_detector():
     with pytest.raises(ValueError, match="a picture of 63x64 cannot carry a watermark"):
         watermark.mark(scene(64)[:, :63], PAYLOAD)
     for shape, search in (((1, 1, 3), True), ((1, 70, 1), False), ((9, 5, 4), False), ((80, 80, 3), False)):
-        assert not watermark.detect(np.full(shape, 255, np.uint8), search=search).marked
+        assert not detection.detect(np.full(shape, 255, np.uint8), search=search).marked
