@@ -1,7 +1,7 @@
 """Class-conditional CIFAR-10 by R3GAN (arXiv 2501.05441) at the paper's width: relativistic, with R1 and R2.
 
-Makes: 32x32 photographs of ten classes. Expected: the paper reports an FID of 1.96 after much longer training with these
-schedules: over 20 million images, along half a cosine, gamma, learning rate, b2, the average's half-life and the
+Makes: 32x32 photographs of ten classes. Expected: the paper reports an FID of 1.96 after much longer training with
+these schedules: over 20 million images, along half a cosine, gamma, learning rate, b2, the average's half-life and the
 probability of augmentation go to their last values. This config has not been run to its end, see
 experiments/first_runs for its small sister.
 Hardware and time: one modern GPU or TPU chip, many hours.

@@ -40,7 +40,8 @@ NARROW = {
 # found by name; the studio starts processes of the command line.
 EXTRA = {"storage": {"game"}, "": {"threads", "api", "data", "config", "translators"},
          "config": {"games", "transforms"},
-         "training": {"games"}, "flags": {"evaluation", "data"}, "studio": {"main"}, "main": {"editing", "picture_verbs"}}
+         "training": {"games"}, "flags": {"evaluation", "data"}, "studio": {"main"},
+         "main": {"editing", "picture_verbs"}}
 # What experiments may use beside `imggen_jax.__all__`: of these rooms what they export; these modules, whose names are
 # all documented; any part of the rooms that are usable alone, whose speed and parity are measured; the command line.
 EXPORTING = {"config", "data", "editing", "patches"}

@@ -1,5 +1,6 @@
 """upscale, restore, complete, translate and sketch, as functions and as commands; the models were never trained."""
 import functools
+import io
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from imggen_jax import zoo as shipped
 from imggen_jax.errors import RunError, SaveError
 from imggen_jax.game import Field, Option, make_spec
 from imggen_jax.main import main
+from imggen_jax.metrics.similarity import psnr
 from imggen_jax.model import Model
 from imggen_jax.pictures import files, resize
 from imggen_jax.pictures.files import Picture
@@ -78,6 +80,19 @@ def test_arrays_give_arrays(zoo, shape):
     picture = noise(*shape, dtype=np.uint16)
     made = imggen_jax.upscale(picture, model("upscale_x2"))
     assert made.dtype == np.uint16 and made.shape == (2 * shape[0], 2 * shape[1], *shape[2:])
+
+
+def test_the_shipped_restorer_takes_out_noise_and_blocks():
+    y, x = np.mgrid[:64, :71] / 32 - 1
+    shapes = np.where((x**2 + y**2 < 0.5)[..., None], (180, 140, 60), (60, 90, 120)) + 25 * np.stack([x, y, x + y], -1)
+    clean = np.rint(shapes).astype(np.uint8)
+    noisy = np.clip(shapes + np.random.default_rng(0).normal(0, 25, shapes.shape), 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(clean).save(file, "JPEG", quality=10)
+    for damaged, decibels in ((noisy, 6), (np.asarray(Image.open(file)), 1)):
+        made = imggen_jax.restore(damaged)
+        assert made.shape == clean.shape
+        assert psnr(clean[None], made[None])[0] > psnr(clean[None], damaged[None])[0] + decibels
 
 
 def test_the_shipped_model_of_a_scale_is_found(zoo):
