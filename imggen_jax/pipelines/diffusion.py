@@ -169,7 +169,7 @@ def _encode(recipe: Recipe, weights: Weights, images: Array, condition: Conditio
     chosen = {name: option.default for name, option in _options(recipe).items()}
     first_order = chosen["sampler"] in (SAMPLERS.index("ddim"), SAMPLERS.index("euler"))
     chosen |= {} if first_order else {"sampler": SAMPLERS.index("ddim")}
-    return solving.invert(*way(recipe, weights, x, condition, chosen), x)
+    return solving.invert(*way(recipe, weights, x, condition, chosen), x, recipe.trained.prediction)
 
 
 def denoised(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options) -> Array:

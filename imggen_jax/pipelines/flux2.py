@@ -171,7 +171,7 @@ def _encode(recipe: Recipe, weights: Weights, images: Array, condition: Conditio
     """Pictures float [n,H,W,C] in [-1,1] -> noise whose way, with the defaults of `decode`, leads to them again."""
     x = latents(recipe, weights, images)
     chosen = {name: option.default for name, option in _options(recipe).items()}
-    return solving.invert(*way(recipe, weights, x, condition, chosen), x)
+    return solving.invert(*way(recipe, weights, x, condition, chosen), x, recipe.trained.prediction)
 
 
 def way(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options

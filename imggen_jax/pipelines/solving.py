@@ -191,10 +191,14 @@ def glimpse(steps: Steps, denoise: Predict, z: Array, first: int | Array, last: 
     return jax.lax.fori_loop(first, last, step, (z, z))
 
 
-def invert(steps: Steps, denoise: Predict, x: Array) -> Array:
-    """Noise float [n,h,w,c] whose way leads to latents like it, by the sampler's own steps backwards."""
+def invert(steps: Steps, denoise: Predict, x: Array, kind: str) -> Array:
+    """Noise float [n,h,w,c] whose way leads to latents x like it, by the sampler's own steps backwards; kind as of
+    `denoiser`."""
     alphas, sigmas = jnp.asarray(steps.alphas), jnp.asarray(steps.sigmas)
-    return samplers.undo_ddim(denoise, x, alphas, sigmas) / steps.start
+    now, then = (alphas[:-1], sigmas[:-1]), (alphas[1:], sigmas[1:])
+    rates = {"epsilon": then[0] / jnp.maximum(now[0], 1e-3), "v_prediction": now[0] * then[0] + now[1] * then[1],
+             "flow": jnp.ones_like(now[0]), "sample": jnp.maximum(then[1] / now[1], 0.1)}[kind]
+    return samplers.undo_ddim(denoise, x, alphas, sigmas, rates) / steps.start
 
 
 def is_reversible(name: str) -> bool:
