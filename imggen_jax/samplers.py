@@ -224,16 +224,18 @@ def ddim(denoise: Predict, z: Array, alphas: Array, sigmas: Array, fresh: Array 
     return jax.lax.fori_loop(first, len(alphas) - 1, step, z)
 
 
-def undo_ddim(denoise: Predict, x: Array, alphas: Array, sigmas: Array, rounds: int = 4) -> Array:
+def undo_ddim(denoise: Predict, x: Array, alphas: Array, sigmas: Array, rates: Array, rounds: int = 4) -> Array:
     """z at the first of times, whose way by `ddim` without fresh noise leads to x: its steps backwards.
 
     A step backwards needs what the network says at its own result, so that is looked for in rounds: from where it is
-    thought to begin, the step is taken, and by what it misses the beginning is moved. The first round is the usual
-    inversion of DDIM (arXiv 2105.05233, appendix F), and more of them are a fixed-point iteration (arXiv 2309.04907).
+    thought to begin, the step is taken, and by what it misses the beginning is moved. One round is the usual inversion
+    of DDIM (arXiv 2105.05233, appendix F), and more of them are a fixed-point iteration (arXiv 2309.04907).
 
     Args:
       denoise, alphas, sigmas: as for `multistep`.
       x: float [n,...], at the last of times.
+      rates: float [steps], by how much a step is thought to change when its beginning does: alpha'/alpha where what the
+        network says of the noise stays, 1 where its velocity does.
       rounds: evaluations a step.
     """
     def step(k, z):
@@ -241,7 +243,8 @@ def undo_ddim(denoise: Predict, x: Array, alphas: Array, sigmas: Array, rounds: 
 
         def again(_, guess):
             seen = denoise(guess, i)
-            return guess + z - alphas[i + 1] * seen - sigmas[i + 1] * (guess - alphas[i] * seen) / sigmas[i]
+            missed = z - alphas[i + 1] * seen - sigmas[i + 1] * (guess - alphas[i] * seen) / sigmas[i]
+            return guess + missed / rates[i]
 
         return jax.lax.fori_loop(0, rounds, again, z)
 

@@ -118,7 +118,8 @@ def test_steps_backwards_lead_to_the_start():
         return 0.6 * z + 0.1 * jnp.sin(z) + 0.1 * sigmas[i]
 
     x = ddim(denoise, NOISE, 1 - sigmas, sigmas)
-    errors = [float(jnp.abs(undo_ddim(denoise, x, 1 - sigmas, sigmas, rounds) - NOISE).max()) for rounds in (1, 4, 30)]
+    errors = [float(jnp.abs(undo_ddim(denoise, x, 1 - sigmas, sigmas, jnp.ones(8), rounds) - NOISE).max())
+              for rounds in (1, 4, 30)]
     assert errors[0] > 5 * errors[1] > 25 * errors[2] and errors[2] < 1e-6
 
 

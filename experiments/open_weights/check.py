@@ -422,10 +422,10 @@ def exports(pair):
     with torch.no_grad():
         latents = theirs.encode(turned(picture / np.float32(127.5) - 1)).latent_dist.mean
         again = theirs.decode(latents).sample.clamp(-1, 1)
-    with jax.disable_jit():
-        z = ours.generator.encode(ours.weights, picture / np.float32(127.5) - 1, None)
-        yield "autoencoder of a run, exported: latents", difference(z, back(latents))
-        yield "and pictures", difference(ours.generator.decode(ours.weights, z, None, {}), back(again))
+    z = jax.jit(ours.generator.encode)(ours.weights, picture / np.float32(127.5) - 1, None)
+    yield "autoencoder of a run, exported: latents", difference(z, back(latents))
+    made = jax.jit(lambda weights, z: ours.generator.decode(weights, z, None, {}))(ours.weights, z)
+    yield "and pictures", difference(made, back(again))
     ours, folder = reference.run_model("flow"), pair.folder / "flow_of_a_run"
     interchange.write(ours, None, folder, "")
     unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
@@ -436,7 +436,8 @@ def exports(pair):
     with torch.no_grad():
         for time in scheduler.timesteps:
             z = scheduler.step(unet(z, time, torch.zeros(1, 1, 8)).sample, time, z).prev_sample
-    made = ours.generator.decode(ours.weights, jnp.asarray(noise), None, {"steps": 5, "sampler": 0})
+    made = jax.jit(lambda weights, z: ours.generator.decode(weights, z, None, {"steps": 5, "sampler": 0}))(
+        ours.weights, noise)
     yield "flow of a run, exported: 5 steps", difference(made, np.clip(back(z), -1, 1))
 
 

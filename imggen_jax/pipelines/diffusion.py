@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from imggen_jax import samplers, schedules
-from imggen_jax.augment import to_float
 from imggen_jax.data import clip_tokens
 from imggen_jax.data.text import tokenizer_of
 from imggen_jax.errors import RunError
@@ -24,7 +23,6 @@ from imggen_jax.game import (
     Field,
     Game,
     Generator,
-    Key,
     Option,
     Options,
     Spec,
@@ -101,7 +99,8 @@ def make(recipe: Recipe) -> Game:
     """The game of a model that nobody trains."""
     shape = (recipe.height // recipe.factor, recipe.width // recipe.factor, recipe.channels)
     main = Generator(
-        functools.partial(_prior, shape), functools.partial(_decode, recipe), functools.partial(_condition, recipe),
+        functools.partial(solving.prior, shape), functools.partial(_decode, recipe),
+        functools.partial(_condition, recipe),
         needs=("text",), options=_options(recipe), batch=1,
         accepts={"negative": "text", "source": "image", "mask": "mask"}, mixes=("text",),
         encode=functools.partial(_encode, recipe) if solving.is_reversible(recipe.trained.sampler) else None)
@@ -118,20 +117,12 @@ def _options(recipe: Recipe) -> dict[str, Option]:
                     for name, value in recipe.defaults}
 
 
-def _prior(shape: tuple[int, ...], key: Key, n: int, condition: Condition) -> Array:
-    del condition
-    return jax.random.normal(key, (n, *shape))
-
-
 def _condition(recipe: Recipe, weights: Weights, fields: Mapping[str, Array]) -> dict[str, Any]:
     """What is said and what is to be avoided, the latents of the source, and the mask.
 
     Raises:
       RunError: a mask without a source.
     """
-    if "mask" in fields and "source" not in fields:
-        raise RunError("a mask is given, and no source of which a part is made anew; give both")
-
     def say(tokens: Array) -> Said:
         return texts.say(recipe.texts, weights, tokens, before_last=recipe.xl)
 
@@ -145,14 +136,12 @@ def _condition(recipe: Recipe, weights: Weights, fields: Mapping[str, Array]) ->
         nothing = say(jnp.asarray(texts.blank(recipe.empty)))
         said, avoided = texts.alike(said, jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape[1:])), nothing), nothing)
-    found: dict[str, Any] = {"with": solving.by_picture(said, shares), "without": avoided, "shares": shares}
-    if "source" in fields:
-        pixels = to_float(fields["source"])
-        mask = fields["mask"].astype(jnp.float32) / 255 if "mask" in fields else None
-        found |= {"pixels": pixels, "mask": mask, "source": latents(recipe, weights, pixels)}
-        if recipe.inpainting:
-            hidden = jnp.ones_like(pixels[..., :1]) if mask is None else (mask >= 0.5).astype(jnp.float32)
-            found["seen"] = latents(recipe, weights, pixels * (1 - hidden))
+    found: dict[str, Any] = {"with": solving.by_picture(said, shares), "without": avoided, "shares": shares,
+                             **solving.taken_up(fields, functools.partial(latents, recipe, weights))}
+    if recipe.inpainting and "source" in found:
+        pixels, mask = found["pixels"], found["mask"]
+        hidden = jnp.ones_like(pixels[..., :1]) if mask is None else (mask >= 0.5).astype(jnp.float32)
+        found["seen"] = latents(recipe, weights, pixels * (1 - hidden))
     return found
 
 
@@ -171,9 +160,7 @@ def pictures(recipe: Recipe, weights: Weights, z: Array) -> Array:
 def _decode(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options) -> Array:
     chosen = {name: option.default for name, option in _options(recipe).items()} | dict(chosen)
     made = pictures(recipe, weights, denoised(recipe, weights, z, condition, chosen))
-    if condition.get("mask") is None:
-        return made
-    return condition["mask"] * made + (1 - condition["mask"]) * condition["pixels"]
+    return solving.beside_the_rest(made, condition)
 
 
 def _encode(recipe: Recipe, weights: Weights, images: Array, condition: Condition) -> Array:
@@ -182,13 +169,12 @@ def _encode(recipe: Recipe, weights: Weights, images: Array, condition: Conditio
     chosen = {name: option.default for name, option in _options(recipe).items()}
     first_order = chosen["sampler"] in (SAMPLERS.index("ddim"), SAMPLERS.index("euler"))
     chosen |= {} if first_order else {"sampler": SAMPLERS.index("ddim")}
-    return solving.invert(*way(recipe, weights, x, condition, chosen), x)
+    return solving.invert(*way(recipe, weights, x, condition, chosen), x, recipe.trained.prediction)
 
 
 def denoised(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options) -> Array:
     """Noise float [n,h,w,c] of variance 1 -> latents."""
-    mask = condition.get("mask")
-    hole = None if mask is None or recipe.inpainting else mask[:, ::recipe.factor, ::recipe.factor]
+    hole = None if recipe.inpainting else solving.hole(condition, recipe.factor)
     return solving.solve(SAMPLERS[int(chosen["sampler"])], *way(recipe, weights, z, condition, chosen), z, hole=hole,
                          source=condition.get("source"), strength=chosen["strength"])
 
@@ -234,7 +220,7 @@ def _beside(recipe: Recipe, weights: Weights, condition: Condition) -> Array:
     seen = condition["seen"]
     hole = jnp.ones_like(seen[..., :1])
     if condition["mask"] is not None:
-        hole = (condition["mask"][:, ::recipe.factor, ::recipe.factor] >= 0.5).astype(jnp.float32)
+        hole = (solving.hole(condition, recipe.factor) >= 0.5).astype(jnp.float32)
     return jnp.concatenate([hole, seen], axis=-1)
 
 

@@ -18,7 +18,7 @@ from imggen_jax.augment import to_float
 from imggen_jax.data import qwen_tokens
 from imggen_jax.data.text import tokenizer_of
 from imggen_jax.errors import RunError
-from imggen_jax.game import Array, Condition, Field, Game, Generator, Key, Option, Options, Spec, Weights, make_spec
+from imggen_jax.game import Array, Condition, Field, Game, Generator, Option, Options, Spec, Weights, make_spec
 from imggen_jax.nets.autoencoder_kl import Decoder, Encoder, LatentNorm
 from imggen_jax.nets.flux2 import Flux2
 from imggen_jax.nets.pixels import shuffle, unshuffle
@@ -93,7 +93,8 @@ def make(recipe: Recipe) -> Game:
     shape = (recipe.height // recipe.factor, recipe.width // recipe.factor, recipe.channels)
     accepts = {"source": "image", "mask": "mask", **{name: REFERENCE for name in REFERENCES}}
     main = Generator(
-        functools.partial(_prior, shape), functools.partial(_decode, recipe), functools.partial(_condition, recipe),
+        functools.partial(solving.prior, shape), functools.partial(_decode, recipe),
+        functools.partial(_condition, recipe),
         needs=("text",), options=_options(recipe), batch=1, mixes=("text",),
         encode=functools.partial(_encode, recipe),
         accepts=accepts if recipe.distilled else {"negative": "text", **accepts})
@@ -109,20 +110,12 @@ def _options(recipe: Recipe) -> dict[str, Option]:
                     for name, value in recipe.defaults}
 
 
-def _prior(shape: tuple[int, ...], key: Key, n: int, condition: Condition) -> Array:
-    del condition
-    return jax.random.normal(key, (n, *shape))
-
-
 def _condition(recipe: Recipe, weights: Weights, fields: Mapping[str, Array]) -> dict[str, Any]:
     """What is said and what is to be avoided, the latents of references and of the source, and the mask.
 
     Raises:
       RunError: a mask without a source, or a reference that is too small.
     """
-    if "mask" in fields and "source" not in fields:
-        raise RunError("a mask is given, and no source of which a part is made anew; give both")
-
     def say(tokens: Array) -> Array:
         read = recipe.text.apply({"params": weights["text_encoder"]}, tokens[:, 1:], tokens[:, 0])
         return wide(cast(Array, read))
@@ -134,11 +127,7 @@ def _condition(recipe: Recipe, weights: Weights, fields: Mapping[str, Array]) ->
     found: dict[str, Any] = {"with": solving.by_picture(say(each), shares), "shares": shares, "without": avoided}
     found["references"] = [latents(recipe, weights, to_float(_cut(recipe, fields[name]))) for name in REFERENCES
                            if name in fields]
-    if "source" in fields:
-        pixels = to_float(fields["source"])
-        mask = fields["mask"].astype(jnp.float32) / 255 if "mask" in fields else None
-        found |= {"pixels": pixels, "mask": mask, "source": latents(recipe, weights, pixels)}
-    return found
+    return found | solving.taken_up(fields, functools.partial(latents, recipe, weights))
 
 
 def _cut(recipe: Recipe, pixels: Array) -> Array:
@@ -168,25 +157,21 @@ def pictures(recipe: Recipe, weights: Weights, z: Array) -> Array:
 def _decode(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options) -> Array:
     chosen = {name: option.default for name, option in _options(recipe).items()} | dict(chosen)
     made = pictures(recipe, weights, denoised(recipe, weights, z, condition, chosen))
-    if condition.get("mask") is None:
-        return made
-    return condition["mask"] * made + (1 - condition["mask"]) * condition["pixels"]
+    return solving.beside_the_rest(made, condition)
 
 
 def denoised(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options) -> Array:
     """Noise float [n,h,w,channels] of variance 1 -> latents."""
     steps, denoise = way(recipe, weights, z, condition, chosen)
-    mask = condition.get("mask")
-    hole = None if mask is None else mask[:, ::recipe.factor, ::recipe.factor]
-    return solving.solve(SAMPLER, steps, denoise, z, hole=hole, source=condition.get("source"),
-                         strength=chosen["strength"])
+    return solving.solve(SAMPLER, steps, denoise, z, hole=solving.hole(condition, recipe.factor),
+                         source=condition.get("source"), strength=chosen["strength"])
 
 
 def _encode(recipe: Recipe, weights: Weights, images: Array, condition: Condition) -> Array:
     """Pictures float [n,H,W,C] in [-1,1] -> noise whose way, with the defaults of `decode`, leads to them again."""
     x = latents(recipe, weights, images)
     chosen = {name: option.default for name, option in _options(recipe).items()}
-    return solving.invert(*way(recipe, weights, x, condition, chosen), x)
+    return solving.invert(*way(recipe, weights, x, condition, chosen), x, recipe.trained.prediction)
 
 
 def way(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen: Options

@@ -28,8 +28,8 @@ from imggen_jax.weights.published import Part
 GAME = "pipeline"  # the name of such a model's game in its config
 SMALLEST, LARGEST = 8, 4096  # sides of pictures
 # Kind -> the module that makes a model of its networks, with `parts` and `recipe`, and what it is called.
-KINDS = {"sd": (diffusion, "Stable Diffusion"), "xl": (diffusion, "Stable Diffusion XL"),
-         "flux2": (flux2, "FLUX.2 klein")}
+KINDS: dict[str, tuple[Any, str]] = {
+    "sd": (diffusion, "Stable Diffusion"), "xl": (diffusion, "Stable Diffusion XL"), "flux2": (flux2, "FLUX.2 klein")}
 Recipe = diffusion.Recipe | flux2.Recipe
 SIDES = {  # what belongs to the other parts of an autoencoder
     "encoder": (r"^(decoder|post_quant_conv|bn)\.",), "decoder": (r"^(encoder|quant_conv|bn)\.",),

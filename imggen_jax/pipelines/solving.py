@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from imggen_jax import conditioning, samplers
-from imggen_jax.game import Array, PyTree
+from imggen_jax.augment import to_float
+from imggen_jax.errors import RunError
+from imggen_jax.game import Array, Condition, Key, PyTree
 from imggen_jax.samplers import Predict
 from imggen_jax.schedules import SAMPLERS, Steps
 
@@ -20,6 +22,41 @@ Ask = Callable[[Array, Array, Any], Array]
 def named() -> str:
     """The samplers of diffusion models by their numbers, for the help of an option."""
     return ", ".join(f"{number} {name}" for number, name in enumerate(SAMPLERS) if name != "flow_euler")
+
+
+def prior(shape: tuple[int, ...], key: Key, n: int, condition: Condition) -> Array:
+    """Noise of variance 1, float32 [n,*shape]."""
+    del condition
+    return jax.random.normal(key, (n, *shape))
+
+
+def taken_up(fields: Mapping[str, Array], encode: Callable[[Array], Array]) -> dict[str, Any]:
+    """Of a source that is given: its "pixels" float [n,H,W,C] in [-1,1], its latents, "source", and the "mask" float
+    [n,H,W,1], 1 where it is made anew, or None.
+
+    Raises:
+      RunError: a mask without a source.
+    """
+    if "source" not in fields:
+        if "mask" in fields:
+            raise RunError("a mask is given, and no source of which a part is made anew; give both")
+        return {}
+    pixels = to_float(fields["source"])
+    mask = fields["mask"].astype(jnp.float32) / 255 if "mask" in fields else None
+    return {"pixels": pixels, "mask": mask, "source": encode(pixels)}
+
+
+def hole(condition: Mapping[str, Any], factor: int) -> Array | None:
+    """The mask at the places of latents, float [n,h,w,1]; None without one."""
+    mask = condition.get("mask")
+    return None if mask is None else mask[:, ::factor, ::factor]
+
+
+def beside_the_rest(made: Array, condition: Mapping[str, Any]) -> Array:
+    """Pictures of which what the mask leaves alone is the source's."""
+    if condition.get("mask") is None:
+        return made
+    return condition["mask"] * made + (1 - condition["mask"]) * condition["pixels"]
 
 
 def texts_of(fields: Mapping[str, Array]) -> tuple[Array, Array | None]:
@@ -154,10 +191,14 @@ def glimpse(steps: Steps, denoise: Predict, z: Array, first: int | Array, last: 
     return jax.lax.fori_loop(first, last, step, (z, z))
 
 
-def invert(steps: Steps, denoise: Predict, x: Array) -> Array:
-    """Noise float [n,h,w,c] whose way leads to latents like it, by the sampler's own steps backwards."""
+def invert(steps: Steps, denoise: Predict, x: Array, kind: str) -> Array:
+    """Noise float [n,h,w,c] whose way leads to latents x like it, by the sampler's own steps backwards; kind as of
+    `denoiser`."""
     alphas, sigmas = jnp.asarray(steps.alphas), jnp.asarray(steps.sigmas)
-    return samplers.undo_ddim(denoise, x, alphas, sigmas) / steps.start
+    now, then = (alphas[:-1], sigmas[:-1]), (alphas[1:], sigmas[1:])
+    rates = {"epsilon": then[0] / jnp.maximum(now[0], 1e-3), "v_prediction": now[0] * then[0] + now[1] * then[1],
+             "flow": jnp.ones_like(now[0]), "sample": jnp.maximum(then[1] / now[1], 0.1)}[kind]
+    return samplers.undo_ddim(denoise, x, alphas, sigmas, rates) / steps.start
 
 
 def is_reversible(name: str) -> bool:
