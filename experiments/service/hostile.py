@@ -78,12 +78,14 @@ def _field(draw: random.Random, host: str) -> Hostile:
 def _json(draw: random.Random, host: str) -> Hostile:
     whole = json.dumps({"prompt": "a smiling person", "n": 1}).encode()
     mutated = {
-        "cut off": whole[:draw.randrange(len(whole))], "deep": b"[" * 50_000, "deep object": b'{"prompt":' * 20_000,
+        "cut off": whole[:draw.randrange(len(whole))], "deep": b"[" * 50_000,
+        "long": b" " * 300_000, "deep object": b'{"prompt":' * 20_000,
         "no object": draw.choice([b"null", b"3", b'"a"', b"[]", b"true"]), "empty": b"",
         "not UTF-8": b'{"prompt": "\xff\xfe"}', "noise": draw.randbytes(300),
         "pickle": pickle.dumps({"prompt": "a"}), "long number": b'{"prompt": "a", "n": ' + b"9" * 6000 + b"}",
         "unknown": json.dumps({"prompt": "a", f"x{draw.random()}": 1}).encode(),
-        "two": whole + whole, "comment": b"/* */" + whole}
+        "half a character": json.dumps({"prompt": "a", "\ud800": "\ud800"}).encode(), "two": whole + whole,
+        "comment": b"/* */" + whole}
     name = draw.choice(sorted(mutated))
     return Hostile(f"json {name}", _request(host, "/v1/images/generations", mutated[name]))
 

@@ -1,6 +1,6 @@
 """Models over HTTP: OpenAI's Images API and the other verbs, for programs. `imggen serve`; docs/service.md.
 
-`worker` is a queue that makes pictures and knows no HTTP; `models` keeps models within a memory bound; `jobs` is what
-the worker runs; `making` puts requests into words of the package; `openai` is the form of requests and answers; `keys`,
-`guards` and `shelf` keep users apart and bounded; `app` joins them; `running` is the process.
+`worker` is a queue that knows neither HTTP nor models; `models` keeps models within a bound of memory; `batches` and
+`verbs` are what the worker runs; `openai` is the form of requests and answers; `uploads`, `sending`, `guards`, `keys`
+and `shelf` bound what comes in and keep users apart; `app` joins them; `running` is the process.
 """

@@ -4,33 +4,27 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import json
-import sys
-import traceback
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 import imggen_jax
-from imggen_jax.errors import ImggenError, SaveError, brief
-from imggen_jax.serving import openai, pages, uploads
-from imggen_jax.serving.guards import LOGGED, Guard, Limits
-from imggen_jax.serving.jobs import Jobs, Made
-from imggen_jax.serving.keys import Key, Keys, Spent
-from imggen_jax.serving.models import Models, Unknown, Vanished
+from imggen_jax.serving import answers, openai, pages, uploads
+from imggen_jax.serving.batches import Batches
+from imggen_jax.serving.guards import Guard, Limits
+from imggen_jax.serving.keys import Key, Keys
+from imggen_jax.serving.models import Models
 from imggen_jax.serving.monitoring import Metrics
 from imggen_jax.serving.openai import ApiError
+from imggen_jax.serving.sending import Made
 from imggen_jax.serving.shelf import Shelf
-from imggen_jax.serving.worker import Done, Event, Failed, Full, Job, Late, Stopped, Ticket, Worker
-from imggen_jax.storage.files import disk_is_full
+from imggen_jax.serving.verbs import Verbs
+from imggen_jax.serving.worker import Done, Event, Failed, Job, Ticket, Worker
 
 LOCAL = "local"          # who asks where there are no keys
-GONE = 499               # as nginx calls it: nobody waits for the answer
 
 
 class Service(NamedTuple):
@@ -39,7 +33,8 @@ class Service(NamedTuple):
     models: Models
     worker: Worker
     shelf: Shelf
-    jobs: Jobs
+    batches: Batches
+    verbs: Verbs
     metrics: Metrics
     keys: Keys | None        # None: whoever reaches the service may use it
     limits: Limits
@@ -53,23 +48,23 @@ def make(service: Service) -> Guard:
     _add_pictures(app, service)
     _add_verbs(app, service)
     _add_pages(app, service)
-    for kind in (ImggenError, OSError, ApiError, HTTPException, ClientDisconnect):
-        app.add_exception_handler(kind, _answer_error)
-    app.add_exception_handler(Exception, _answer_bug)
-    return Guard(app, hosts=service.hosts, limits=service.limits, seen=service.metrics.answered, lost=_log)
+    for kind in answers.HANDLED:
+        app.add_exception_handler(kind, answers.error_answer)
+    app.add_exception_handler(Exception, answers.bug_answer)
+    return Guard(app, hosts=service.hosts, limits=service.limits, seen=service.metrics.answered, lost=answers.log)
 
 
 # ----------------------------------------------------------------------------------------------- OpenAI's Images API
 
 
 def _add_pictures(app: FastAPI, service: Service) -> None:
-    jobs, pixels = service.jobs, service.limits.pixels
+    verbs, pixels = service.verbs, service.limits.pixels
 
     @app.post("/v1/images/generations", openapi_extra=pages.json_body(openai.Generation), summary="New pictures")
     async def generations(request: Request) -> Response:
         key = _who(request, service)
         asked = await uploads.json_body(request, openai.Generation)
-        job = await run_in_threadpool(jobs.generation, asked)
+        job = await run_in_threadpool(service.batches.generation, asked)
         return await _pictures(request, service, key, job, asked, "image_generation")
 
     @app.post("/v1/images/edits", openapi_extra=pages.form_body(openai.Edit, ["image"], ["mask"]),
@@ -77,7 +72,7 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
     async def edits(request: Request) -> Response:
         key = _who(request, service)
         asked, sent = await uploads.form_body(request, openai.Edit, ["image", "mask"], pixels)
-        job = await run_in_threadpool(jobs.edit, _owner(key), asked, uploads.needed(sent, "image"), sent.get("mask"))
+        job = await run_in_threadpool(verbs.edit, _owner(key), asked, uploads.needed(sent, "image"), sent.get("mask"))
         return await _pictures(request, service, key, job, asked, "image_edit")
 
     @app.post("/v1/images/variations", openapi_extra=pages.form_body(openai.Variation, ["image"]),
@@ -85,20 +80,20 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
     async def variations(request: Request) -> Response:
         key = _who(request, service)
         asked, sent = await uploads.form_body(request, openai.Variation, ["image"], pixels)
-        job = await run_in_threadpool(jobs.variation, _owner(key), asked, uploads.needed(sent, "image"))
+        job = await run_in_threadpool(verbs.variation, _owner(key), asked, uploads.needed(sent, "image"))
         return await _pictures(request, service, key, job, asked, "")
 
     @app.get("/v1/images/files/{name}", summary="A picture that was asked for as url, for an hour")
     async def file(name: str, request: Request) -> Response:
         found = await run_in_threadpool(service.shelf.find, _owner(_who(request, service)), name)
         if found is None:
-            raise _not_there()
+            raise answers.not_there()
         return Response(found[0], media_type=found[1])
 
     @app.delete("/v1/images/files/{name}", summary="Delete such a picture")
     async def delete(name: str, request: Request) -> dict[str, Any]:
         if not await run_in_threadpool(service.shelf.drop, _owner(_who(request, service)), name):
-            raise _not_there()
+            raise answers.not_there()
         return {"id": name, "object": "file", "deleted": True}
 
     @app.get("/v1/models", summary="The models that are served")
@@ -121,7 +116,7 @@ def _model(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add_verbs(app: FastAPI, service: Service) -> None:
-    jobs, pixels = service.jobs, service.limits.pixels
+    verbs, pixels = service.verbs, service.limits.pixels
 
     def add(path: str, schema: Any, names: list[str], summary: str, make: Callable[..., Job]) -> None:
         async def verb(request: Request) -> Response:
@@ -136,13 +131,13 @@ def _add_verbs(app: FastAPI, service: Service) -> None:
         app.post(path, openapi_extra=pages.form_body(schema, names), summary=summary, operation_id=path)(verb)
 
     add("/v1/upscale", openai.Upscale, ["image"], "A picture, larger",
-        lambda asked, image: jobs.upscale(asked, image, pixels))
+        lambda asked, image: verbs.upscale(asked, image, pixels))
     add("/v1/remove", openai.Remove, ["image", "mask"], "A picture without what the mask leaves transparent",
-        jobs.remove)
-    add("/v1/stylize", openai.Stylize, ["image", "style"], "A picture painted as another is", jobs.stylize)
-    add("/v1/detect", openai.Look, ["image"], "Is there a watermark?", lambda asked, image: jobs.detect(image))
+        verbs.remove)
+    add("/v1/stylize", openai.Stylize, ["image", "style"], "A picture painted as another is", verbs.stylize)
+    add("/v1/detect", openai.Look, ["image"], "Is there a watermark?", lambda asked, image: verbs.detect(image))
     add("/v1/verify", openai.Look, ["image"], "Who signed a picture, and was it changed since?",
-        lambda asked, image: jobs.verify(image))
+        lambda asked, image: verbs.verify(image))
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
@@ -189,8 +184,8 @@ async def _pictures(request: Request, service: Service, key: Key | None, job: Jo
         events = _events(request, service, key, job)
         first = await anext(events, None)     # so that an error that comes first has its status
         if first is None:
-            raise _gone()
-        return StreamingResponse(_stream(_with(first, events), asked, kind), media_type="text/event-stream")
+            raise answers.gone()
+        return StreamingResponse(answers.stream(_with(first, events), asked, kind), media_type="text/event-stream")
     made: Made = await _outcome(request, service, key, job)
     images: list[dict[str, Any]] = []
     for content in made.files:
@@ -210,7 +205,7 @@ async def _outcome(request: Request, service: Service, key: Key | None, job: Job
     async for event in events:
         if isinstance(event, Done):
             return event.value
-    raise _gone()
+    raise answers.gone()
 
 
 async def _events(request: Request, service: Service, key: Key | None, job: Job) -> AsyncIterator[Event]:
@@ -260,102 +255,3 @@ async def _with(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Event
     async with contextlib.aclosing(rest):  # pyright: ignore[reportArgumentType]  # a generator, which can be closed
         async for event in rest:
             yield event
-
-
-async def _stream(events: AsyncIterator[Event], asked: openai.Output, kind: str) -> AsyncIterator[bytes]:
-    """Server-sent events, as OpenAI names them; an error on the way is an event, too."""
-    try:
-        async with contextlib.aclosing(events):  # pyright: ignore[reportArgumentType]
-            async for event in events:
-                for one in _told(event, asked, kind):
-                    yield f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode()
-    except Exception as error:  # noqa: BLE001 - the status is sent already
-        body = _explained(error).body
-        yield f"event: error\ndata: {json.dumps({'type': 'error', **body})}\n\n".encode()
-
-
-def _told(event: Event, asked: openai.Output, kind: str) -> list[dict[str, Any]]:
-    if isinstance(event, Failed):
-        return []
-    number, made = (None, event.value) if isinstance(event, Done) else event.value
-    said = []
-    for place, content in enumerate(made.files):
-        more: dict[str, Any] = {"seed": made.seeds[place]} if made.seeds else {}
-        if number is not None:
-            more["partial_image_index"] = number
-        b64_json = base64.b64encode(content).decode()
-        said.append(openai.event(f"{kind}.{'completed' if number is None else 'partial_image'}", b64_json, asked,
-                                 made.size, **more))
-    return said
-
-
-def _gone() -> ApiError:
-    return ApiError(GONE, "nobody waits for the answer")
-
-
-def _not_there() -> ApiError:
-    return ApiError(404, "there is no such picture, or not any more", code="not_found")
-
-
-# ------------------------------------------------------------------------------------------------------------ errors
-
-
-async def _answer_error(request: Request, error: Exception) -> Response:
-    said = _explained(error)
-    return JSONResponse(said.body, said.status, said.headers)
-
-
-async def _answer_bug(request: Request, error: Exception) -> Response:
-    _log(error)
-    request.scope[LOGGED] = True
-    said = _bug()
-    return JSONResponse(said.body, said.status)
-
-
-def _bug() -> ApiError:
-    return ApiError(500, "something went wrong in the service; its log says what", code="internal_error")
-
-
-def _explained(error: BaseException) -> ApiError:
-    """An error as it is answered: what the client can do something about; of ours, no more than that it is there."""
-    match error:
-        case ApiError():
-            return error
-        case Full():
-            return ApiError(429, str(error), code="queue_full", headers={"Retry-After": str(error.seconds)})
-        case Spent():
-            return ApiError(429, str(error), code="insufficient_quota", kind="insufficient_quota",
-                            headers={"Retry-After": str(error.seconds), "x-should-retry": "false"})
-        case Unknown():
-            return ApiError(404, str(error), code="model_not_found", param="model")
-        case Late():
-            return ApiError(503, str(error), code="timeout", headers={"x-should-retry": "false"})
-        case Stopped():
-            return ApiError(503, str(error), code="stopped")
-        case Vanished():
-            _log(error)
-            return ApiError(503, str(error), code="model_unavailable", param="model",
-                            headers={"x-should-retry": "false"})
-        case ClientDisconnect():
-            return _gone()
-        case HTTPException():
-            said = {404: "there is no such page", 405: "this page does not take this method"}
-            return ApiError(error.status_code, said.get(error.status_code, str(error.detail)[:200]),
-                            headers=error.headers or {})
-    if isinstance(error, SaveError) or isinstance(error, OSError) and disk_is_full(error):
-        _log(error)
-        return ApiError(507, "the disk of the service is full; nothing that was finished is lost", code="disk_full",
-                        headers={"x-should-retry": "false"})
-    if isinstance(error, ImggenError):
-        return ApiError(400, str(error), code="invalid_value")
-    _log(error)
-    return _bug()
-
-
-def _log(error: BaseException) -> None:
-    """A line, or the traceback of what is a bug, for whoever runs the service."""
-    if isinstance(error, ImggenError | OSError):
-        causes = [error, *([error.__cause__] if error.__cause__ else [])]
-        print("error: " + "; ".join(brief(each) for each in causes), file=sys.stderr)
-    else:
-        print("".join(traceback.format_exception(error)), file=sys.stderr)

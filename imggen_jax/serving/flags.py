@@ -35,6 +35,8 @@ def serve(words: Sequence[str], start: Callable[[], None]) -> int:
                         help="of all weights that are loaded at a time; the least used leave (default: no bound)")
     parser.add_argument("--queue", type=int, default=128, metavar="N",
                         help="requests that may wait; further ones are told to come back (default: 128)")
+    parser.add_argument("--seconds", type=float, default=600, metavar="S",
+                        help="a request may take, waiting included (default: 600)")
     parser.add_argument("--keys", type=flags.path, metavar="FILE",
                         help="ask for keys of this file (default: service_keys.json beside the key that pictures are "
                              "signed with; on this computer alone, no keys)")
@@ -57,6 +59,8 @@ def serve(words: Sequence[str], start: Callable[[], None]) -> int:
         parser.error(f"--port is {args.port}; it must be from 0 to 65535")
     if args.queue < 1:
         parser.error(f"--queue is {args.queue}; it must be at least 1")
+    if not args.seconds > 0:
+        parser.error(f"--seconds is {args.seconds}; it must be above 0")
     if args.memory is not None and not args.memory > 0:
         parser.error(f"--memory is {args.memory}; it must be above 0")
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
@@ -66,7 +70,7 @@ def serve(words: Sequence[str], start: Callable[[], None]) -> int:
         from imggen_jax.serving import running
 
         running.serve(running.Wanted(args.host, args.port, args.models, args.keys, args.allow_host,
-                                     None if args.memory is None else args.memory * 1e9, args.queue),
+                                     None if args.memory is None else args.memory * 1e9, args.queue, args.seconds),
                       lambda line: streams.say([line]))
     streams.say(["Stopped."])
     return 0

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from imggen_jax import loading, zoo
+from imggen_jax import loading, pipelines, zoo
 from imggen_jax.errors import ImggenError, RunError
 from imggen_jax.game import PyTree
 from imggen_jax.model import Model
 from imggen_jax.storage import checkpoint
 
+SIZES = 8        # of pictures that a model is kept for
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -85,12 +86,14 @@ class Models:
         self._memory, self._load = memory, load
         self._entries: dict[str, Entry] = {}
         self._loaded: collections.OrderedDict[str, PyTree] = collections.OrderedDict()   # the last used one last
+        self._sized: dict[str, collections.OrderedDict[tuple[int, int], Model]] = {}
         self._lock = threading.RLock()
         for name, path in paths.items():
             self._add(name, path)
 
     def _add(self, name: str, path: str) -> None:
         model = self._load(path)
+        _ = model.generator                                  # a classifier makes no pictures
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(model.weights))
         if self._memory is not None and size > self._memory:
             raise RunError(f"the model {name} has {size / 1e6:,.0f} MB of weights, and --memory allows "
@@ -117,6 +120,21 @@ class Models:
         if found is None:
             raise Unknown(f"the model {name!r:.80} is not served; there are {', '.join(self.ids)}")
         return found
+
+    def sized(self, entry: Entry, size: tuple[int, int]) -> Model:
+        """A model, without weights, for pictures of another (width, height).
+
+        Raises:
+          RunError: it makes none of this size.
+        """
+        with self._lock:
+            known = self._sized.setdefault(entry.id, collections.OrderedDict())
+            if size not in known:                            # kept, since compiled programs belong to it
+                known[size] = pipelines.resized(entry.model, size[1], size[0])
+            known.move_to_end(size)
+            if len(known) > SIZES:
+                known.popitem(last=False)[1].sampler.release()
+            return known[size]
 
     def get(self, name: str) -> Model:
         """A model with its weights.
@@ -150,7 +168,8 @@ class Models:
         """Lets weights go, the least recently used first, until so many bytes are free."""
         while self._memory is not None and self._loaded and self._bytes(self._loaded) + size > self._memory:
             name, _ = self._loaded.popitem(last=False)
-            self._entries[name].model.sampler.release()
+            for model in (self._entries[name].model, *self._sized.get(name, {}).values()):
+                model.sampler.release()
 
     def _bytes(self, names: Iterable[str]) -> int:
         return sum(self._entries[name].size for name in names)

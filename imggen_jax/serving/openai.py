@@ -32,10 +32,16 @@ class ApiError(Exception):
     def __init__(self, status: int, message: str, *, code: str | None = None, param: str | None = None,
                  kind: str | None = None, headers: Mapping[str, str] = {}):
         """kind: the object's `type`; None: by the status."""
+        message, param = _told(message), None if param is None else _told(param)
         super().__init__(message)
         self.status, self.headers = status, dict(headers)
         self.body = {"error": {"message": message, "type": kind or _CODES.get(
             status, "invalid_request_error" if status < 500 else "server_error"), "param": param, "code": code}}
+
+
+def _told(text: str) -> str:
+    """A text that may hold what was sent, as one that can be sent: without halves of UTF-16 pairs."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class _Request(BaseModel):

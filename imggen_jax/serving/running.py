@@ -19,13 +19,14 @@ from imggen_jax.model import Model
 from imggen_jax.provenance import policy
 from imggen_jax.serving import app, models, shelf
 from imggen_jax.serving.app import Service
+from imggen_jax.serving.batches import Batches, Seeds
 from imggen_jax.serving.guards import LOOPBACK, Limits, is_loopback
-from imggen_jax.serving.jobs import Jobs
 from imggen_jax.serving.keys import Keys, default_file
 from imggen_jax.serving.models import Models
 from imggen_jax.serving.monitoring import Metrics
 from imggen_jax.serving.openai import ApiError
-from imggen_jax.serving.worker import WAITING, Worker
+from imggen_jax.serving.verbs import Verbs
+from imggen_jax.serving.worker import SECONDS, WAITING, Worker
 
 HOST, PORT = "127.0.0.1", 8000
 TRIED = 50               # ports after one that is taken
@@ -43,6 +44,7 @@ class Wanted(NamedTuple):
     allow: Sequence[str] = ()            # further names by which the service may be called
     memory: float | None = None          # bytes of weights
     waiting: int = WAITING
+    seconds: float = SECONDS             # of a request
     limits: Limits = Limits()
 
 
@@ -69,13 +71,15 @@ def serve(wanted: Wanted, say: Callable[[str], object], *,
         for name in found.ids:
             policy.in_force(found.entry(name).folder)        # one that cannot be read stops here
         metrics = Metrics()
-        worker = Worker(waiting=wanted.waiting, each=None if keys is None else max(1, wanted.waiting // 2))
-        jobs = Jobs(found, place, metrics.made)
-        service = Service(found, worker, place, jobs, metrics, keys, wanted.limits, _hosts(wanted))
+        worker = Worker(waiting=wanted.waiting, each=None if keys is None else max(1, wanted.waiting // 2),
+                        seconds=wanted.seconds)
+        seeds = Seeds()
+        batches, verbs = Batches(found, place, seeds, metrics.made), Verbs(found, place, seeds)
+        service = Service(found, worker, place, batches, verbs, metrics, keys, wanted.limits, _hosts(wanted))
         worker.start()
         for name in found.ids:
             with contextlib.suppress(ApiError):              # a policy may refuse what it would be warmed up with
-                worker.submit("", jobs.warming(name), lambda event: None)
+                worker.submit("", batches.warming(name), lambda event: None)
         logging.getLogger("python_multipart").setLevel(logging.CRITICAL)   # it tells of every form that is none
         config = uvicorn.Config(app.make(service), log_level="error", access_log=False, server_header=False,
                                 proxy_headers=False, http="h11", ws="none", loop="asyncio", limit_concurrency=OPEN,

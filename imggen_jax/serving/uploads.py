@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,10 @@ from imggen_jax.serving import openai
 from imggen_jax.serving.openai import ApiError
 
 ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
+LONGEST_JSON = 100_000   # bytes
 MOST_FILES, MOST_FIELDS, LONGEST_FIELD = 4, 24, 16_000
+
+_opening = threading.BoundedSemaphore(4)     # pictures that are unpacked at a time, each with some copies of its pixels
 
 
 class Upload(NamedTuple):
@@ -33,6 +37,11 @@ class Upload(NamedTuple):
     content: bytes
     ending: str          # of a file of its kind, ".png"
     picture: Picture
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that it takes."""
+        return len(self.content) + self.picture.pixels.nbytes
 
     def put(self, folder: Path, name: str) -> Path:
         """Write the file, as it was sent; its path. name: ours, without ending."""
@@ -44,9 +53,13 @@ class Upload(NamedTuple):
 async def json_body(request: Request, schema: type) -> Any:
     """The checked fields of a JSON body. Raises ApiError."""
     _check_type(request, "application/json")
-    body = await request.body()
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LONGEST_JSON:
+            raise ApiError(413, f"the body has more than {LONGEST_JSON:,} bytes", code="body_too_large")
     try:
-        said = json.loads(body)
+        said = json.loads(bytes(body))
     except (ValueError, RecursionError):
         raise ApiError(400, "the body is not JSON", code="invalid_json") from None
     if not isinstance(said, dict):
@@ -80,13 +93,18 @@ async def form_body(request: Request, schema: type, names: Sequence[str], most_p
                                    code="unknown_parameter", param=name[:64])
                 fields[name] = value
             elif isinstance(value, UploadFile):
-                pictures[name] = await run_in_threadpool(picture_of, await value.read(), name, most_pixels)
+                pictures[name] = await run_in_threadpool(_opened, value, name, most_pixels)
             else:
                 raise ApiError(400, f"{name} is text; send a file, as nothing is fetched from elsewhere",
                                code="invalid_value", param=name)
         return openai.read(schema, fields), pictures
     finally:
         await form.close()
+
+
+def _opened(file: UploadFile, name: str, most_pixels: int) -> Upload:
+    with _opening:
+        return picture_of(file.file.read(), name, most_pixels)
 
 
 def _check_type(request: Request, wanted: str) -> None:

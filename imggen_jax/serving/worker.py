@@ -21,6 +21,7 @@ from imggen_jax.errors import ImggenError
 
 WAITING = 128        # jobs in the queue
 ROWS = 64            # pictures that are made together
+HELD = 10**9         # bytes that jobs in the queue hold
 SECONDS = 600.0      # from the submission of a job to its end
 LONGEST = 60         # seconds that `Full` asks to wait, at most
 _MEMORY = 0.8        # share of the old in the running mean of seconds a picture
@@ -54,6 +55,7 @@ class Job(NamedTuple):
     rows: int                                        # pictures that it asks for
     run: Callable[[Sequence[Ticket]], None]          # of tickets of one kind; each is told `Done` or `Failed`
     about: Any = None                                # what `run` reads
+    held: int = 0                                    # bytes of memory that wait with it
 
 
 class Partial(NamedTuple):
@@ -194,7 +196,9 @@ class Worker:
                 raise Stopped("the service is stopping")
             self._drop_unwanted()
             waiting = [each for queue in self._queues.values() for each in queue]
-            if len(waiting) >= self._most or len(self._queues.get(owner, ())) >= self._each:
+            held = sum(each.job.held for each in waiting) + job.held
+            if (len(waiting) >= self._most or len(self._queues.get(owner, ())) >= self._each
+                    or waiting and held > HELD):
                 seconds = math.ceil(self._pace * sum(each.job.rows for each in (*waiting, *self._running)))
                 raise Full(min(max(seconds, 1), LONGEST))
             if owner not in self._queues:        # who was away has no claim to the time that others used meanwhile

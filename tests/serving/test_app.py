@@ -16,7 +16,7 @@ from served import MODELS, file_of, pixels_of, serving
 
 from imggen_jax import prompting
 from imggen_jax.provenance import records, verifying, watermark
-from imggen_jax.serving import jobs, keys
+from imggen_jax.serving import batches, keys, sending, verbs, worker
 
 PROMPT = "a smiling person"
 
@@ -124,7 +124,7 @@ def test_quality_is_a_matter_of_steps_and_seeds_are_drawn_where_none_is_given(cl
 
 
 def test_drawn_seeds_fit_into_one_batch():
-    draw = jobs.Seeds()
+    draw = batches.Seeds()
     first = [draw.draw(n) for n in (3, 10, 1, 250, 4)]
     assert [seed % 256 for seed in first] == [0, 3, 13, 14, 8] and all(0 <= seed < 2**32 - 10 for seed in first)
 
@@ -193,6 +193,9 @@ def test_a_policy_is_asked_first_and_its_place_is_not_told(client, tmp_path, mon
         assert answer.status_code == 400 and error["code"] == "content_policy_violation"
         assert "the policy of this service refuses" in error["message"] and str(tmp_path) not in error["message"]
     assert client.post("/v1/images/generations", json={"prompt": PROMPT}).status_code == 200
+    file.write_text("refuse = 3")
+    answer = client.post("/v1/images/generations", json={"prompt": PROMPT})
+    assert answer.status_code == 503 and str(tmp_path) not in answer.text
 
 
 def test_remove_and_stylize(client):
@@ -242,7 +245,7 @@ def slow(monkeypatch):
     class Slow:
         gate, begun, ended = threading.Event(), threading.Semaphore(0), threading.Semaphore(0)
 
-    def alone(self, run, rows):
+    def alone(self, run, rows, held):
         def work(tickets):
             Slow.begun.release()
             try:
@@ -251,9 +254,9 @@ def slow(monkeypatch):
                 tickets[0].done({"seen": True})
             finally:
                 Slow.ended.release()
-        return jobs.Job(None, rows, work)
+        return worker.Job(None, rows, work)
 
-    monkeypatch.setattr(jobs.Jobs, "_alone", alone)
+    monkeypatch.setattr(verbs.Verbs, "_alone", alone)
     yield Slow
     Slow.gate.set()
 
@@ -322,7 +325,7 @@ def test_a_bug_is_an_error_object_without_its_traceback_and_is_logged(client, mo
     def fail(*_, **__):
         raise ZeroDivisionError("at /home/me/secret.py")
 
-    monkeypatch.setattr(jobs.generating, "images", fail)
+    monkeypatch.setattr(batches.generating, "images", fail)
     answer = client.post("/v1/images/generations", json={"prompt": PROMPT})
     assert answer.status_code == 500 and answer.json()["error"]["code"] == "internal_error"
     assert "secret" not in answer.text and "ZeroDivisionError" in capfd.readouterr().err
@@ -334,7 +337,7 @@ def test_a_full_disk_is_said_and_the_service_goes_on(client, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(jobs.publishing, "write_png", full)
+    monkeypatch.setattr(sending.publishing, "write_png", full)
     answer = client.post("/v1/images/generations", json={"prompt": PROMPT})
     assert answer.status_code == 507 and answer.json()["error"]["code"] == "disk_full"
     monkeypatch.undo()
@@ -349,8 +352,8 @@ def test_an_error_on_the_way_of_a_stream_is_an_event(client, monkeypatch):
             raise OSError(28, "No space left on device")
         return write(*arguments, **options)
 
-    write = jobs.publishing.write_png
-    monkeypatch.setattr(jobs.publishing, "write_png", late)
+    write = sending.publishing.write_png
+    monkeypatch.setattr(sending.publishing, "write_png", late)
     answer = client.post("/v1/images/generations", json={
         "model": "guided", "prompt": PROMPT, "stream": True, "partial_images": 1})
     events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]

@@ -101,6 +101,13 @@ def test_the_queue_is_bounded_and_says_when_to_come_back(start, recorder):
     assert one.waiting == 3
 
 
+def test_the_memory_of_what_waits_is_bounded(start, recorder):
+    one, _ = start()
+    submit(one, recorder.job("large")._replace(held=2 * workers.HELD))   # alone, anything may wait
+    with pytest.raises(Full):
+        submit(one, recorder.job("small")._replace(held=1))
+
+
 def test_what_is_canceled_in_the_queue_frees_its_place_and_never_runs(start, recorder):
     one, _ = start(waiting=1)
     first = submit(one, recorder.job("unwanted"))
