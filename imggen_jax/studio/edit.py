@@ -82,7 +82,7 @@ def page(studio: Studio) -> Edit:
     model.change(lambda path, id: entered(studio, id, path), [model, subject], enter)
 
     def pick(known: str | None, event: gr.EventData) -> list[Any]:
-        return gathered(studio, str(event._data.get("id", "")), known)
+        return gathered(studio, bench.id_of(event), known)
 
     def keep(model: str, id: str | None, names: str, *amounts: float) -> Iterator[list[Any]]:
         yield from bench.run(studio, lambda: start_edit(studio, model, id or "", amounts_of(names, amounts)))
