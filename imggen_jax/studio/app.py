@@ -43,7 +43,7 @@ def pages(studio: Studio) -> gr.Blocks:
     with gr.Blocks(title="imggen studio", analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
         gr.HTML('<div id="masthead"><h1>imggen studio</h1><p>Everything runs on this computer, and stays on it.</p>'
                 '</div>')
-        with gr.Tabs() as tabs:
+        with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab("Create", id="create"):
                 creating = create.page(studio)
             with gr.Tab("Edit", id="edit"):

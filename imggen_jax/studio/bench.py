@@ -115,7 +115,7 @@ def bench(studio: Studio, page: str, pair: tuple[gr.Button, gr.Button], empty: s
             delete = gr.Button("Delete", size="sm", min_width=80)
             undo = gr.Button("Undo delete", size="sm", min_width=80, visible=False)
     command = gr.Textbox(label="The command that does the same", interactive=False, buttons=["copy"], lines=1,
-                         max_lines=4)
+                         max_lines=4, elem_classes=["command"])
     made = Bench(page, *pair, told, shelf, command, picked, panel, one, jumps)
     choosing = [picked, panel, one, undo]
 

@@ -26,7 +26,7 @@ def page(studio: Studio) -> None:
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             name = gr.Textbox("my pictures", label="Name", max_lines=1)
-            drop = gr.File(label="Pictures, or a zip of them", file_count="multiple", height=130,
+            drop = gr.File(label="Pictures, or a zip of them", file_count="multiple", height=140,
                            file_types=["image", ".zip", ".tar"])
             path = gr.Textbox(label="Or a folder on this computer", placeholder="~/Pictures/holiday", max_lines=1)
             looking = gr.Button("Look through them")
