@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from imggen_jax.errors import ImggenError, RunError
+from imggen_jax.studio import commands
 from imggen_jax.studio.home import Home
 from imggen_jax.studio.index import Picture
 
@@ -66,10 +66,9 @@ class Job:
 class Jobs:
     """Runs one command after the other."""
 
-    def __init__(self, home: Home, command: Sequence[str] = (sys.executable, "-m", "imggen_jax.main", "studio",
-                                                             "--worker")):
-        """command: starts a process that answers as `worker.start` does."""
-        self._home, self._command = home, list(command)
+    def __init__(self, home: Home, command: Sequence[str] = ()):
+        """command: starts a process that answers as `worker.start` does; (): the one that does."""
+        self._home, self._command = home, list(command) or commands.process(["studio", "--worker"])
         self._turn, self._process = threading.Lock(), None   # the turn: of who talks to the process
         self._running: Job | None = None
         self._closed = False

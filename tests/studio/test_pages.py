@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from imggen_jax.errors import ImggenError, RunError
-from imggen_jax.studio import app, bench, check, collection, create, edit, gallery, models, retouch, runs
+from imggen_jax.studio import app, bench, check, collection, commands, create, edit, gallery, models, retouch, runs
 
 CREATE = {"model": "avatars", "prompt": "a face", "label": "any", "num": 2, "seed": 5, "truncation": 1, "negative": "",
           "guidance": None, "steps": None, "chaos": 0, "stylize": 100, "weird": 0, "tile": False, "style": ""}
@@ -290,7 +290,7 @@ def test_a_run_is_begun_stopped_and_goes_on(studio, monkeypatch):
     import time
 
     code = "import time; print('training', flush=True); time.sleep(60)"
-    monkeypatch.setattr(runs, "_command", lambda words: [sys.executable, "-c", code])
+    monkeypatch.setattr(commands, "process", lambda words: [sys.executable, "-c", code])
     workdir = studio.home.runs / "mice"
     runs.begin(workdir, runs.PRESETS["quick"], "pictures", 1000)
     assert runs.state(workdir).state == "running"
