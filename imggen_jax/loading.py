@@ -19,7 +19,7 @@ from imggen_jax.training.saved import open_run
 from imggen_jax.weights import foreign
 
 _STAMPED = ("", "model.json", "model.safetensors", "config.json", "checkpoints")  # what changes when a model does
-_kept: collections.OrderedDict[tuple, Model] = collections.OrderedDict()
+_kept: collections.OrderedDict[tuple[str, str | None, tuple[int, ...]], Model] = collections.OrderedDict()
 _most = 0  # models that are kept
 
 

@@ -1,6 +1,7 @@
 """The studio: its pages, how one leads to another, and the server that shows them."""
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import fastapi
 import gradio as gr
+from gradio import themes
 
 from imggen_jax.studio import bench, check, collection, create, edit, gallery, retouch, web
 from imggen_jax.studio.bench import Studio
@@ -18,13 +20,13 @@ from imggen_jax.studio.bench import Studio
 MOST_WAIT = 120       # seconds for the first pictures
 HEAD = ('<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<script src="/studio/studio.js"></script><link rel="stylesheet" href="/studio/studio.css">')
-FONTS = {"font": ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
-         "font_mono": ["ui-monospace", "Menlo", "Consolas", "monospace"]}  # of the reader's computer
+FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]     # of the reader's computer
+MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 
 
-def theme() -> gr.themes.Base:
+def theme() -> themes.Base:
     """Colors with a contrast of AA, and no font from elsewhere."""
-    return gr.themes.Base(primary_hue="indigo", neutral_hue="slate", **FONTS).set(
+    return themes.Base(primary_hue="indigo", neutral_hue="slate", font=FONT, font_mono=MONO).set(
         block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300",
         block_label_text_color="*neutral_700", block_label_text_color_dark="*neutral_200",
         block_title_text_color="*neutral_700", block_title_text_color_dark="*neutral_200",
@@ -41,7 +43,7 @@ def pages(studio: Studio) -> gr.Blocks:
     with gr.Blocks(title="imggen studio", analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
         gr.HTML('<div id="masthead"><h1>imggen studio</h1><p>Everything runs on this computer, and stays on it.</p>'
                 '</div>')
-        with gr.Tabs() as tabs:
+        with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab("Create", id="create"):
                 creating = create.page(studio)
             with gr.Tab("Edit", id="edit"):
@@ -58,10 +60,9 @@ def pages(studio: Studio) -> gr.Blocks:
         for picked, jumps in ((each.picked, each.jumps) for each in (
                 creating.bench, editing.bench, retouching.bench, all_of_them)):
             _connect(studio, tabs, picked, jumps, creating, editing, retouching)
-        for act, outputs in ((lambda: create.described(studio, None), creating.load),
-                             (lambda: (yield from first(studio)), [creating.bench.told, creating.bench.shelf]),
-                             (lambda: edit.offered(studio), editing.load)):
-            blocks.load(act, None, outputs, show_progress="hidden")
+        for act, outputs in ((create.described, creating.load), (edit.offered, editing.load),
+                             (first, [creating.bench.told, creating.bench.shelf])):
+            blocks.load(functools.partial(act, studio), None, outputs, show_progress="hidden")
     return blocks
 
 
@@ -99,7 +100,7 @@ def serve(studio: Studio, host: str, port: int) -> fastapi.FastAPI:
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     uploads.mkdir(parents=True, exist_ok=True)
     app = web.routes(studio.home)
-    app.add_middleware(web.Guard, hosts=web.hosts(host, port))  # pyright: ignore[reportArgumentType]  an ASGI class
+    app.add_middleware(web.Guard, hosts=web.hosts(host, port))
     blocks = pages(studio).queue(default_concurrency_limit=4)
     return gr.mount_gradio_app(app, blocks, "/", server_name=host, server_port=port, allowed_paths=[],
                                max_file_size="1gb", show_error=True, footer_links=[], run_history=False,

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -114,14 +115,14 @@ def bench(studio: Studio, page: str, pair: tuple[gr.Button, gr.Button], empty: s
             delete = gr.Button("Delete", size="sm", min_width=80)
             undo = gr.Button("Undo delete", size="sm", min_width=80, visible=False)
     command = gr.Textbox(label="The command that does the same", interactive=False, buttons=["copy"], lines=1,
-                         max_lines=4)
+                         max_lines=4, elem_classes=["command"])
     made = Bench(page, *pair, told, shelf, command, picked, panel, one, jumps)
     choosing = [picked, panel, one, undo]
 
     def choose(event: gr.EventData) -> list[Any]:
-        return chosen(studio, str(event._data.get("id", "")))
+        return chosen(studio, id_of(event))
 
-    def again(id: str, verb: str) -> Iterator[list[Any]]:
+    def again(verb: str, id: str) -> Iterator[list[Any]]:
         def words() -> tuple[list[str], Any]:
             if verb == "upscale":
                 return commands.upscale(studio.file(id)), {"file": "enlarged.png"}
@@ -135,8 +136,7 @@ def bench(studio: Studio, page: str, pair: tuple[gr.Button, gr.Button], empty: s
 
     shelf.click(choose, None, choosing)
     for button, verb in ((vary, "vary"), (enlarge, "upscale")):
-        button.click(lambda id, verb=verb: (yield from again(id or "", verb)), [picked], made.outputs,
-                     show_progress="hidden")
+        button.click(functools.partial(again, verb), [picked], made.outputs, show_progress="hidden")
     delete.click(lambda id: deleted(studio, id), [picked], [told, one, undo])
     undo.click(lambda id: restored(studio, id), [picked], [told, one, undo])
     made.cancel.click(lambda: cancel(studio, page), None, None, queue=False)
@@ -171,14 +171,21 @@ def run(studio: Studio, begin: Callable[[], Job],
     except ImggenError as error:
         yield [status_html("", error=str(error)), gr.skip(), gr.skip()]
         return
-    command, before = commands.shown(job.words), None
+    command, before, drafted = commands.shown(job.words), None, False
     while not job.done.wait(TICK):
         now = progress_html(job, waiting=studio.jobs.busy and not job.share and job.took < TICK)
+        drafts = drafts_html(job) if job.drafts and not drafted else gr.skip()
         if now != before:
-            yield [now, gr.skip(), command]
+            yield [now, drafts, command]
+            drafted |= bool(job.drafts)
         before = now
     shown = (results or (lambda job: shelf_html(job.pictures)))(job) if job.pictures else gr.skip()
     yield [done_html(job), shown, command]
+
+
+def id_of(event: gr.EventData) -> str:
+    """The id of a picture that was chosen; "" where the event has none."""
+    return str(getattr(event, "id", ""))
 
 
 def texts(widgets: Sequence[Any], values: Sequence[Any]) -> list[Any]:
@@ -225,6 +232,13 @@ def shelf_html(pictures: Sequence[Picture], empty: str = "Nothing was made.") ->
         return f'<div class="blank">{html.escape(empty)}</div>'
     few = " few" if len(pictures) <= 6 else ""
     return f'<ul class="shelf{few}">{"".join(f"<li>{picture_html(one)}</li>" for one in pictures)}</ul>'
+
+
+def drafts_html(job: Job) -> str:
+    """What will be made, as a draft of fewer steps shows it."""
+    each = "".join(f'<li><img class="picture" src="data:image/png;base64,{base64.b64encode(one).decode()}" '
+                   'alt="a draft"></li>' for one in job.drafts)
+    return f'<p class="note">A draft, while the pictures are made:</p><ul class="shelf">{each}</ul>'
 
 
 def picture_html(one: Picture) -> str:

@@ -13,6 +13,7 @@ from imggen_jax.errors import ImggenError, RunError
 from imggen_jax.studio import bench
 from imggen_jax.studio.bench import Studio
 
+SAID = {"Verb": "verb", "Model": "run", "Seed": "seed"}   # of what this project signs besides; the rest are hashes
 EMPTY = ('<div class="blank">Drop a picture: from here, from elsewhere, or a screenshot. It is looked at on this '
          "computer and not kept.</div>")
 
@@ -72,7 +73,7 @@ def verdict_html(name: str, verdict: dict[str, Any], mark: dict[str, Any]) -> st
         "Made from": ", ".join(verdict["ingredients"]), "Pixels": verdict["pixels"] if signer else "",
         "Watermark of this project": "found" if mark["marked"] else "not found",
         "By chance": f"{mark['false_positive_rate']:.1g} of unmarked pictures look as much like it",
-        **{str(key): str(value) for key, value in verdict["made"].items() if not isinstance(value, dict | list)},
+        **{name: str(verdict["made"].get(key, "")) for name, key in SAID.items()},
         "Problems": ", ".join(verdict["problems"])}
     told = "".join(f"<tr><td>{html.escape(key)}</td><td>{html.escape(value)}</td></tr>"
                    for key, value in rows.items() if value)

@@ -1,6 +1,7 @@
 """The page My pictures: a folder or zip of pictures looked through, trained on, and what became of it."""
 from __future__ import annotations
 
+import functools
 import html
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ def page(studio: Studio) -> None:
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             name = gr.Textbox("my pictures", label="Name", max_lines=1)
-            drop = gr.File(label="Pictures, or a zip of them", file_count="multiple", height=130,
+            drop = gr.File(label="Pictures, or a zip of them", file_count="multiple", height=140,
                            file_types=["image", ".zip", ".tar"])
             path = gr.Textbox(label="Or a folder on this computer", placeholder="~/Pictures/holiday", max_lines=1)
             looking = gr.Button("Look through them")
@@ -63,7 +64,7 @@ def page(studio: Studio) -> None:
     stop.click(lambda picked: _each(studio, picked, runs.stop, "is saving and ends then"), [chosen], [acted])
     go_on.click(lambda picked: _each(studio, picked, runs.go_on, "goes on"), [chosen], [acted])
     rename.click(lambda picked, text: _renamed(studio, picked, text or ""), [chosen, new_name], [acted, chosen])
-    export.click(lambda picked: (yield from exporting(studio, picked)), [chosen], [acted, exported])
+    export.click(functools.partial(exporting, studio), [chosen], [acted, exported])
 
 
 def looked(studio: Studio, name: str, files: Sequence[str] | None, path: str, preset: str) -> Iterator[list[Any]]:

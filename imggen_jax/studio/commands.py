@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -29,6 +30,11 @@ class Wanted(NamedTuple):
 def shown(words: Sequence[str]) -> str:
     """A command as one types it."""
     return f"imggen {shlex.join(words)}"
+
+
+def process(words: Sequence[str]) -> Words:
+    """The words of a process of its own that runs a command."""
+    return [sys.executable, *"-m imggen_jax.main".split(), *words]
 
 
 def generate(model: str, text: bool, wanted: Wanted) -> Words:

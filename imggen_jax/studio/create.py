@@ -88,8 +88,10 @@ def start(studio: Studio, model: str, prompt: str, label: str, num: float, seed:
                     stylize, weird, truncation, tile, studio.file(style) if style and known.text else "",
                     "" if label in ("any", None) else label)
     words = commands.generate(model, known.text, wanted)
-    return bench.start(studio, "create", words, {"expected": int(num) * _alternatives(prompt, known.text)},
-                       [style] if wanted.style else [])
+    more: dict[str, Any] = {"expected": int(num) * _alternatives(prompt, known.text)}
+    if known.text and wanted.steps is None and "steps" in studio.facts(model)["options"]:
+        more["draft"] = ["--draft"]
+    return bench.start(studio, "create", words, more, [style] if wanted.style else [])
 
 
 def _alternatives(prompt: str, text: bool) -> int:
@@ -98,7 +100,7 @@ def _alternatives(prompt: str, text: bool) -> int:
     return len(prompts.expand(prompt)) if text else 1
 
 
-def described(studio: Studio, path: str | None) -> list[Any]:
+def described(studio: Studio, path: str | None = None) -> list[Any]:
     """Values of `Create.load`: the models that there are, and what the chosen one takes."""
     makers = studio.makers()
     paths = [each for _, each in makers]

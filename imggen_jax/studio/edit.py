@@ -41,7 +41,7 @@ def page(studio: Studio) -> Edit:
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             model = gr.Dropdown(makers, value=makers[0][1] if makers else None, label="Model")
-            with gr.Tabs():
+            with gr.Tabs(overflow_behavior="wrap"):
                 with gr.Tab("Change"):
                     shown = gr.HTML(NO_PICTURE, elem_classes=["live"])
                     sliders = [gr.Slider(-3, 3, 0, step=0.1, label="slider", visible=False) for _ in range(SLIDERS)]
@@ -64,7 +64,7 @@ def page(studio: Studio) -> Edit:
                     morphing = gr.Button("Morph from each to the next")
                 with gr.Tab("A photo of yours"):
                     photo_id, mine = gr.Textbox("", visible=False), gr.HTML()
-                    photo = gr.File(label="Photo", file_types=["image"], height=110)
+                    photo = gr.File(label="Photo", file_types=["image"], height=140)
                     what = gr.Textbox(label="What it shows", info="in words that the model knows, if it takes words")
                     projecting = gr.Button("Find it in the model", variant="primary", elem_classes=["make"])
         with gr.Column(scale=3, min_width=300):
@@ -82,7 +82,7 @@ def page(studio: Studio) -> Edit:
     model.change(lambda path, id: entered(studio, id, path), [model, subject], enter)
 
     def pick(known: str | None, event: gr.EventData) -> list[Any]:
-        return gathered(studio, str(event._data.get("id", "")), known)
+        return gathered(studio, bench.id_of(event), known)
 
     def keep(model: str, id: str | None, names: str, *amounts: float) -> Iterator[list[Any]]:
         yield from bench.run(studio, lambda: start_edit(studio, model, id or "", amounts_of(names, amounts)))

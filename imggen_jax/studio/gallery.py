@@ -46,7 +46,7 @@ def page(studio: Studio) -> Gallery:
     outputs = [picked, panel, one, undo, tree]
 
     def choose(event: gr.EventData) -> list[Any]:
-        id = str(event._data.get("id", ""))
+        id = bench.id_of(event)
         return [*bench.chosen(studio, id), tree_html(studio, id)]
 
     grid.click(choose, None, outputs)

@@ -199,4 +199,4 @@ def new_id() -> str:
 
 
 def _picture(row: Sequence) -> Picture:
-    return Picture(*row[:-1], tuple(json.loads(row[-1])))
+    return Picture._make((*row[:-1], tuple(json.loads(row[-1]))))

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from imggen_jax.errors import ImggenError, RunError
+from imggen_jax.studio import commands
 from imggen_jax.studio.home import Home
 from imggen_jax.studio.index import Picture
 
 PATIENCE = 0.7        # seconds from an interrupt to a kill
+LONG = 4.0            # seconds from which a draft is worth its time
 CANCELED = 130        # exit code
 
 
@@ -38,6 +40,7 @@ class Job:
         self.share = 0.0                    # that is done, 0 to 1
         self.notes: list[str] = []          # what the user should know
         self.said: list[str] = []           # what the command printed
+        self.drafts: list[bytes] = []       # PNG files of what it will look like, while it runs
         self.pictures: list[Picture] = []
         self.code: int | None = None        # None while it runs
         self.error = ""
@@ -63,17 +66,16 @@ class Job:
 class Jobs:
     """Runs one command after the other."""
 
-    def __init__(self, home: Home, command: Sequence[str] = (sys.executable, "-m", "imggen_jax.main", "studio",
-                                                             "--worker")):
-        """command: starts a process that answers as `worker.start` does."""
-        self._home, self._command = home, list(command)
+    def __init__(self, home: Home, command: Sequence[str] = ()):
+        """command: starts a process that answers as `worker.start` does; (): the one that does."""
+        self._home, self._command = home, list(command) or commands.process(["studio", "--worker"])
         self._turn, self._process = threading.Lock(), None   # the turn: of who talks to the process
         self._running: Job | None = None
         self._closed = False
         self._begin()
 
     def start(self, words: Sequence[str], *, parents: Sequence[str] = (), expected: int = 1, files: bool = True,
-              file: str = "", then: Callable[[Job], object] | None = None) -> Job:
+              file: str = "", draft: Sequence[str] = (), then: Callable[[Job], object] | None = None) -> Job:
         """Begin a command, after those before it, in a thread of its own. Returns at once.
 
         Args:
@@ -82,13 +84,15 @@ class Jobs:
           expected: how many pictures it makes.
           files: whether it writes pictures, which are then taken in.
           file: name in that folder of the one picture that is made; "" where the command names its files.
+          draft: further words that make a quick draft, which is shown first where the command takes long.
           then: called with the job before it is done, if it went well.
         """
         folder = self._home.new_folder() if files else None
         if folder is not None:
             words = [*words, "--out", str(folder / file if file else folder)]
         job = Job(words, folder, expected, self._home.index.rate(_kind(words, expected)))
-        threading.Thread(target=self._run, args=(job, parents, then), daemon=True).start()
+        long = job.seconds is None or job.seconds > LONG
+        threading.Thread(target=self._run, args=(job, parents, draft if long else (), then), daemon=True).start()
         return job
 
     def ask(self, do: str, **question: Any) -> dict[str, Any]:
@@ -130,7 +134,8 @@ class Jobs:
             self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                              encoding="utf-8", errors="replace", start_new_session=True)
 
-    def _run(self, job: Job, parents: Sequence[str], then: Callable[[Job], object] | None) -> None:
+    def _run(self, job: Job, parents: Sequence[str], draft: Sequence[str],
+             then: Callable[[Job], object] | None) -> None:
         try:
             with self._turn:
                 if job.canceled:
@@ -139,8 +144,11 @@ class Jobs:
                 job.began, self._running = time.monotonic(), job
                 folder = None if job.folder is None else str(job.folder)
                 try:
-                    answer = self._talk({"do": "run", "words": job.words, "folder": folder},
-                                        lambda told: self._told(job, told))
+                    if draft:
+                        self._draft(job, draft)
+                    answer = {"code": CANCELED} if job.canceled else self._talk(
+                        {"do": "run", "words": job.words, "folder": folder},
+                        lambda told: self._told(job, told))
                 except Ended as error:
                     answer = {"code": CANCELED} if job.canceled else {"code": 1, "error": str(error)}
             self._finish(job, answer, parents, then)
@@ -149,6 +157,13 @@ class Jobs:
         finally:
             self._running = None if self._running is job else self._running
             job.done.set()
+
+    def _draft(self, job: Job, draft: Sequence[str]) -> None:
+        """Make a job's draft; one that cannot be made is left out, as the job itself says why."""
+        with tempfile.TemporaryDirectory(dir=self._home.cache) as place:
+            words = [*job.words[:-2], *draft, "--no-credentials", "--no-watermark", "--out", place]
+            self._talk({"do": "run", "words": words, "folder": None}, lambda told: None)
+            job.drafts = [path.read_bytes() for path in sorted(Path(place).glob("[0-9]*.png"))]
 
     def _finish(self, job: Job, answer: dict[str, Any], parents: Sequence[str],
                 then: Callable[[Job], object] | None) -> None:

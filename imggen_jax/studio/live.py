@@ -58,7 +58,7 @@ def show(model: str, picture: str, amounts: Mapping[str, float], prompt: str = "
     latents, options = _latents(model, loaded, picture, prompt, tuple(of_words))
     if of_words:
         shares = latents.given[f"{TEXT}{SHARES}"].copy()
-        shares[:, -2 * len(of_words):] *= np.repeat(np.float32([*of_words.values()]), 2)
+        shares[:, -2 * len(of_words):] *= np.repeat(np.array([*of_words.values()], np.float32), 2)
         latents = latents._replace(given={**latents.given, f"{TEXT}{SHARES}": shares})
     if moved := {name: amount for name, amount in amounts.items() if amount and name not in of_words}:
         latents = genetics.edit(loaded, latents, moved, genetics.load(find(model), loaded))

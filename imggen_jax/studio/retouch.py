@@ -81,7 +81,7 @@ def page(studio: Studio) -> Retouch:
                 gr.HTML("", elem_classes=["board"], js_on_load="window.studio.board(element, 'retouch')")
             with gr.Column(visible=False) as on_pad:
                 gr.HTML("", elem_classes=["board"], js_on_load="window.studio.board(element, 'pad', true)")
-            photo = gr.File(label="Bring a picture", file_types=["image"], height=100)
+            photo = gr.File(label="Bring a picture", file_types=["image"], height=140)
         with gr.Column(scale=2, min_width=300):
             task = gr.Dropdown(list(TASKS.items()), value="remove", label="What to do")
             how = gr.HTML(_how(studio, "remove"), elem_classes=["told"])
@@ -89,7 +89,7 @@ def page(studio: Studio) -> Retouch:
             words = gr.Textbox(label="What the picture shows", lines=2, visible=False)
             with gr.Column(visible=False) as styling:
                 styled = gr.HTML()
-                style = gr.File(label="Painting", file_types=["image"], height=100)
+                style = gr.File(label="Painting", file_types=["image"], height=140)
                 strength = gr.Slider(0, 1, 1, step=0.05, label="Strength")
             with gr.Row(visible=False) as sizing:
                 width = gr.Number(512, label="Width", precision=0, minimum=16, maximum=4096, min_width=90)

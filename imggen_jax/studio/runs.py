@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +77,7 @@ def measure(index: Index, preset: Preset, folder: str, scratch: Path) -> float:
     with tempfile.TemporaryDirectory(dir=scratch, prefix="measure_") as place:
         words = [word for word in commands.train(preset.config, folder, f"{place}/run", preset.size, PROBE)
                  if not word.startswith("--config.log.")]
-        done = subprocess.run(_command([*words, "--config.log.every=500", "--config.log.show=100000",
+        done = subprocess.run(commands.process([*words, "--config.log.every=500", "--config.log.show=100000",
                                         "--config.log.save=100000"]), capture_output=True, text=True, check=False)
         if done.returncode:
             raise RunError((done.stderr.strip().splitlines() or ["the training has ended"])[-1].removeprefix("error: "))
@@ -172,7 +171,7 @@ def _losses(lines: Sequence[dict]) -> dict[str, list[tuple[int, float]]]:
 
 def _spawn(workdir: Path, words: Sequence[str]) -> None:
     with open(workdir / SAID, "ab") as log:
-        process = subprocess.Popen(_command(words), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        process = subprocess.Popen(commands.process(words), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                    start_new_session=True)
     _children.append(process)    # which reaps it when it has ended
     write_atomic(workdir / "studio.pid", str(process.pid))
@@ -203,10 +202,6 @@ def _facts(workdir: Path) -> dict:
         return json.loads((workdir / FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise RunError(f"{workdir.name} is no run that the studio has begun") from None
-
-
-def _command(words: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "imggen_jax.main", *words]
 
 
 def _rate(preset: Preset) -> str:

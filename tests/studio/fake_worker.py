@@ -31,8 +31,7 @@ def answer(question, say):
         if "slowly" in text:
             time.sleep(0.3)
         if words[0] in ("generate", "vary", "breed"):
-            out.mkdir(parents=True, exist_ok=True)
-            path = out / f"{k:06d}.png"
+            path = (out if question["folder"] else Path(words[-1])) / f"{k:06d}.png"
         else:
             path = Path(words[words.index("--out") + 1]) if "--out" in words else None
         if path is not None:

@@ -50,7 +50,8 @@ def test_what_a_browser_cannot_show_becomes_a_png(home, tmp_path):
 
 @pytest.mark.parametrize("name, content", [
     ("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"),
-    ("a.html", b"<script>alert(1)</script>"), ("a.png", b"<svg></svg>"), ("a.png", b""), ("a.png", b"\x89PNG\r\n\x1a\n")])
+    ("a.html", b"<script>alert(1)</script>"), ("a.png", b"<svg></svg>"), ("a.png", b""),
+    ("a.png", b"\x89PNG\r\n\x1a\n")])
 def test_no_svg_or_html_and_nothing_damaged_enters(home, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ImggenError):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from imggen_jax.errors import ImggenError, RunError
-from imggen_jax.studio import app, bench, check, collection, create, edit, gallery, models, retouch, runs
+from imggen_jax.studio import app, bench, check, collection, commands, create, edit, gallery, models, retouch, runs
 
 CREATE = {"model": "avatars", "prompt": "a face", "label": "any", "num": 2, "seed": 5, "truncation": 1, "negative": "",
           "guidance": None, "steps": None, "chaos": 0, "stylize": 100, "weird": 0, "tile": False, "style": ""}
@@ -47,7 +47,8 @@ def test_create_makes_and_tells(studio):
 
 
 @pytest.mark.parametrize("wrong, said", [
-    ({"prompt": "  "}, "prompt is empty"), ({"num": 1000}, "1 to 64"), ({"model": "runs/vanished"}, "not there any more"),
+    ({"prompt": "  "}, "prompt is empty"), ({"num": 1000}, "1 to 64"),
+    ({"model": "runs/vanished"}, "not there any more"),
     ({"style": "0" * 16}, "not in the studio"), ({"model": ""}, "not there any more")])
 def test_create_says_what_cannot_be(studio, wrong, said):
     (told,) = list(bench.run(studio, lambda: create.start(studio, *{**CREATE, **wrong}.values())))
@@ -57,6 +58,13 @@ def test_create_says_what_cannot_be(studio, wrong, said):
 def test_what_a_command_refuses_is_shown_and_the_results_stay(studio):
     *_, last = bench.run(studio, lambda: create.start(studio, *{**CREATE, "prompt": "impossible"}.values()))
     assert "this cannot be; ask for something else" in last[0] and not isinstance(last[1], str)
+
+
+def test_a_draft_is_shown_while_pictures_are_made(studio):
+    shown = list(bench.run(studio, lambda: create.start(studio, *{**CREATE, "prompt": "slowly"}.values())))
+    assert any(isinstance(one[1], str) and one[1].count("a draft") == 2 for one in shown[:-1])
+    assert "a draft" not in shown[-1][1] and studio.home.index.count() == 2 and "--draft" not in shown[-1][2]
+    assert not [path for path in studio.home.cache.iterdir() if path.is_dir() and path.name.startswith("tmp")]
 
 
 def test_one_page_makes_one_thing_at_a_time(studio):
@@ -173,7 +181,8 @@ def test_style_comes_from_another_picture(studio, photo):
 
 
 @pytest.mark.parametrize("task, more, said", [
-    ("remove", {"id": ""}, "no picture is chosen"), ("remove", {"drawn": drawing(color=0)}, "nothing is drawn or marked"),
+    ("remove", {"id": ""}, "no picture is chosen"),
+    ("remove", {"drawn": drawing(color=0)}, "nothing is drawn or marked"),
     ("remove", {"drawn": ""}, "did not arrive whole"), ("remove", {"drawn": '{"picture": 3}'}, "did not arrive whole"),
     ("remove", {"drawn": '{"picture": "data:image/svg+xml;base64,PHN2Zz4=", "sides": {}}'}, "did not arrive whole"),
     ("fill", {}, "say what the whole picture"), ("outpaint", {}, "no edge was moved"),
@@ -281,7 +290,7 @@ def test_a_run_is_begun_stopped_and_goes_on(studio, monkeypatch):
     import time
 
     code = "import time; print('training', flush=True); time.sleep(60)"
-    monkeypatch.setattr(runs, "_command", lambda words: [sys.executable, "-c", code])
+    monkeypatch.setattr(commands, "process", lambda words: [sys.executable, "-c", code])
     workdir = studio.home.runs / "mice"
     runs.begin(workdir, runs.PRESETS["quick"], "pictures", 1000)
     assert runs.state(workdir).state == "running"

@@ -81,13 +81,13 @@ window.studio = (() => {
   };
 
   // ---------------------------------------------------------------------------------------------------------- canvas
-  const canvases = {};
+  const canvases = {}, loaded = {};   // loaded: what a board shows, which is made anew when its task comes back
   const canvas = (name) => canvases[name];
   const board = (element, name, sketch = false) => {
     if (element.querySelector("canvas")) return;
     const shown = make("canvas", { tabindex: 0, "aria-label": sketch ? "sketch pad" : "the picture, to mark a part of it" });
     const layer = document.createElement("canvas"), picture = new Image();
-    let tool = "brush", size = sketch ? 3 : 12, undo = [], start = null, grabbed = null;
+    let tool = "brush", size = sketch ? 3 : 24, undo = [], start = null, grabbed = null;
     const sides = { left: 0, right: 0, top: 0, bottom: 0 };
     const pen = layer.getContext("2d", { willReadFrequently: true });
     const margin = () => tool === "extend" ? 0.5 : 0;
@@ -193,7 +193,7 @@ window.studio = (() => {
     new ResizeObserver(() => requestAnimationFrame(draw)).observe(element);
     if (sketch) resize(256, 256); else element.dataset.empty = "";
     canvases[name] = {
-      load: (id) => { if (id) picture.src = `/pictures/${id}/view`; },
+      load: (id) => { if (id) { loaded[name] = id; picture.src = `/pictures/${id}/view`; } },
       choose,
       data: () => {
         const out = document.createElement("canvas"), to = out.getContext("2d");
@@ -209,6 +209,7 @@ window.studio = (() => {
         return JSON.stringify({ picture: out.toDataURL("image/png"), sides });
       },
     };
+    canvases[name].load(loaded[name]);
   };
 
   // --------------------------------------------------------------------------------------------------------- compare
