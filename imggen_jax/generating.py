@@ -24,7 +24,7 @@ VERB = "generate"
 
 
 def images(
-    model: Model, run: str, numbers: np.ndarray | range, fields: Fields, given: Mapping[str, Any] | None,
+    model: Model, run: str, numbers: np.ndarray | range | list[int], fields: Fields, given: Mapping[str, Any] | None,
     asked: Mapping[str, Any], more: Mapping[str, Any] = {}, check: Callable[[], object] | None = None,
 ) -> Iterator[tuple[np.ndarray, Family]]:
     """(image uint8 [H,W,C], its record) of each seed, made `AT_ONCE` at a time.

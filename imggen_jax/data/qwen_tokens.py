@@ -50,7 +50,9 @@ def read(folder: Path) -> Vocabulary:
     for mark in (*MARKS, PAD):
         if backend.token_to_id(mark) is None or len(backend.encode(mark, add_special_tokens=False).ids) != 1:
             raise DataError(f"{path} has no token {mark}; it is no tokenizer of Qwen3")
-    return Vocabulary(backend, backend.token_to_id(PAD), max(backend.get_vocab().values()) + 1,
+    pad = backend.token_to_id(PAD)
+    assert pad is not None  # as was seen above
+    return Vocabulary(backend, pad, max(backend.get_vocab().values()) + 1,
                       sha256(path.read_bytes()))
 
 

@@ -219,8 +219,8 @@ def _beside(recipe: Recipe, weights: Weights, condition: Condition) -> Array:
         return jnp.concatenate([jnp.ones_like(seen[..., :1]), seen], axis=-1)
     seen = condition["seen"]
     hole = jnp.ones_like(seen[..., :1])
-    if condition["mask"] is not None:
-        hole = (solving.hole(condition, recipe.factor) >= 0.5).astype(jnp.float32)
+    if (mask := solving.hole(condition, recipe.factor)) is not None:
+        hole = (mask >= 0.5).astype(jnp.float32)
     return jnp.concatenate([hole, seen], axis=-1)
 
 
@@ -267,9 +267,10 @@ def recipe(found: Folder, parts: Mapping[str, Part], trained: Trained) -> Recipe
     factor = 2 ** (len(vae.get("encoder_block_out_channels") or vae["block_out_channels"]) - 1)
     side = unet["sample_size"] * factor
     quick = trained.sampler == "lcm"
+    scale, shift = float(vae["scaling_factor"]), float(vae["shift_factor"] or 0.0)
     zeros = bool(found.switches.get("force_zeros_for_empty_prompt", found.kind == "xl"))
     return Recipe(nets["unet"], nets["encoder"], nets["decoder"], tuple(encoders), trained, channels,
-                  (float(vae["scaling_factor"]),) * 2, (float(vae["shift_factor"] or 0.0),) * 2, factor,
+                  (scale, scale), (shift, shift), factor,
                   unet["in_channels"] != channels, zeros, names, tuple(int(token) for token in empty), side, side,
                   (("guidance", 1.0 if quick else 5.0 if found.kind == "xl" else 7.5), ("steps", 4 if quick else 30)),
                   jax.default_backend() != "cpu")

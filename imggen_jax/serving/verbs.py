@@ -17,7 +17,7 @@ from imggen_jax.pictures import files
 from imggen_jax.pictures.files import Picture
 from imggen_jax.prompting import revising, wishes
 from imggen_jax.prompts import Text
-from imggen_jax.provenance import private, publishing, verifying, watermark
+from imggen_jax.provenance import detection, private, publishing, verifying
 from imggen_jax.provenance.publishing import Origin
 from imggen_jax.serving import asking, openai, sending
 from imggen_jax.serving.batches import Seeds
@@ -178,7 +178,7 @@ class Verbs:
 
     def detect(self, image: Upload) -> Job:
         """What the watermark of a picture says."""
-        return self._alone(lambda ticket, place: verifying.mark_facts(watermark.detect(image.picture.pixels)), 1,
+        return self._alone(lambda ticket, place: verifying.mark_facts(detection.detect(image.picture.pixels)), 1,
                            image.held)
 
     def verify(self, image: Upload) -> Job:

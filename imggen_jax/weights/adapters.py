@@ -165,7 +165,7 @@ def write_lora(path: Path, layers: Mapping[tuple[str, str], tuple[np.ndarray, np
     Raises:
       SaveError: it cannot be written.
     """
-    content: dict[str, np.ndarray] = {}
+    content: dict[str, Any] = {}
     for (part, layer), (down, up) in layers.items():
         if names == "kohya":
             place = next(prefix for prefix, known in KOHYA.items() if known == part) + layer.replace(".", "_")

@@ -15,7 +15,7 @@ from PIL import Image
 from served import MODELS, file_of, pixels_of, serving
 
 from imggen_jax import prompting
-from imggen_jax.provenance import records, verifying, watermark
+from imggen_jax.provenance import detection, records, verifying
 from imggen_jax.serving import batches, keys, sending, verbs, worker
 
 PROMPT = "a smiling person"
@@ -174,11 +174,11 @@ def test_pictures_are_signed_and_marked_and_prompts_stay_private(tmp_path):
             assert verdict.holds and verdict.made["verb"] == verb, verdict
             assert b"sad person" not in content
             if verb == "upscale":
-                assert pixels_of(content).shape == (160, 160, 3) and watermark.detect(pixels_of(content)).marked
+                assert pixels_of(content).shape == (160, 160, 3) and detection.detect(pixels_of(content)).marked
                 told = client.post("/v1/verify", files={"image": content}).json()
                 assert told["holds"] and told["file"] == "image"
                 assert client.post("/v1/detect", files={"image": content}).json()["marked"]
-    assert not watermark.detect(big).marked
+    assert not detection.detect(big).marked
 
 
 def test_a_policy_is_asked_first_and_its_place_is_not_told(client, tmp_path, monkeypatch):
