@@ -20,14 +20,14 @@ import torch
 CLASSES = 10
 
 
-def networks(code: Path, width: int, blocks: int, groups: int, latent: int):
+def networks(code: Path, width: int, blocks: int, groups: int, latent: int, stages: int = 4):
     """(generator, discriminator) of the published code, with its operators that need no CUDA."""
     sys.path.insert(0, str(code))
     from R3GAN import FusedOperators, Networks, Resamplers
     Networks.BiasedActivation = FusedOperators.BiasedActivationReference
     Networks.InterpolativeUpsampler = Resamplers.InterpolativeUpsamplerReference
     Networks.InterpolativeDownsampler = Resamplers.InterpolativeDownsamplerReference
-    shape = ([width] * 4, [groups] * 4, [blocks] * 4, 2)
+    shape = ([width] * stages, [groups] * stages, [blocks] * stages, 2)
     return (Networks.Generator(latent, *shape, ConditionDimension=CLASSES, ConditionEmbeddingDimension=latent),
             Networks.Discriminator(*shape, ConditionDimension=CLASSES, ConditionEmbeddingDimension=width))
 
