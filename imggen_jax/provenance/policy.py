@@ -23,7 +23,7 @@ import numpy as np
 
 from imggen_jax.errors import RunError
 from imggen_jax.prompts import Mixture
-from imggen_jax.spec import Spec
+from imggen_jax.spec import Field
 
 FILE, REFUSED, VARIABLE = "policy.toml", "refused.jsonl", "IMGGEN_JAX_POLICY"
 EXAMPLE = Path(__file__).with_name("policy_example.toml")
@@ -103,7 +103,7 @@ def in_force(model: str | Path | None) -> list[Policy]:
     return found + ([read(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else [])
 
 
-def check(model: str | Path | None, verb: str, spec: Spec, given: Mapping[str, Any] | None = None, *,
+def check(model: str | Path | None, verb: str, spec: Mapping[str, Field], given: Mapping[str, Any] | None = None, *,
           drawn: tuple[str, ...] = ()) -> None:
     """Whether a model may be asked for something; cheap, and to be called before anything runs.
 
@@ -126,7 +126,7 @@ def check(model: str | Path | None, verb: str, spec: Spec, given: Mapping[str, A
             raise RunError(f"the policy {one.file} refuses {said}{use}{ask}")
 
 
-def _broken(one: Policy, verb: str, spec: Spec, given: Mapping[str, Any], drawn: tuple[str, ...]
+def _broken(one: Policy, verb: str, spec: Mapping[str, Field], given: Mapping[str, Any], drawn: tuple[str, ...]
             ) -> Iterator[tuple[str, str]]:
     """(rule, what is refused) of each rule that is broken."""
     if verb in one.verbs:
@@ -155,7 +155,7 @@ def _wanted(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def _named(spec: Spec, name: str, value: Any) -> str:
+def _named(spec: Mapping[str, Field], name: str, value: Any) -> str:
     """The name of a label's value, which may be an index; "" for one that the model has not."""
     names = spec[name].names
     if isinstance(value, str):
