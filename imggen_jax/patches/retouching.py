@@ -138,7 +138,14 @@ def outpaint(picture: np.ndarray, *, left: int = 0, right: int = 0, top: int = 0
     if min(left, right, top, bottom) < 0 or not left + right + top + bottom:
         raise PatchError(f"left, right, top and bottom are {left}, {right}, {top}, {bottom}; none may be negative and "
                          "one must be above 0")
-    return _extended(picture, (top, bottom), (left, right), (False, False), seed, quality, backend, report)
+    height, width = sizes.entered(picture).shape[:2]
+    sizes.check_size((top + height + bottom, left + width + right))
+    # Columns first: what is level, as a horizon, goes on in strips of the whole height.
+    steps = [each for each in (((0, 0), (left, right)), ((top, bottom), (0, 0))) if any(sum(each, ()))]
+    for k, (rows, columns) in enumerate(steps):
+        picture = _extended(picture, rows, columns, (False, False), seed, quality, backend,
+                            lambda share, k=k: report((k + share) / len(steps)))
+    return picture
 
 
 def panorama(picture: np.ndarray, width: int, *, wrap: bool = False, seed: int = 0, quality: str = "normal",
@@ -173,7 +180,7 @@ def _extended(picture, rows, columns, wrap, seed, quality, backend, report):
     known[inside] = True
     canvas = np.zeros((*size, full.shape[-1]), np.float32)
     canvas[inside] = full
-    settings = Settings(backend=backend, place=(1.0, 0.0) if not any(rows) else (0.3, 0.3), spread=0.1)
+    settings = Settings(backend=backend, place=(1.0, 0.0), spread=0.1)
     problem = Problem(Level(full, np.ones((height, width), bool)), Level(canvas, known), wrap, (rows[0], columns[0]))
 
     def start(target, source, rng):

@@ -118,6 +118,19 @@ def test_outpaint_and_panorama_hold_the_picture(stones):
     assert patches.seam(around)[1] < 2
 
 
+def test_a_horizon_goes_on_at_its_height_when_rows_are_added_too(stones):
+    """Waves below it, as bright as the sky in places, would otherwise rise above it."""
+    rng = np.random.default_rng(0)
+    scene = np.full((64, 96, 3), 200, np.uint8)
+    scene[:24] += rng.integers(0, 8, (24, 96, 1), dtype=np.uint8)
+    scene[24:] = np.where(rng.random((40, 96, 1)) < np.linspace(0.1, 0.9, 40)[:, None, None], 60, 200)
+    made = patches.outpaint(scene, left=24, top=10, **QUICK)
+    assert made[:32].min() > 150 and (made[36:, :24] < 100).mean() > 0.3
+    shares = []
+    patches.outpaint(stones, left=4, top=4, **QUICK, report=shares.append)
+    assert shares == sorted(shares) and abs(shares[-1] - 1) < 1e-6
+
+
 def test_stylize(stones, stripes):
     np.testing.assert_array_equal(patches.stylize(stones, stripes, strength=0), stones)
     np.testing.assert_array_equal(patches.stylize(stones, stones, **QUICK), stones)
