@@ -217,11 +217,9 @@ def _beside(recipe: Recipe, weights: Weights, condition: Condition) -> Array:
         side = (1, recipe.height, recipe.width, recipe.decoder.channels)
         seen = latents(recipe, weights, jnp.zeros(side))
         return jnp.concatenate([jnp.ones_like(seen[..., :1]), seen], axis=-1)
-    seen = condition["seen"]
-    hole = jnp.ones_like(seen[..., :1])
-    if condition["mask"] is not None:
-        hole = (solving.hole(condition, recipe.factor) >= 0.5).astype(jnp.float32)
-    return jnp.concatenate([hole, seen], axis=-1)
+    seen, hole = condition["seen"], solving.hole(condition, recipe.factor)
+    hidden = jnp.ones_like(seen[..., :1]) if hole is None else (hole >= 0.5).astype(jnp.float32)
+    return jnp.concatenate([hidden, seen], axis=-1)
 
 
 def parts(found: Folder, dtype: Any, place: Callable[[str], str]) -> dict[str, Part]:
@@ -268,8 +266,9 @@ def recipe(found: Folder, parts: Mapping[str, Part], trained: Trained) -> Recipe
     side = unet["sample_size"] * factor
     quick = trained.sampler == "lcm"
     zeros = bool(found.switches.get("force_zeros_for_empty_prompt", found.kind == "xl"))
+    scale, shift = float(vae["scaling_factor"]), float(vae["shift_factor"] or 0.0)
     return Recipe(nets["unet"], nets["encoder"], nets["decoder"], tuple(encoders), trained, channels,
-                  (float(vae["scaling_factor"]),) * 2, (float(vae["shift_factor"] or 0.0),) * 2, factor,
+                  (scale, scale), (shift, shift), factor,
                   unet["in_channels"] != channels, zeros, names, tuple(int(token) for token in empty), side, side,
                   (("guidance", 1.0 if quick else 5.0 if found.kind == "xl" else 7.5), ("steps", 4 if quick else 30)),
                   jax.default_backend() != "cpu")
