@@ -60,7 +60,7 @@ def _texts(given: Mapping[str, Any] | None, row: int) -> dict[str, Text]:
 
 def missing(out: Path, model: Model, numbers: Sequence[int] | np.ndarray, given: Mapping[str, Any] | None,
             asked: Mapping[str, Any]) -> np.ndarray:
-    """Those of seeds, uint32 [n], whose picture, made by this model of the same words and options, is not in a folder yet.
+    """Those of seeds, uint32 [n], whose picture, by this model of the same words and options, is not in a folder yet.
 
     Arguments as of `images`; of `given`, a value for all images.
     """
