@@ -126,7 +126,7 @@ def generate(
             raise RunError(f"part is {part}; processes are numbered from 0 to one below their number")
         loaded.check_given(given, len(numbers), drawn=True)
         numbers = generating.missing(out, loaded, generating.share(numbers, process, processes), given, asked)
-        if not numbers:
+        if not len(numbers):
             return out
     fields = loaded.check_given(given, len(numbers), drawn=True)
     made = generating.images(loaded, Path(model).resolve().name, numbers, fields, given, asked)

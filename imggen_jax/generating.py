@@ -60,8 +60,8 @@ def _texts(given: Mapping[str, Any] | None, row: int) -> dict[str, Text]:
 
 
 def missing(out: Path, model: Model, numbers: Sequence[int] | np.ndarray, given: Mapping[str, Any] | None,
-            asked: Mapping[str, Any]) -> list[int]:
-    """Those of seeds whose picture, made by this model of the same words and options, is not in a folder yet.
+            asked: Mapping[str, Any]) -> np.ndarray:
+    """Those of seeds, uint32 [n], whose picture, by this model of the same words and options, is not in a folder yet.
 
     Arguments as of `images`; of `given`, a value for all images.
     """
@@ -78,7 +78,7 @@ def missing(out: Path, model: Model, numbers: Sequence[int] | np.ndarray, given:
         return record.arguments == {"seed": number, **asked} and all(
             _told(model, name, value) == record.given.get(name) for name, value in wanted.items())
 
-    return [int(number) for number in numbers if not is_there(int(number))]
+    return np.array([number for number in numbers if not is_there(int(number))], np.uint32)
 
 
 def _told(model: Model, name: str, value: Any) -> Any:

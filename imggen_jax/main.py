@@ -249,7 +249,7 @@ def _generate(words: list[str]) -> int:
         from imggen_jax import api
 
         grid = api.generate(args.model, folder, num=args.num, seed=args.seed, given=given,
-                            truncation=args.truncation, **{**options, **({} if part is None else {"part": part})})
+                            truncation=args.truncation, **options, **cast(Any, {} if part is None else {"part": part}))
     if part is not None:
         streams.say([f"process {args.process} of {args.processes}: its share of {args.num} pictures is in {args.out}"])
         return 0

@@ -217,11 +217,9 @@ def _beside(recipe: Recipe, weights: Weights, condition: Condition) -> Array:
         side = (1, recipe.height, recipe.width, recipe.decoder.channels)
         seen = latents(recipe, weights, jnp.zeros(side))
         return jnp.concatenate([jnp.ones_like(seen[..., :1]), seen], axis=-1)
-    seen = condition["seen"]
-    hole = jnp.ones_like(seen[..., :1])
-    if (mask := solving.hole(condition, recipe.factor)) is not None:
-        hole = (mask >= 0.5).astype(jnp.float32)
-    return jnp.concatenate([hole, seen], axis=-1)
+    seen, hole = condition["seen"], solving.hole(condition, recipe.factor)
+    hidden = jnp.ones_like(seen[..., :1]) if hole is None else (hole >= 0.5).astype(jnp.float32)
+    return jnp.concatenate([hidden, seen], axis=-1)
 
 
 def parts(found: Folder, dtype: Any, place: Callable[[str], str]) -> dict[str, Part]:
@@ -269,6 +267,7 @@ def recipe(found: Folder, parts: Mapping[str, Part], trained: Trained) -> Recipe
     quick = trained.sampler == "lcm"
     scale, shift = float(vae["scaling_factor"]), float(vae["shift_factor"] or 0.0)
     zeros = bool(found.switches.get("force_zeros_for_empty_prompt", found.kind == "xl"))
+    scale, shift = float(vae["scaling_factor"]), float(vae["shift_factor"] or 0.0)
     return Recipe(nets["unet"], nets["encoder"], nets["decoder"], tuple(encoders), trained, channels,
                   (scale, scale), (shift, shift), factor,
                   unet["in_channels"] != channels, zeros, names, tuple(int(token) for token in empty), side, side,

@@ -168,7 +168,7 @@ def solve(name: str, steps: Steps, denoise: Predict, noise: Array, *, source: Ar
         begin = jnp.where(first > 0, alphas[first] * source + sigmas[first] * noise, begin)
 
     def after(z: Array, i: Array) -> Array:  # what is not made anew is the source's, as noisy as it is there
-        assert source is not None and hole is not None  # it is called for a hole in a source
+        assert source is not None and hole is not None, "a part is made anew of a source"
         still = jnp.where(i == count, source, alphas[i] * source + sigmas[i] * noise)
         return hole * z + (1 - hole) * still
 

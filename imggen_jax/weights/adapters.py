@@ -170,7 +170,7 @@ def write_lora(path: Path, layers: Mapping[tuple[str, str], tuple[np.ndarray, np
         if names == "kohya":
             place = next(prefix for prefix, known in KOHYA.items() if known == part) + layer.replace(".", "_")
             content |= {f"{place}.lora_down.weight": down, f"{place}.lora_up.weight": up,
-                        f"{place}.alpha": np.float32(len(down))}
+                        f"{place}.alpha": np.array(len(down), np.float32)}
         else:
             content |= {f"{part}.{layer}.lora_A.weight": down, f"{part}.{layer}.lora_B.weight": up}
     rank = max(len(down) for down, _ in layers.values())

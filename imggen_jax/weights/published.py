@@ -160,9 +160,10 @@ def tiny(config: Mapping[str, Any], dtype: Any, what: str = "vae/config.json") -
             raise WeightsError(f"{what}: {side}_block_out_channels and num_{side}_blocks do not fit together; there "
                                "are as many of both, and all widths are one")
         sides.append((widths, blocks))
-    encoder = TinyEncoder(keys["latent_channels"], widths=sides[0][0], blocks=sides[0][1], dtype=dtype)
-    decoder = TinyDecoder(keys["out_channels"], widths=sides[1][0], blocks=sides[1][1], dtype=dtype)
-    side = 2 ** (len(sides[0][0]) - 1)
+    (first, second), (third, fourth) = sides
+    encoder = TinyEncoder(keys["latent_channels"], first, second, dtype)
+    decoder = TinyDecoder(keys["out_channels"], third, fourth, dtype)
+    side = 2 ** (len(first) - 1)
     return (Part(encoder, shapes_of(what, encoder, zeros(1, side, side, keys["in_channels"])), keys),
             Part(decoder, shapes_of(what, decoder, zeros(1, 1, 1, keys["latent_channels"])), keys))
 
