@@ -265,7 +265,6 @@ def recipe(found: Folder, parts: Mapping[str, Part], trained: Trained) -> Recipe
     factor = 2 ** (len(vae.get("encoder_block_out_channels") or vae["block_out_channels"]) - 1)
     side = unet["sample_size"] * factor
     quick = trained.sampler == "lcm"
-    scale, shift = float(vae["scaling_factor"]), float(vae["shift_factor"] or 0.0)
     zeros = bool(found.switches.get("force_zeros_for_empty_prompt", found.kind == "xl"))
     scale, shift = float(vae["scaling_factor"]), float(vae["shift_factor"] or 0.0)
     return Recipe(nets["unet"], nets["encoder"], nets["decoder"], tuple(encoders), trained, channels,
