@@ -240,7 +240,9 @@ def killed() -> dict[str, Any]:
         threads = [threading.Thread(target=work, args=(k,)) for k in range(16)]
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
+        with httpx.Client(base_url=address, timeout=LATE) as client:
+            while int(re.search(r"imggen_waiting_requests (\d+)", client.get("/metrics").text)[1]) < 4:
+                time.sleep(0.01)             # some are under way, and others wait
         process.kill()
         for thread in threads:
             thread.join()
