@@ -207,9 +207,9 @@ def load(seconds: float, clients: int = 64) -> dict[str, Any]:
             "memory_mb": {"before": round(before), "after": round(after)}}
 
 
-def memory(requests: int = 5000, first: int = 500, clients: int = 16) -> dict[str, Any]:
-    """The memory of the service after 500 and after 5,000 small requests."""
-    with service("--models", "avatars_32") as (process, address):
+def memory(requests: int = 5000, first: int = 500, clients: int = 50, unsigned: bool = False) -> dict[str, Any]:
+    """The memory of the service after 500 and after 5,000 small requests. unsigned: without credentials."""
+    with service("--models", "avatars_32", *(["--no-credentials"] if unsigned else [])) as (process, address):
         done, at = 0, {}
         for stage in (first, requests):
             def work(k: int, number: int = (stage - done) // clients) -> None:
@@ -221,7 +221,8 @@ def memory(requests: int = 5000, first: int = 500, clients: int = 16) -> dict[st
             in_parallel(clients, work)
             done = stage
             at[stage] = resident(process)
-    return {"megabytes": {f"after {number:,} requests": round(value, 1) for number, value in at.items()},
+    return {"signed": not unsigned,
+            "megabytes": {f"after {number:,} requests": round(value, 1) for number, value in at.items()},
             "growth": round(at[requests] / at[first] - 1, 4)}
 
 
@@ -240,7 +241,10 @@ def killed() -> dict[str, Any]:
         threads = [threading.Thread(target=work, args=(k,)) for k in range(16)]
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
+        with httpx.Client(base_url=address, timeout=LATE) as client:
+            waiting = 0
+            while waiting < 4 and any(map(threading.Thread.is_alive, threads)):   # some are under way, others wait
+                waiting = int(re.search(r"imggen_waiting_requests (\d+)", client.get("/metrics").text)[1])
         process.kill()
         for thread in threads:
             thread.join()
@@ -257,9 +261,11 @@ def main() -> None:
     """One of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("batching", "load", "memory", "killed"))
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=600, help="of `load`")
+    parser.add_argument("--unsigned", action="store_true", help="for `memory`: without credentials")
     args = parser.parse_args()
-    found = load(args.seconds) if args.what == "load" else globals()[args.what]()
+    found = {"batching": batching, "load": lambda: load(args.seconds), "killed": killed,
+             "memory": lambda: memory(unsigned=args.unsigned)}[args.what]()
     found["load_average"] = round(os.getloadavg()[0], 1)     # of the machine, which other work may share
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     RESULTS.write_text(json.dumps({**results, args.what: found}, indent=1) + "\n")

@@ -4,8 +4,10 @@ Each is checked, and a policy asked, before it is queued. A picture is the same 
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
+import math
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +24,7 @@ from imggen_jax.provenance.publishing import Origin
 from imggen_jax.sampling import Fields
 from imggen_jax.serving import asking, openai, sending
 from imggen_jax.serving.models import Entry, Models
+from imggen_jax.serving.openai import ApiError
 from imggen_jax.serving.sending import Made
 from imggen_jax.serving.shelf import Shelf
 from imggen_jax.serving.worker import Canceled, Job, Late, Ticket
@@ -88,14 +91,22 @@ class Batches:
                 tuple((name, value.shape[1:]) for name, value in sorted(fields.items())))
         return Job(kind, len(seeds), self._generate, Rows(entry, model, asked, seeds, fields, given, options))
 
-    def warming(self, name: str) -> Job:
-        """One picture of a model, so that its programs are compiled."""
-        entry = self._models.entry(name)
-        needs, spec = entry.model.generator.needs, entry.model.spec
-        if any(spec[need].is_image for need in needs):
-            return Job(None, 1, lambda tickets: tickets[0].done(None))
-        word = next((word for word in spec["text"].names if word.isalpha()), "a") if "text" in needs else ""
-        return self.generation(openai.Generation(prompt=word, model=name, seed=0))
+    def warming(self) -> Job:
+        """A picture of each model that makes them of seeds and words, so that its programs are compiled."""
+        jobs = []
+        for name in self._models.ids:
+            model = self._models.entry(name).model
+            text = model.spec["text"].names if "text" in model.generator.needs else ()
+            word = next((word for word in text if word.isalpha()), "a") if "text" in model.generator.needs else ""
+            with contextlib.suppress(ApiError):      # it makes pictures of pictures, or a policy refuses the word
+                jobs.append(self.generation(openai.Generation(prompt=word, model=name, seed=0)))
+
+        def run(tickets: Sequence[Ticket]) -> None:
+            for job in jobs:
+                job.run([Ticket("", job, lambda event: None, math.inf)])
+            tickets[0].done(None)
+
+        return Job(None, 1, run)
 
     def _generate(self, tickets: Sequence[Ticket]) -> None:
         """Makes the pictures of some tickets of one kind: drafts for those that stream, then the pictures."""

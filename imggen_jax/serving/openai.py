@@ -34,7 +34,8 @@ class ApiError(Exception):
         """kind: the object's `type`; None: by the status."""
         message, param = _told(message), None if param is None else _told(param)
         super().__init__(message)
-        self.status, self.headers = status, dict(headers)
+        ends = {"Connection": "close"} if status in (408, 413) else {}   # the rest of the body is not read
+        self.status, self.headers = status, {**ends, **headers}
         self.body = {"error": {"message": message, "type": kind or _CODES.get(
             status, "invalid_request_error" if status < 500 else "server_error"), "param": param, "code": code}}
 

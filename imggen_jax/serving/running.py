@@ -24,7 +24,6 @@ from imggen_jax.serving.guards import LOOPBACK, Limits, is_loopback
 from imggen_jax.serving.keys import Keys, default_file
 from imggen_jax.serving.models import Models
 from imggen_jax.serving.monitoring import Metrics
-from imggen_jax.serving.openai import ApiError
 from imggen_jax.serving.verbs import Verbs
 from imggen_jax.serving.worker import SECONDS, WAITING, Worker
 
@@ -77,9 +76,7 @@ def serve(wanted: Wanted, say: Callable[[str], object], *,
         batches, verbs = Batches(found, place, seeds, metrics.made), Verbs(found, place, seeds)
         service = Service(found, worker, place, batches, verbs, metrics, keys, wanted.limits, _hosts(wanted))
         worker.start()
-        for name in found.ids:
-            with contextlib.suppress(ApiError):              # a policy may refuse what it would be warmed up with
-                worker.submit("", batches.warming(name), lambda event: None)
+        worker.submit("", batches.warming(), lambda event: None)
         logging.getLogger("python_multipart").setLevel(logging.CRITICAL)   # it tells of every form that is none
         config = uvicorn.Config(app.make(service), log_level="error", access_log=False, server_header=False,
                                 proxy_headers=False, http="h11", ws="none", loop="asyncio", limit_concurrency=OPEN,

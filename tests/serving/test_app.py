@@ -12,7 +12,7 @@ import numpy as np
 import openai
 import pytest
 from PIL import Image
-from served import MODELS, file_of, pixels_of, serving
+from served import LIMITS, MODELS, file_of, pixels_of, serving
 
 from imggen_jax import prompting
 from imggen_jax.provenance import detection, records, verifying
@@ -160,7 +160,8 @@ def test_a_url_is_good_for_its_owner_until_it_is_deleted(client):
 def test_pictures_are_signed_and_marked_and_prompts_stay_private(tmp_path):
     waves = np.round(127 + 60 * np.sin(np.arange(80) / 5)).astype(np.uint8)
     big = np.stack([np.add.outer(waves // 2, waves // 3)] * 3, axis=-1)
-    with serving(credentials=True) as address, httpx.Client(base_url=address, timeout=60) as client:
+    limits = LIMITS._replace(pixels=30_000)
+    with serving(credentials=True, limits=limits) as address, httpx.Client(base_url=address, timeout=60) as client:
         answers = {
             "generate": client.post("/v1/images/generations", json={"prompt": "a sad person"}),
             "upscale": client.post("/v1/upscale", files={"image": file_of(big)}, data={"model": "larger"}),
@@ -272,7 +273,7 @@ def test_who_hangs_up_is_not_worked_for_and_the_next_request_is_unaffected(addre
 
 def test_a_full_queue_says_when_to_come_back(slow):
     picture = file_of(np.zeros((9, 9), np.uint8))
-    with serving(waiting=2) as address, httpx.Client(base_url=address, timeout=60) as client, \
+    with serving(waiting=2, models="words") as address, httpx.Client(base_url=address, timeout=60) as client, \
             concurrent.futures.ThreadPoolExecutor(3) as pool:
         held = [pool.submit(client.post, "/v1/detect", files={"image": picture})]
         assert slow.begun.acquire(timeout=20)

@@ -68,9 +68,12 @@ HEAD = "POST /v1/images/generations HTTP/1.1\r\nHost: HOST\r\nContent-Type: appl
 def test_bodies_are_bounded_in_bytes_whether_or_not_they_say_so(address):
     told = _raw(address, f"{HEAD}Content-Length: {LIMITS.body + 1}\r\n\r\n")
     assert told.startswith("HTTP/1.1 413") and f"more than {LIMITS.body:,} bytes" in told
-    chunk = b"19000\r\n" + b" " * 0x19000 + b"\r\n"
-    told = _raw(address, f"{HEAD}Transfer-Encoding: chunked\r\n\r\n", *[chunk] * (LIMITS.body // 0x19000 + 1))
-    assert told.startswith("HTTP/1.1 413")
+    form = HEAD.replace("application/json", "multipart/form-data; boundary=b").replace("images/generations", "detect")
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+    for head, begin, most in ((HEAD, b"", 100_000), (form, part, LIMITS.body)):
+        body = begin.ljust(most)
+        chunks = f"{most:x}\r\n".encode() + body + b"\r\n", b"1\r\n \r\n"      # one byte too many, and no end
+        assert _raw(address, f"{head}Transfer-Encoding: chunked\r\n\r\n", *chunks).startswith("HTTP/1.1 413")
 
 
 def test_bodies_are_bounded_in_time():
