@@ -46,9 +46,6 @@ def run(words: Sequence[str], main: Callable[[Sequence[str]], int]) -> int:
     from imggen_jax.studio.jobs import Jobs
 
     home = Home(args.folder)
-    if set(",+") & set(str(home.folder)):
-        raise RunError(f"the path {home.folder} has a comma or a plus, which lists of files cannot hold; choose "
-                       "another --folder")
     jobs = Jobs(home)                 # it loads while the pages are built
     if not home.index.count():
         _welcome(jobs)
@@ -62,6 +59,9 @@ def _check(args) -> None:
     """Refuses what cannot work before anything is loaded."""
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         raise RunError(f"the studio needs {', '.join(missing)}: pip install \"imggen_jax[studio]\"")
+    if set(",+") & set(str(Path(args.folder).expanduser().resolve())):
+        raise RunError(f"the path {args.folder} has a comma or a plus, which lists of files cannot hold; choose "
+                       "another --folder")
     for folder in args.models:
         if not Path(folder).is_dir():
             raise RunError(f"--models {folder} is not a folder")

@@ -91,7 +91,7 @@ class Jobs:
         if folder is not None:
             words = [*words, "--out", str(folder / file if file else folder)]
         job = Job(words, folder, expected, self._home.index.rate(_kind(words, expected)))
-        long = job.seconds is None or job.seconds > LONG
+        long = job.seconds is not None and job.seconds > LONG   # what is not known may be short, or be compiled first
         threading.Thread(target=self._run, args=(job, parents, draft if long else (), then), daemon=True).start()
         return job
 

@@ -7,7 +7,20 @@ import pytest
 from PIL import Image
 
 from imggen_jax.errors import ImggenError, RunError
-from imggen_jax.studio import app, bench, check, collection, commands, create, edit, gallery, models, retouch, runs
+from imggen_jax.studio import (
+    app,
+    bench,
+    check,
+    collection,
+    commands,
+    create,
+    edit,
+    gallery,
+    jobs,
+    models,
+    retouch,
+    runs,
+)
 
 CREATE = {"model": "avatars", "prompt": "a face", "label": "any", "num": 2, "seed": 5, "truncation": 1, "negative": "",
           "guidance": None, "steps": None, "chaos": 0, "stylize": 100, "weird": 0, "tile": False, "style": ""}
@@ -60,10 +73,13 @@ def test_what_a_command_refuses_is_shown_and_the_results_stay(studio):
     assert "this cannot be; ask for something else" in last[0] and not isinstance(last[1], str)
 
 
-def test_a_draft_is_shown_while_pictures_are_made(studio):
+def test_a_draft_is_shown_while_pictures_are_made_that_took_long_before(studio, monkeypatch):
+    monkeypatch.setattr(jobs, "LONG", 0.2)
+    made(studio, prompt="slowly")
+    assert not studio.current["create"].drafts
     shown = list(bench.run(studio, lambda: create.start(studio, *{**CREATE, "prompt": "slowly"}.values())))
     assert any(isinstance(one[1], str) and one[1].count("a draft") == 2 for one in shown[:-1])
-    assert "a draft" not in shown[-1][1] and studio.home.index.count() == 2 and "--draft" not in shown[-1][2]
+    assert "a draft" not in shown[-1][1] and studio.home.index.count() == 4 and "--draft" not in shown[-1][2]
     assert not [path for path in studio.home.cache.iterdir() if path.is_dir() and path.name.startswith("tmp")]
 
 
