@@ -208,11 +208,11 @@ def load(seconds: float, clients: int = 64) -> dict[str, Any]:
 
 
 def memory(requests: int, clients: int = 50, unsigned: bool = False) -> dict[str, Any]:
-    """The memory of the service after a tenth of some small requests and after all. unsigned: without credentials."""
+    """The memory of the service after a tenth of some small requests, more of them, and all. unsigned: not signed."""
     first = requests // 10
     with service("--models", "avatars_32", *(["--no-credentials"] if unsigned else [])) as (process, address):
         done, at = 0, {}
-        for stage in (first, requests):
+        for stage in (first, 2 * first, 4 * first, requests):
             def work(k: int, number: int = (stage - done) // clients) -> None:
                 with httpx.Client(base_url=address, timeout=LATE) as client:
                     for turn in range(number):
