@@ -219,7 +219,7 @@ def _path(draw: random.Random, host: str) -> Hostile:
     return Hostile(f"path {method} {path[:40]}", _request(host, path, method=method, kind=None))
 
 
-def send(address: str, one: Hostile, seconds: float = 30.0) -> tuple[int | None, bytes]:
+def send(address: str, one: Hostile, seconds: float = 120.0) -> tuple[int | None, bytes]:
     """(status, answer); None where the connection ended without one."""
     split = urlsplit(address)
     answer = b""
@@ -228,7 +228,7 @@ def send(address: str, one: Hostile, seconds: float = 30.0) -> tuple[int | None,
             connection.sendall(one.raw)
             while part := connection.recv(65536):
                 answer += part
-        except (BrokenPipeError, ConnectionResetError):  # refused before all of it was read
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):  # refused before all of it was read; or no end
             pass
     words = answer.split(b" ", 2)
     return (int(words[1]), answer) if len(words) > 1 and words[1].isdigit() else (None, answer)
@@ -251,15 +251,18 @@ def main() -> int:
     args = parser.parse_args()
     host, begun = urlsplit(args.address).netloc, time.monotonic()
     statuses: collections.Counter = collections.Counter()
-    faults = []
+    faults, slowest = [], (0.0, "")
     for one in requests(host, args.num):
+        since = time.monotonic()
         status, answer = send(args.address, one)
+        slowest = max(slowest, (time.monotonic() - since, one.name))
         statuses[one.name.split()[0], status] += 1
         if said := fault(one, status, answer):
             faults.append(f"{one.name}: {said}")
     for (kind, status), count in sorted(statuses.items(), key=str):
         print(f"{kind:8} {status or 'closed'}  {count}")
-    print(f"{args.num} requests in {time.monotonic() - begun:.0f} s, {len(faults)} faults")
+    print(f"{args.num} requests in {time.monotonic() - begun:.0f} s, {len(faults)} faults; "
+          f"the slowest took {slowest[0]:.1f} s: {slowest[1]}")
     print("\n".join(faults[:20]))
     return 1 if faults else 0
 

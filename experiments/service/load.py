@@ -207,11 +207,12 @@ def load(seconds: float, clients: int = 64) -> dict[str, Any]:
             "memory_mb": {"before": round(before), "after": round(after)}}
 
 
-def memory(requests: int = 5000, first: int = 500, clients: int = 50, unsigned: bool = False) -> dict[str, Any]:
-    """The memory of the service after 500 and after 5,000 small requests. unsigned: without credentials."""
+def memory(requests: int, clients: int = 50, unsigned: bool = False) -> dict[str, Any]:
+    """The memory of the service after a tenth of some small requests, more of them, and all. unsigned: not signed."""
+    first = requests // 10
     with service("--models", "avatars_32", *(["--no-credentials"] if unsigned else [])) as (process, address):
         done, at = 0, {}
-        for stage in (first, requests):
+        for stage in (first, 2 * first, 4 * first, requests):
             def work(k: int, number: int = (stage - done) // clients) -> None:
                 with httpx.Client(base_url=address, timeout=LATE) as client:
                     for turn in range(number):
@@ -262,10 +263,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("batching", "load", "memory", "killed"))
     parser.add_argument("--seconds", type=float, default=600, help="of `load`")
+    parser.add_argument("--requests", type=int, default=5000, help="of `memory`; compared with a tenth of them")
     parser.add_argument("--unsigned", action="store_true", help="for `memory`: without credentials")
     args = parser.parse_args()
     found = {"batching": batching, "load": lambda: load(args.seconds), "killed": killed,
-             "memory": lambda: memory(unsigned=args.unsigned)}[args.what]()
+             "memory": lambda: memory(args.requests, unsigned=args.unsigned)}[args.what]()
     found["load_average"] = round(os.getloadavg()[0], 1)     # of the machine, which other work may share
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     RESULTS.write_text(json.dumps({**results, args.what: found}, indent=1) + "\n")

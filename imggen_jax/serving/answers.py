@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from fastapi import Request
@@ -27,10 +27,10 @@ GONE = 499               # as nginx calls it: nobody waits for the answer
 HANDLED = (ImggenError, OSError, ApiError, HTTPException, ClientDisconnect)  # errors that `error_answer` takes
 
 
-async def stream(events: AsyncIterator[Event], asked: openai.Output, kind: str) -> AsyncIterator[bytes]:
+async def stream(events: AsyncGenerator[Event, None], asked: openai.Output, kind: str) -> AsyncIterator[bytes]:
     """Server-sent events, as OpenAI names them; an error on the way is an event, too."""
     try:
-        async with contextlib.aclosing(events):  # pyright: ignore[reportArgumentType]
+        async with contextlib.aclosing(events):
             async for event in events:
                 for one in _told(event, asked, kind):
                     yield f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode()

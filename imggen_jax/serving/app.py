@@ -4,7 +4,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
@@ -201,14 +201,14 @@ async def _pictures(request: Request, service: Service, key: Key | None, job: Jo
 
 async def _outcome(request: Request, service: Service, key: Key | None, job: Job) -> Any:
     """What the worker made of a job. Raises what it raised."""
-    events = _events(request, service, key, job)
-    async for event in events:
-        if isinstance(event, Done):
-            return event.value
+    async with contextlib.aclosing(_events(request, service, key, job)) as events:
+        async for event in events:
+            if isinstance(event, Done):
+                return event.value
     raise answers.gone()
 
 
-async def _events(request: Request, service: Service, key: Key | None, job: Job) -> AsyncIterator[Event]:
+async def _events(request: Request, service: Service, key: Key | None, job: Job) -> AsyncGenerator[Event, None]:
     """What the worker tells of a job, to its end, or until the client hangs up: then the job is canceled.
 
     Raises what the job raises. A quota is charged for what is made.
@@ -250,8 +250,8 @@ async def _hangs_up(request: Request) -> None:
         pass
 
 
-async def _with(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Event]:
+async def _with(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncGenerator[Event]:
     yield first
-    async with contextlib.aclosing(rest):  # pyright: ignore[reportArgumentType]  # a generator, which can be closed
+    async with contextlib.aclosing(rest):
         async for event in rest:
             yield event
