@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -98,6 +99,7 @@ def serve(studio: Studio, host: str, port: int) -> fastapi.FastAPI:
     """The whole application of the server."""
     uploads = studio.home.cache / "uploads"
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    shutil.rmtree(uploads, ignore_errors=True)   # what an earlier studio, killed, has left
     uploads.mkdir(parents=True, exist_ok=True)
     app = web.routes(studio.home)
     app.add_middleware(web.Guard, hosts=web.hosts(host, port))

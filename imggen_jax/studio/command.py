@@ -1,16 +1,18 @@
 """The verb `studio`: its flags, the address, and the first pictures."""
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from imggen_jax import flags, streams
 from imggen_jax.errors import RunError
+from imggen_jax.storage import lock
 
 STUDIO = """\
 Opens a studio in the browser: create, edit, retouch, train on own pictures, check, browse. It runs on this computer and
@@ -46,13 +48,26 @@ def run(words: Sequence[str], main: Callable[[Sequence[str]], int]) -> int:
     from imggen_jax.studio.jobs import Jobs
 
     home = Home(args.folder)
-    jobs = Jobs(home)                 # it loads while the pages are built
-    if not home.index.count():
-        _welcome(jobs)
+    with _alone(home.folder):
+        jobs = Jobs(home)             # it loads while the pages are built
+        if not home.index.count():
+            _welcome(jobs)
+        try:
+            return _serve(home, jobs, [Path("runs").absolute(), *map(Path, args.models)], args.port,
+                          not args.no_browser)
+        finally:
+            jobs.close()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the studio's folder; raises RunError where another studio does."""
     try:
-        return _serve(home, jobs, [Path("runs").absolute(), *map(Path, args.models)], args.port, not args.no_browser)
-    finally:
-        jobs.close()
+        with lock.exclusive(folder / lock.NAME):
+            yield
+    except lock.Locked as error:
+        raise RunError(f"the folder {folder} is in use by another studio ({error.holder}); open that one in the "
+                       "browser, or choose another --folder") from error
 
 
 def _check(args) -> None:

@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from imggen_jax import main
+from imggen_jax.errors import RunError
 from imggen_jax.studio import command
 
 
@@ -58,3 +59,11 @@ def test_a_new_studio_begins_with_pictures():
 
     command._welcome(Jobs())
     assert [expected for _, expected in begun] == [4, 4, 4] and all("avatars" in words for words, _ in begun)
+
+
+def test_a_folder_has_one_studio(tmp_path):
+    with command._alone(tmp_path):
+        with pytest.raises(RunError, match="in use by another studio"), command._alone(tmp_path):
+            pass
+    with command._alone(tmp_path):
+        pass
