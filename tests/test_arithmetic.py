@@ -60,7 +60,9 @@ def test_no_step_has_a_convolution_in_a_slow_form_on_a_cpu(name, variant, monkey
 
 @pytest.mark.parametrize(("name", "variant", "dtype"), [
     *(pytest.param(*each.values, "float32", marks=each.marks) for each in tiny.EVERYDAY),
-    *((*names, "bfloat16") for names in dict(reversed(tiny.VARIANTS)).items()),  # the first of each game
+    # The first variant of each game; of those with networks of others in `make test-all`.
+    *(pytest.param(*names, "bfloat16", marks=pytest.mark.slow if names[0] in tiny.LONG - {"flow"} else ())
+      for names in dict(reversed(tiny.VARIANTS)).items()),
     ("gan", "r3gan", "bfloat16")])
 def test_every_step_lowers_for_accelerators_without_callbacks_or_our_kernels(name, variant, dtype):
     traced, shape = cached(name, variant, dtype)

@@ -73,8 +73,10 @@ def test_every_game_is_here():
 
 
 # Each spec with each variant that has networks of its own; the other variants differ in their losses alone.
+# Of the simplest spec and the richest each day, of all in `make test-all`.
 @pytest.mark.parametrize(("name", "variant", "spec"), [
-    (*names, spec) for names in tiny.VARIANTS
+    pytest.param(*names, spec, marks=() if spec in (SPECS[0], tiny.richest(names[0])) else pytest.mark.slow)
+    for names in tiny.VARIANTS
     for spec in (SPECS if names[0] in ("vae", "gan", "classifier") else tiny.GAMES[names[0]].specs)
     if spec == tiny.richest(names[0]) or names[1] in ("bernoulli", "logistic_mixture", "dcgan", "r3gan")
     or names[1] == "plain" and "label" in spec])
