@@ -2,13 +2,14 @@
 
     python experiments/trust/trust.py --data ../shared/data/folders --work runs/trust
 
-Pictures are taken from photos.zip and emoji_fluent.zip in the folder, and from the avatars that imggen_jax draws;
-nothing is downloaded. Each picture is a line of a file in --work, so that the same command goes on where it was
-stopped; results.json and table.md, beside this file, are made of what is there.
+Pictures are taken from photos.zip and emoji_fluent.zip in the folder, a style from paintings.zip, and avatars are drawn
+by imggen_jax; nothing is downloaded. Each picture is a line of a file in --work, so that the same command goes on where
+it was stopped; results.json and table.md, beside this file, are made of what is there.
 """
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import itertools
 import json
@@ -22,8 +23,9 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 from scipy.ndimage import gaussian_filter
 
+import imggen_jax
 from imggen_jax import data as datasets
-from imggen_jax import provenance
+from imggen_jax import patches, provenance
 from imggen_jax.provenance import coding
 
 HERE = Path(__file__).parent
@@ -35,6 +37,8 @@ SETS = {"photos 128": ("photos.zip", 128, 125), "photos 256": ("photos.zip", 256
 
 Pixels = np.ndarray   # uint8 [H,W,3]
 Attack = Callable[[Pixels, np.random.Generator], Pixels]
+MODEL = "avatars"     # shipped: makes pictures of 64 pixels of texts, in the latents of an autoencoder
+STYLE = "040_vincent_van_gogh_vangogh-starry-night.jpg"     # in paintings.zip
 Work = Iterator[tuple[str, Callable[[], dict]]]     # a key, and what is done for it
 
 
@@ -110,6 +114,31 @@ def both(*attacks: Attack) -> Attack:
     return attack
 
 
+def upscaled(image: Pixels, rng) -> Pixels:
+    return imggen_jax.upscale(image, scale=2)
+
+
+def regenerated(image: Pixels, rng) -> Pixels:
+    """Through the autoencoder, backwards through the flow to noise, and both again."""
+    return model().reconstruct(image[None], {"text": ["a person"]})[0]
+
+
+@functools.cache
+def model():
+    return imggen_jax.load(MODEL)
+
+
+def stylized(strength: float, data: Path) -> Attack:
+    return lambda image, rng: patches.stylize(image, style(data), strength=strength)
+
+
+@functools.cache
+def style(data: Path) -> Pixels:
+    with zipfile.ZipFile(data / "paintings.zip") as archive:
+        name = next(one for one in archive.namelist() if one.endswith(STYLE))
+        return np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB"))
+
+
 LIGHT, CONTRAST = ImageEnhance.Brightness, ImageEnhance.Contrast
 GEOMETRY = both(turned(9), cropped(0.9), erased(0.05))
 COLORS = both(enhanced(LIGHT, 1.3), enhanced(CONTRAST, 1.3))
@@ -119,6 +148,8 @@ BARS = ("JPEG 50", "half size", "double size", "brightness 0.7", "brightness 1.4
 # What takes a search over places, of half a second: for the first pictures of a set. Others are seen as they are.
 SEARCHED = {"crop to 80%": 60, **dict.fromkeys(
     ("crop to 71%", "crop to 50%", "rotation 9", "rotation 45", "mirrored", "geometric", "all three"), 12)}
+# What takes seconds a picture: for the first ones, which are seen as they are.
+REMADE = {"upscaled": 12, "regenerated": 12, "stylized 0.25": 3, "stylized 1": 3}
 ATTACKS: dict[str, Attack] = {
     "none": lambda image, rng: image,
     "JPEG 90": saved(90), "JPEG 70": saved(70), "JPEG 50": saved(50), "JPEG 30": saved(30), "JPEG 10": saved(10),
@@ -133,6 +164,12 @@ ATTACKS: dict[str, Attack] = {
     "screenshot": both(scaled(0.8), gamma(0.9), saved(75)),
     "geometric": GEOMETRY, "photometric": COLORS, "degradation": DAMAGE, "all three": both(GEOMETRY, COLORS, DAMAGE),
 }
+
+
+def remaking(data: Path) -> dict[str, Attack]:
+    """By our own models, and by patches of a painting."""
+    return {"upscaled": upscaled, "regenerated": regenerated,
+            "stylized 0.25": stylized(0.25, data), "stylized 1": stylized(1, data)}
 
 
 def pictures(data: Path, work: Path, name: str, num: int) -> Iterator[Pixels]:
@@ -180,7 +217,8 @@ def measure(image: Pixels, number: int) -> dict:
     seconds = time.process_time() - start
     error = np.mean((image.astype(float) - marked)**2)
     out: dict = {"psnr": 10 * np.log10(255**2 / error), "ssim": ssim(image, marked), "mark_ms": 1000 * seconds}
-    return out | {name: look_for(marked, number, name) for name in ATTACKS if name not in SEARCHED}
+    return out | {name: look_for(marked, number, name) for name in ATTACKS
+                  if name not in SEARCHED | REMADE}
 
 
 def look_for(marked: Pixels, number: int, name: str) -> dict:
@@ -200,7 +238,7 @@ def summed(rows: Mapping[int, dict], searched: Mapping[str, Sequence[dict]]) -> 
                  "ssim": mean(row["ssim"] for row in each), "mark_ms": mean(row["mark_ms"] for row in each),
                  "attacks": {}}
     for name in ATTACKS:
-        seen = searched.get(name, []) if name in SEARCHED else [row[name] for row in each]
+        seen = searched.get(name, []) if name in SEARCHED | REMADE else [row[name] for row in each]
         if seen:
             found = {key: mean(one[key] for one in seen) for key in ("found", "payload", "wrong", "bits")}
             interval = wilson(sum(one["found"] for one in seen), len(seen))
@@ -260,7 +298,7 @@ def table(results: dict) -> str:
     for name in ATTACKS:
         cells = [results["sets"][one]["attacks"].get(name) for one in sets]
         title = f"**{name}**" if name in BARS else name
-        title += f" ({min([c['pictures'] for c in cells if c], default=0)})" if name in SEARCHED else ""
+        title += f" ({min([c['pictures'] for c in cells if c], default=0)})" if name in SEARCHED | REMADE else ""
         lines.append(f"| {title} | " + " | ".join(
             f"{c['found']:.3f} / {c['payload']:.3f} / {c['bits']:.2f}" if c else "" for c in cells) + " |")
     return "\n".join(lines) + "\n"
@@ -294,10 +332,12 @@ def attacked(data: Path, work: Path, most: int) -> Work:
         yield f"{name} {number}", lambda image=image, number=number: measure(image, number)
 
 
-def searched(data: Path, work: Path, most: int) -> Work:
-    """The first pictures of each set, after those that take one; what most are wanted of first."""
-    for attack in sorted(SEARCHED, key=lambda each: -SEARCHED[each]):
-        for name, image, number in in_turn(data, work, min(most, SEARCHED[attack])):
+def searched(data: Path, work: Path, most: int, counts: Mapping[str, int] = SEARCHED) -> Work:
+    """The first pictures of each set, after attacks of which `counts` says how many; what most are wanted of first."""
+    for attack in sorted(counts, key=lambda each: -counts[each]):
+        for name, image, number in in_turn(data, work, min(most, counts[attack])):
+            if attack == "regenerated" and image.shape[0] != 64:
+                continue
             yield f"{attack}: {name} {number}", lambda image=image, number=number, attack=attack: look_for(
                 provenance.mark(image, payload_of(number)), number, attack)
 
@@ -310,12 +350,12 @@ def unmarked(data: Path, num: int, *, everywhere: bool, of: int) -> Work:
 
 
 def report(work: Path) -> None:
-    direct, more = read(work / "attacked.jsonl"), read(work / "searched.jsonl")
+    direct, more = read(work / "attacked.jsonl"), {**read(work / "searched.jsonl"), **read(work / "remade.jsonl")}
     results: dict = {"rate": RATE, "sets": {}}
     for name in SETS:
         rows = {int(key.rsplit(" ", 1)[1]): row for key, row in direct.items() if key.rsplit(" ", 1)[0] == name}
         found = {attack: [row for key, row in more.items() if key.rsplit(" ", 1)[0] == f"{attack}: {name}"]
-                 for attack in SEARCHED}
+                 for attack in SEARCHED | REMADE}
         if rows:
             results["sets"][name] = summed(rows, found)
     first, every = (list(read(work / f"unmarked_{stage}.jsonl").values()) for stage in ("as_is", "everywhere"))
@@ -327,7 +367,7 @@ def report(work: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with photos.zip and emoji_fluent.zip")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the three archives")
     parser.add_argument("--work", type=Path, required=True, help="folder for one line a picture")
     parser.add_argument("--num", type=int, default=225, help="pictures of each set, at most")
     parser.add_argument("--crops", type=int, default=20_000, help="unmarked crops, looked at as they are")
@@ -335,12 +375,14 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only sum up what is in --work")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
+    ATTACKS.update(remaking(args.data))
     if not args.report:
         common = args.data, args.work, args.num
         resumed(args.work / "attacked.jsonl", attacked(*common))
         resumed(args.work / "unmarked_as_is.jsonl",
                 unmarked(args.data, args.crops, everywhere=False, of=args.crops))
         resumed(args.work / "searched.jsonl", searched(*common))
+        resumed(args.work / "remade.jsonl", searched(*common, REMADE))
         resumed(args.work / "unmarked_everywhere.jsonl",
                 unmarked(args.data, args.full, everywhere=True, of=args.crops))
     report(args.work)
