@@ -50,6 +50,12 @@ class Upload(NamedTuple):
         return path
 
 
+def put_pixels(path: Path, picture: Picture) -> Path:
+    """Write what a request sent, in part or decoded, for a verb that reads files; its path. No answer comes from it."""
+    files.write(path, picture)
+    return path
+
+
 async def json_body(request: Request, schema: type) -> Any:
     """The checked fields of a JSON body. Raises ApiError."""
     _check_type(request, "application/json")

@@ -19,7 +19,7 @@ from imggen_jax.prompting import revising, wishes
 from imggen_jax.prompts import Text
 from imggen_jax.provenance import detection, private, publishing, verifying
 from imggen_jax.provenance.publishing import Origin
-from imggen_jax.serving import asking, openai, sending
+from imggen_jax.serving import asking, openai, sending, uploads
 from imggen_jax.serving.batches import Seeds
 from imggen_jax.serving.models import Entry, Models, Vanished
 from imggen_jax.serving.openai import ApiError
@@ -60,9 +60,10 @@ class Verbs:
                 path = self._remembered(owner, image, place, text)
                 return revising.vary(run, place / "out", str(path), strength="strong", **common).files[1:]
             opaque = image.picture.pixels[..., :-1] if mask is image else image.picture.pixels
-            files.write(place / "image.png", image.picture._replace(pixels=np.ascontiguousarray(opaque)))
-            files.write(place / "mask.png", Picture(np.uint8(255) * change[..., None]))
-            return revising.fill(run, place / "out", place / "image.png", place / "mask.png", **common).files[1:]
+            source = uploads.put_pixels(place / "image.png",
+                                        image.picture._replace(pixels=np.ascontiguousarray(opaque)))
+            mark = uploads.put_pixels(place / "mask.png", Picture(np.uint8(255) * change[..., None]))
+            return revising.fill(run, place / "out", source, mark, **common).files[1:]
 
         return self._revision("vary" if change is None else "fill", asked, entry, make, image.held)
 
@@ -120,8 +121,7 @@ class Verbs:
         path = image.put(place, "image")
         private.keep(place, self._shelf.texts(owner))
         if text is not None and not _remembers(path):
-            path = place / "pixels.png"
-            files.write(path, image.picture._replace(exif=None, xmp=None))
+            return uploads.put_pixels(place / "pixels.png", image.picture._replace(exif=None, xmp=None))
         return path
 
     def upscale(self, asked: openai.Upscale, image: Upload, most_pixels: int) -> Job:

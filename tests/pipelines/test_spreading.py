@@ -18,12 +18,13 @@ def test_a_network_is_computed_by_all_devices(folder, monkeypatch):
     for leaf in jax.tree.leaves(parts):
         for shard in leaf.addressable_shards:
             held[shard.device] = held.get(shard.device, 0) + shard.data.nbytes
-    assert len(held) == 8 and max(held.values()) < 0.2 * sum(leaf.nbytes for leaf in jax.tree.leaves(whole))
+    count, size = len(jax.devices()), sum(leaf.nbytes for leaf in jax.tree.leaves(whole))
+    assert len(held) == count > 1 and max(held.values()) < 1.6 / count * size
     assert sampling.is_spread(parts) and not sampling.is_spread(whole)
     program, rng = jax.jit(pipelines.recipe_of(model).transformer.apply), np.random.RandomState(0)
     inputs = [rng.standard_normal(shape).astype("f") for shape in ((1, 16, 8), (1,), (1, 12, 48))]
     made = [program({"params": each}, *inputs, np.zeros((28, 4), np.int32)) for each in (whole, parts)]
-    assert len(made[1].sharding.device_set) == 8
+    assert len(made[1].sharding.device_set) == count
     # Sums over channels that lie on several devices are added up in another order: some ulps of float32.
     np.testing.assert_allclose(made[0], made[1], rtol=0, atol=1e-5 * float(np.abs(made[0]).max()))
 

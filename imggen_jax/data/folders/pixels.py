@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import threading
 import warnings
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
 from imggen_jax.data import resize
 
@@ -52,6 +53,9 @@ class Facts(NamedTuple):
     width: int       # as shown, after the EXIF orientation
     height: int
     notes: tuple[str, ...]  # what was handled otherwise than the file asks for
+
+
+_READING = threading.Lock()  # while a switch of Pillow's is turned
 
 
 class Refused(ValueError):
@@ -168,6 +172,14 @@ def _open(data: bytes, kind: str, wanted: Wanted) -> Image.Image:
             _check_size(picture, wanted)
             picture.verify()
     picture = Image.open(io.BytesIO(data), formats=[kind])
+    if kind == "TIFF" and picture.tile and picture.tile[0][0] == "raw" and picture.tile[0][3][0] == "RGBX":
+        # Pillow before version 13 takes three bytes of YCbCr for four of RGBX; libtiff, which it has too, does not.
+        with _READING:
+            before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True
+            try:
+                picture = Image.open(io.BytesIO(data), formats=[kind])
+            finally:
+                TiffImagePlugin.READ_LIBTIFF = before
     _check_size(picture, wanted)
     return picture
 

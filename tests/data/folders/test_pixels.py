@@ -121,7 +121,7 @@ KINDS = {
                                on_paper(rgb_of((GRAY > 99) * np.uint8(255)), np.where(GRAY > 99, 0, 255)), 0),
     "CMYK tiff": (file(CMYK, "TIFF"), np.asarray(CMYK.convert("RGB")), 0),
     "CMYK jpeg": (file(CMYK, "JPEG", quality=95), pillow(file(CMYK, "JPEG", quality=95)), 0),
-    "YCbCr tiff": (file(YCBCR, "TIFF"), np.asarray(YCBCR.convert("RGB")), 0),
+    "YCbCr tiff": (file(YCBCR, "TIFF"), np.asarray(YCBCR.convert("RGB")), 1),  # libtiff may round otherwise
     "LAB tiff": (file(LAB, "TIFF"), MILD, 4),
     "gray 16 png": (file(WIDE, "PNG"), rgb_of(ROUND(WIDE)), 0),
     "gray 16 tiff": (tiff_16(WIDE, False), rgb_of(ROUND(WIDE)), 0),
