@@ -172,7 +172,7 @@ def _open(data: bytes, kind: str, wanted: Wanted) -> Image.Image:
             _check_size(picture, wanted)
             picture.verify()
     picture = Image.open(io.BytesIO(data), formats=[kind])
-    if kind == "TIFF" and picture.tile and picture.tile[0][0] == "raw" and picture.tile[0][3][0] == "RGBX":
+    if kind == "TIFF" and picture.tile and picture.tile[0][0] == "raw" and "RGBX" in (picture.tile[0][3] or ()):
         # Pillow before version 13 takes three bytes of YCbCr for four of RGBX; libtiff, which it has too, does not.
         with _READING:
             before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True
