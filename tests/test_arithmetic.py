@@ -20,7 +20,7 @@ STORED = Path(__file__).with_name("flops.json")  # gigaflops of one step, as XLA
 games = pytest.mark.parametrize(("name", "variant"), tiny.EVERYDAY)
 # Their steps are those of another config at other sizes: left to `make test-all`.
 LIKE = {"cifar10_gan", "avatars_flow", "cifar10_vae", "folder_vae", "avatars_vae_64", "folder_gan", "demo", "sketch",
-        "upscale_x3", "upscale_x4"}
+        "upscale_x3", "upscale_x4", "photo_x2", "avatars_vae_gan", "unpaired_cyclegan"}
 
 
 def count(path) -> float:

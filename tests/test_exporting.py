@@ -86,7 +86,9 @@ def test_an_export_of_another_version_is_one_line(short_run, tmp_path):
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", zoo.names())
+# The larger scales of a model are made like the first: left to `make test-all`.
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow if name in ("upscale_x3", "upscale_x4") else ()) for name in zoo.names()])
 def test_a_shipped_model_is_whole_small_and_has_a_card(name):
     model, folder = imggen_jax.load(name), zoo.find(name)
     rng = np.random.default_rng(0)

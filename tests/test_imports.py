@@ -1,5 +1,6 @@
 """Who imports whom, read from the import statements, and that there is one training step."""
 import ast
+import functools
 import importlib
 import re
 import sys
@@ -89,6 +90,7 @@ def ours(names: set[str]) -> set[str]:
     return found
 
 
+@functools.cache  # for all tests that read a file
 def parse(path: Path) -> ast.AST:
     return ast.parse(path.read_text())
 

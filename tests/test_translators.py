@@ -295,7 +295,7 @@ def test_a_full_disk_ends_it_and_keeps_what_is_done(here, monkeypatch, capsys):
     assert "No space left" in capsys.readouterr().err and (here / "out" / "clear.webp").exists()
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", [2, *(pytest.param(scale, marks=pytest.mark.slow) for scale in (3, 4))])
 def test_what_ships_is_nearer_to_the_truth_than_interpolation(scale):
     y, x = np.mgrid[:96, :96] / 96
     true = np.stack([np.where(np.hypot(x - 0.5, y - 0.4) < 0.3, 220, 40), 255 * x, np.where(x + y > 1.1, 30, 200)], -1)

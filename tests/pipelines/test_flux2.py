@@ -52,6 +52,7 @@ def test_parts_of_a_prompt_count_by_their_shares(model):
     np.testing.assert_allclose(both, 0.75 * one + 0.25 * other, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pictures_are_made_beside_files_at_the_size_of_the_first(folder, model, tmp_path):
     run = sources.open_run(folder("klein"), model)
     files = [tmp_path / f"{number}.png" for number in range(2)]
