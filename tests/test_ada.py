@@ -7,6 +7,7 @@ import pytest
 from imggen_jax import ada
 
 KEY = jax.random.key(0)
+augment, resample = jax.jit(ada.augment, static_argnums=2), jax.jit(ada.resample)
 
 
 def waves(side=16, number=3, channels=3):
@@ -29,7 +30,7 @@ def test_the_filter_is_orthogonal_to_its_even_shifts():
 @pytest.mark.parametrize("policy", ada.POLICIES)
 def test_without_strength_an_image_stays(policy):
     images = jax.random.uniform(KEY, (3, 16, 16, 3), minval=-1)
-    np.testing.assert_allclose(ada.augment(images, KEY, (policy,), 0.0), images, atol=2e-6)
+    np.testing.assert_allclose(augment(images, KEY, (policy,), 0.0), images, atol=2e-6)
 
 
 def test_pixels_go_where_the_map_says():
@@ -40,13 +41,13 @@ def test_pixels_go_where_the_map_says():
         (((1, 0, -3), (0, 1, 0)), jnp.pad(smooth, ((0, 0), (0, 0), (3, 0), (0, 0)), mode="reflect")[:, :, :16]),
         (((1, 0, 0), (0, 1, 2)), jnp.pad(smooth, ((0, 0), (0, 2), (0, 0), (0, 0)), mode="reflect")[:, 2:]),
     ):
-        np.testing.assert_allclose(ada.resample(smooth, map_of(*rows))[:, 3:-3, 3:-3], expected[:, 3:-3, 3:-3],
+        np.testing.assert_allclose(resample(smooth, map_of(*rows))[:, 3:-3, 3:-3], expected[:, 3:-3, 3:-3],
                                    atol=0.02)
 
 
 def test_half_a_pixel_lies_between_two():
     smooth = waves()
-    found = ada.resample(smooth, map_of((1, 0, -0.5), (0, 1, 0)))
+    found = resample(smooth, map_of((1, 0, -0.5), (0, 1, 0)))
     np.testing.assert_allclose(found[:, 4:-4, 4:-4], (smooth[:, 4:-4, 4:-4] + smooth[:, 4:-4, 3:-5]) / 2, atol=0.02)
 
 
@@ -70,12 +71,12 @@ def test_colors_turn_around_gray_and_keep_what_they_should():
     assert np.log2(np.abs(gray[:, 0])).std() == pytest.approx(ada.CONTRAST, abs=0.03)
     assert (offset / gray[:, :1]).std() == pytest.approx(ada.BRIGHTNESS, abs=0.02)
     images = jax.random.uniform(KEY, (5, 4, 4, 1), minval=-1)
-    three = ada.augment(images.repeat(3, -1), KEY, ("recolor",), 1.0)
-    np.testing.assert_allclose(ada.augment(images, KEY, ("recolor",), 1.0), three[..., :1], atol=1e-5)
+    three = augment(images.repeat(3, -1), KEY, ("recolor",), 1.0)
+    np.testing.assert_allclose(augment(images, KEY, ("recolor",), 1.0), three[..., :1], atol=1e-5)
 
 
 def test_what_is_erased_is_a_square_of_half_the_side():
-    found = np.asarray(ada.augment(jnp.ones((2000, 8, 8, 1)), KEY, ("erase",), 0.5))[..., 0]
+    found = np.asarray(augment(jnp.ones((2000, 8, 8, 1)), KEY, ("erase",), 0.5))[..., 0]
     share = (found == 0).mean((1, 2))
     assert np.mean(share > 0) == pytest.approx(0.5, abs=0.04) and share.max() == 0.25
     assert (found == 0).mean(0).min() > 0.03                                        # wherever it may be
@@ -83,12 +84,12 @@ def test_what_is_erased_is_a_square_of_half_the_side():
 
 def test_images_draw_apart_and_the_key_decides_alone():
     images = jnp.broadcast_to(waves()[:1], (8, 16, 16, 3))
-    found = ada.augment(images, KEY, ada.POLICIES, 0.9)
+    found = augment(images, KEY, ada.POLICIES, 0.9)
     assert len(np.unique(np.asarray(found).reshape(8, -1), axis=0)) == 8
-    np.testing.assert_array_equal(found, ada.augment(images, KEY, ada.POLICIES, 0.9))
-    assert np.abs(found - ada.augment(images, jax.random.key(1), ada.POLICIES, 0.9)).max() > 0.1
+    np.testing.assert_array_equal(found, augment(images, KEY, ada.POLICIES, 0.9))
+    assert np.abs(found - augment(images, jax.random.key(1), ada.POLICIES, 0.9)).max() > 0.1
     with pytest.raises(ValueError, match="unknown augmentation 'blur'; choose from geometry"):
-        ada.augment(images, KEY, ("blur",), 0.9)
+        augment(images, KEY, ("blur",), 0.9)
 
 
 def test_derivatives_are_those_of_a_linear_map():

@@ -154,7 +154,7 @@ def test_a_text_of_another_vocabulary_is_refused():
 
 @pytest.mark.parametrize(("name", "variant", "frozen", "free"), [
     ("vae", "bernoulli", "vae.encoder.*", "vae.decoder."),
-    ("gan", "hinge", "discriminator.Conv_?.*", "discriminator.Dense_0.kernel"),
+    pytest.param("gan", "hinge", "discriminator.Conv_?.*", "discriminator.Dense_0.kernel", marks=pytest.mark.slow),
 ])
 def test_frozen_parameters_do_not_move(name, variant, frozen, free):
     config = tiny.config(name, variant, tiny.LABELED, weight_decay=0.1, optimizer="adamw", clip=1.0)

@@ -122,7 +122,8 @@ def test_a_longer_run_goes_on_from_a_shorter_one_with_other_rounds_in_a_call(vae
     assert [line["step"] for line in lines(workdir) if "seconds" in line] == [2, 3, 5, 7, 9, 11]
 
 
-@pytest.mark.parametrize(("run", "streamed"), [("gan", 80), ("vae", 48)], indirect=["run"])
+@pytest.mark.parametrize(("run", "streamed"), [
+    pytest.param("gan", 80, marks=pytest.mark.slow), ("vae", 48)], indirect=["run"])
 def test_a_streamed_run_ends_with_the_bits_of_a_resident_one_even_if_taken_up_resident(run, streamed, tmp_path):
     workdir = tmp_path / "run"
     common = ("--config", run.config, "--workdir", workdir)
@@ -237,8 +238,8 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_same_bits(run, see
     same(run, tmp_path / "run")
 
 
-@pytest.mark.parametrize(("run", "number", "code"), [("vae", signal.SIGTERM, 143), ("gan", signal.SIGINT, 130)],
-                         indirect=["run"])
+@pytest.mark.parametrize(("run", "number", "code"), [
+    ("vae", signal.SIGTERM, 143), pytest.param("gan", signal.SIGINT, 130, marks=pytest.mark.slow)], indirect=["run"])
 def test_a_signal_saves_and_says_so_and_the_run_resumes_with_the_same_bits(run, number, code, tmp_path):
     workdir = tmp_path / "run"
     process = shell.start("--config", run.config, "--workdir", workdir)
