@@ -174,7 +174,8 @@ def _project(args):
 
 def _genes_flags(parser):
     _common(parser, out=False)
-    parser.add_argument("--learn", action="store_true", help="learn them first, and keep them in M/genes.npz")
+    parser.add_argument("--learn", action="store_true",
+                        help="learn them first, and keep them in M/genes.npz, or in the cache for a model that ships")
     parser.add_argument("--method", choices=("labels", "sefa", "pca"), default="labels",
                         help="from the dataset's labels, or without any (default: labels)")
     parser.add_argument("--labels", metavar="A,B", help="the dataset's labels to learn (default: all)")

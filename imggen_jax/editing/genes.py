@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from imggen_jax import zoo
 from imggen_jax.editing import firstlayer, targets
 from imggen_jax.editing.space import check, moved, rows_of, show, take
 from imggen_jax.errors import RunError, SaveError
@@ -27,6 +29,7 @@ from imggen_jax.evaluation import classifier
 from imggen_jax.model import Model
 from imggen_jax.sampling import Latents
 from imggen_jax.storage import checkpoint
+from imggen_jax.storage.cache import cache_folder
 from imggen_jax.storage.files import write_atomic
 
 FILE = "genes.npz"
@@ -348,13 +351,19 @@ def change(model: Model, latents: Latents, gene: str, genes: Genes) -> dict:
 # ------------------------------------------------------------------------------------------------------------- keeping
 
 
+def place(folder: str | os.PathLike) -> Path:
+    """The file of a model's genes: in its folder, or in the cache for one that ships, whose folder stays as it is."""
+    folder = Path(folder)
+    return (cache_folder("genes") / folder.name if zoo.ships(folder) else folder) / FILE
+
+
 def save(workdir: str | os.PathLike, genes: Genes) -> Path:
-    """Write a run's genes beside it; the file appears whole or not at all.
+    """Write a model's genes to their `place`; the file appears whole or not at all.
 
     Raises:
       SaveError: it cannot be written.
     """
-    path = Path(workdir) / FILE
+    path = place(workdir)
     arrays, facts = {}, {"format": FORMAT, "weights": genes.weights, "measured": genes.measured,
                          "attributes": {name: one.values for name, one in genes.attributes.items()},
                          "directions": list(genes.directions)}
@@ -367,6 +376,8 @@ def save(workdir: str | os.PathLike, genes: Genes) -> Path:
         arrays |= {f"guide.{name}": leaf for name, leaf in weights.items()}
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     try:
+        if zoo.ships(Path(workdir)):
+            path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, lambda file: np.savez(file, **arrays))
     except OSError as error:
         raise SaveError(f"genes cannot be written to {path} ({error.strerror or error})") from error
@@ -379,9 +390,10 @@ def load(workdir: str | os.PathLike, model: Model) -> Genes:
     Raises:
       RunError: none were learned, the file is damaged, or the run was trained further since.
     """
-    path = Path(workdir) / FILE
+    path = place(workdir)
     if not path.is_file():
-        raise RunError(f"{workdir} has no genes yet; learn them: genes --workdir {workdir} --learn")
+        name = Path(workdir).name if zoo.ships(Path(workdir)) else workdir
+        raise RunError(f"{name} has no genes yet; learn them: genes --workdir {shlex.quote(str(name))} --learn")
     try:
         with np.load(path, allow_pickle=False) as kept:
             genes = _read(dict(kept))

@@ -79,7 +79,7 @@ def learn(
 
 def _kept(workdir: str | Path, model: Model) -> Genes:
     """The genes that are there, or none."""
-    if (Path(workdir) / genetics.FILE).is_file():
+    if genetics.place(workdir).is_file():
         try:
             return genetics.load(workdir, model)
         except RunError:  # damaged, or of other weights: they are learned anew

@@ -156,12 +156,12 @@ def _along_genes(model: Model, latents: Latents, amounts: Mapping[str, float | N
 
 def genes(workdir, *, learn: bool = False, **options) -> tuple[genetics.Genes, list[str]]:
     """The genes of a run, and lines that tell them; `learn` learns them first, with the options of `learning.learn`."""
-    model = opened(workdir).model
+    model, folder = opened(workdir).model, find(workdir)
     if learn:
-        learned, said = learning.learn(find(workdir), model, **options)
-        genetics.save(workdir, learned)
+        learned, said = learning.learn(folder, model, **options)
+        genetics.save(folder, learned)
     else:
-        learned, said = genetics.load(find(workdir), model), []
+        learned, said = genetics.load(folder, model), []
     return learned, [*said, *table(learned)]
 
 

@@ -155,13 +155,8 @@ def _embedded(path: Any, folder: Path) -> str:
 
 
 def _command(folder: Path, evaluator: str) -> str:
-    name = folder.name if _ships(folder) else shlex.quote(str(folder))
+    name = folder.name if zoo.ships(folder) else shlex.quote(str(folder))
     return f"imggen evaluate --model {name} --only {evaluator}"
-
-
-def _ships(folder: Path) -> bool:
-    """Whether it is a folder of the package itself, which is left as it is."""
-    return zoo.find(folder.name) == folder
 
 
 def _marks() -> Part:
@@ -192,7 +187,7 @@ def _policy(folder: Path) -> Part:
     title, found = "What may it be used for, and what was refused?", policy.in_force(folder)
     if not found:
         command = (f"imggen policy --example > policy.toml; export {policy.VARIABLE}=$PWD/policy.toml"
-                   if _ships(folder) else f"imggen policy --example > {shlex.quote(str(folder / policy.FILE))}")
+                   if zoo.ships(folder) else f"imggen policy --example > {shlex.quote(str(folder / policy.FILE))}")
         return Part(title, "open", "No policy is in force.", command=command)
     lines = tuple(line.strip() for one in found for line in policy.lines(one))
     said = [each for one in found for each in policy.refusals(one.file)

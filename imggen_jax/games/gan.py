@@ -158,7 +158,8 @@ def make(
 
         def judge(key: Key):
             def logits(x: Array):
-                x = ada.augment(aug.diff_augment(x, key, always), jax.random.fold_in(key, 17), by_chance, chance)
+                x, other = aug.diff_augment(x, key, always), jax.random.fold_in(key, len(aug.POLICIES))
+                x = ada.augment(x, other, by_chance, chance)
                 return d.apply({"params": params["discriminator"]}, x, asked)
 
             return logits

@@ -15,7 +15,7 @@ def cache_folder(kind: str) -> Path:
 
     Args:
       kind: "compiled" (XLA programs), "native" (C++ kernels), "data" (decoded datasets), "folders" (ingested pictures),
-        "classifiers" or "weights".
+        "classifiers", "genes" (of models that ship) or "weights".
 
     Returns:
       $IMGGEN_JAX_CACHE/<kind>, or ~/.cache/imggen_jax/<kind> where the variable is unset or empty, absolute. For

@@ -17,6 +17,11 @@ def find(name: str) -> Path | None:
     return HOME / name if name in names() else None
 
 
+def ships(folder: Path) -> bool:
+    """Whether a folder is that of a model here, which is left as it is."""
+    return find(folder.name) == folder.absolute()
+
+
 def nearest(name: str) -> str:
     """"; did you mean ...?" for a name that is close to one of the models, else "" ."""
     near = difflib.get_close_matches(name, names(), 1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from imggen_jax import editing
+from imggen_jax import editing, zoo
 from imggen_jax.editing import firstlayer, genes, learning
 from imggen_jax.editing.genes import Genes
 from imggen_jax.errors import RunError
@@ -169,6 +169,16 @@ def test_genes_of_other_methods_stay(model, learned, tmp_path):
     more, _ = learning.learn(tmp_path, model, method="pca", faces=10)
     assert set(more.attributes) == set(NAMES) and "pca1" in more.directions
     assert more.measured["pca1"]["change"] > 0 and more.measured["brightness=dark"]["reached"] > 0.9
+
+
+def test_genes_of_a_model_that_ships_lie_in_the_cache(model, learned, monkeypatch, tmp_path):
+    monkeypatch.setenv("IMGGEN_JAX_CACHE", str(tmp_path))
+    folder = zoo.find(zoo.names()[0])
+    before = sorted(folder.iterdir())
+    with pytest.raises(RunError, match=f"^{folder.name} has no genes yet; learn them: genes --workdir {folder.name} "):
+        genes.load(folder, model)
+    assert genes.save(folder, learned._replace(guide=None)) == tmp_path / "genes" / folder.name / "genes.npz"
+    assert genes.load(folder, model).names() == learned.names() and sorted(folder.iterdir()) == before
 
 
 def test_genes_are_kept_with_their_weights(model, learned, tmp_path):
