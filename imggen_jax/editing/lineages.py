@@ -12,7 +12,9 @@ from PIL import Image
 
 from imggen_jax.errors import RunError
 from imggen_jax.provenance.records import Family
+from imggen_jax.storage import templates
 
+TEMPLATE = Path(__file__).with_name("lineage.html.jinja")
 WIDE, HIGH, PICTURE = 190, 230, 112   # of a place in the tree, and of the picture in it, in CSS pixels
 
 
@@ -40,8 +42,6 @@ def page(family: Family, make: Callable[[Family], np.ndarray], title: str) -> st
       make: the picture of a record: a family of one -> uint8 [H,W,C]. Raises RunError where it cannot.
       title: of the page.
     """
-    import jinja2
-
     people = {family.record.name: family.record, **family.ancestors}
     generations = _generations(family)
     rows: dict[int, list[str]] = {}
@@ -54,10 +54,8 @@ def page(family: Family, make: Callable[[Family], np.ndarray], title: str) -> st
              for name in places]
     lines = [_line(places[parent], places[name]) for name in places for parent in people[name].parents
              if parent in places]
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-                                     trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template("lineage.html.jinja").render(
-        title=title, people=shown, lines=lines, picture=PICTURE, wide=WIDE, width=widest * WIDE,
+    return templates.render(
+        TEMPLATE, title=title, people=shown, lines=lines, picture=PICTURE, wide=WIDE, width=widest * WIDE,
         height=(top + 1) * HIGH + 20, run=family.record.run, weights=family.record.weights)
 
 

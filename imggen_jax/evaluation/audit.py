@@ -21,10 +21,12 @@ from imggen_jax.evaluation import store
 from imggen_jax.loading import find
 from imggen_jax.pictures import files
 from imggen_jax.provenance import detection, policy, publishing, verifying
+from imggen_jax.storage import templates
 from imggen_jax.storage.files import given_path, write_atomic
 from imggen_jax.training.folder import CONFIG, DATA
 from imggen_jax.training.saved import read_json
 
+_TEMPLATE = Path(__file__).with_name("audit.html.jinja")
 PAGE = "audit.html"
 LEDGER = {"license": "License", "origin": "Origin", "consent": "Consent"}
 
@@ -61,19 +63,14 @@ def write(workdir: str | Path, out: str | Path | None = None) -> Path:
     Raises:
       RunError: there is no model, a file of it is damaged, or the page cannot be written.
     """
-    import jinja2
-
     folder = find(workdir)
     if out is None and folder != given_path(workdir, "the model"):
         raise RunError(f"{workdir} ships with the package, whose folder is left as it is; name the page with --out")
     config, data = _facts(folder)
     name = folder.resolve().name
     parts = [_data(data), _copying(folder), _balance(folder), _marks(), _policy(folder)]
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page = environment.get_template("audit.html.jinja").render(
-        name=name, game=str(config.get("game", {}).get("name", "")), parts=parts,
-        place=str(workdir))
+    page = templates.render(_TEMPLATE, name=name, game=str(config.get("game", {}).get("name", "")), parts=parts,
+                            place=str(workdir))
     path = folder / PAGE if out is None else given_path(out, "the page")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

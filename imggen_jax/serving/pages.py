@@ -10,6 +10,9 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 
+from imggen_jax.storage import templates
+
+_TEMPLATE = Path(__file__).with_name("reference.html.jinja")
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; color: #1b1b1f;
        background: #fff; }
@@ -44,13 +47,9 @@ def form_body(schema: type[BaseModel], files: Sequence[str], optional: Sequence[
 
 def reference(said: Mapping[str, Any]) -> HTMLResponse:
     """The page of an OpenAPI document."""
-    import jinja2
-
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     routes = [{"method": method.upper(), "path": path, "summary": route.get("summary", ""), "body": _body(route)}
               for path, methods in said["paths"].items() for method, route in methods.items()]
-    page = environment.get_template("reference.html.jinja").render(info=said["info"], routes=routes, style=STYLE)
+    page = templates.render(_TEMPLATE, info=said["info"], routes=routes, style=STYLE)
     return HTMLResponse(page, headers={"content-security-policy": POLICY})
 
 

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from imggen_jax.config import flatten, shipped
+from imggen_jax.storage import templates
 from imggen_jax.storage.files import write_atomic
 from imggen_jax.training.log import read_metrics
 
+_TEMPLATE = Path(__file__).with_name("report.html.jinja")
 FRAMES = 12                 # most points in time shown of one kind of picture
 PICTURE_BYTES = 1_600_000   # of all pictures together; base64 adds a third, and the page stays below 3 MB
 STAGE = 730                 # CSS pixels that a large picture may take
@@ -94,18 +96,14 @@ def write(workdir: str | Path) -> Path:
     Returns:
       The path of the page.
     """
-    import jinja2
-
     folder = Path(workdir)
     config, data, run, init = (_read(folder / f"{name}.json") for name in ("config", "data", "run", "init"))
     lines = read_metrics(folder / "metrics.jsonl")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )
-    environment.filters |= {"short": _short, "figure": _figure}
     name = folder.resolve().name
-    page = environment.get_template("report.html.jinja").render(
+    page = templates.render(
+        _TEMPLATE,
+        short=_short,
+        figure=_figure,
         name=name,
         summary=_summary(config, data, lines),
         scores=_scores(lines),

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import math
 import os
 import shutil
 import sqlite3
@@ -47,6 +48,7 @@ from imggen_jax.storage.lock import exclusive
 
 _FORMAT = 2              # of datasets; another one is made anew
 _SAVE_EVERY = 1.0        # seconds between commits
+_SHARE = 8               # pictures below which a process takes longer to start (a quarter of a second) than to save
 
 
 class Ingested(NamedTuple):
@@ -80,7 +82,7 @@ def ingest(folder: str | os.PathLike[str], *, size: int = 64, out: str | os.Path
       max_pixels: a picture with more is left out.
       pairs: "" for pictures alone or with masks, "side-by-side" for files that hold A and B side by side, "aligned" for
         folders A and B with pictures of equal names, "unaligned" for folders A and B as two domains; see `pairing`.
-      workers: processes that decode; None for one more than there are cores, 16 at most.
+      workers: processes that decode; None for one more than there are cores, 16 at most, fewer for few pictures.
       verify: compare the checksums of a dataset that is there already, instead of the sizes and times of its files.
       opt_out: list of pictures that must not be trained on, see `optout`; "" for $IMGGEN_JAX_OPT_OUT, or none. What is
         left out is counted in the card.
@@ -252,7 +254,7 @@ def _read(job: Job, store: Store, workers: int | None) -> layout.Plan:
     if not store.fact("scanned"):
         _scan(job, store)
     if not store.fact("decoded"):
-        _decode(job, store, workers or min((os.cpu_count() or 1) + 1, 16))
+        _decode(job, store, workers)
     with store.base:
         pairing.arrange(store, job.pairs)
         tree = layout.tree(store)
@@ -378,13 +380,15 @@ class _Done(NamedTuple):
     decoded: worker.Decoded | None
 
 
-def _decode(job: Job, store: Store, workers: int) -> None:
+def _decode(job: Job, store: Store, workers: int | None) -> None:
     """Reads and decodes every file that is not yet; commits every second."""
     place = job.place
     total = store.ask("select count(*) from files where reason is null")
     done = store.ask("select count(*) from files where reason is null and sha is not null")
     progress = tqdm.tqdm(total=total, initial=done, desc=f"reading {place.path.name}", unit=" pictures", delay=2,
                          mininterval=1, leave=False, disable=None)
+    if workers is None:
+        workers = min((os.cpu_count() or 1) + 1, 16, max(1, math.ceil((total - done) / _SHARE)))
     saved = time.monotonic()
     with store.base:  # commits in its midst too
         with worker.crew(workers, job.wanted) as idle, ThreadPoolExecutor(workers) as pool, progress:

@@ -21,8 +21,10 @@ from imggen_jax.data.folders.layout import Plan
 from imggen_jax.data.folders.members import Place, printable
 from imggen_jax.data.folders.notes import LEDGER, Kind
 from imggen_jax.data.folders.store import Store
+from imggen_jax.storage import templates
 from imggen_jax.storage.files import write_atomic
 
+_PAGE, _CARD = (Path(__file__).with_name(name) for name in ("ingest.html.jinja", "card.md.jinja"))
 NEAR_BITS = similar.FURTHEST  # of 64 in which the hashes of near duplicates differ at most
 NEAR_LEVELS = 8.0        # of 255 by which their small pictures differ on average, at most
 _COMPARISONS = 2 * 10**9  # of hashes, at most; a minute or two
@@ -176,7 +178,7 @@ def write(folder: Path, name: str, store: Store, card: Mapping[str, Any]) -> Non
     _put(folder / "card.json", [json.dumps(card, indent=2, ensure_ascii=False) + "\n"])
     _put(folder / "ingest.json", _whole(store, card, groups))
     if card["pictures"]:
-        _put(folder / "README.md", [_page("card.md.jinja", name=name, card=card, lines=lines(card))])
+        _put(folder / "README.md", [templates.render(_CARD, name=name, card=card, lines=lines(card))])
         _put(folder / "ledger.csv", _ledger_rows(store, card))
     _put(folder / "ingest.html", [_html(store, card, groups)])
 
@@ -231,7 +233,7 @@ def _html(store: Store, card: Mapping[str, Any], groups: list[list[str]]) -> str
             for group in groups[:_GROUPS]]
     copies = list(store.all(f"{_COPIES} limit {SHOWN}"))
     conflicts = list(store.all(f"select * from conflicts order by name, field, other limit {SHOWN}"))
-    return _page("ingest.html.jinja", card=card, conflicts=conflicts, lines=lines(card), left_out=left_out,
+    return templates.render(_PAGE, card=card, conflicts=conflicts, lines=lines(card), left_out=left_out,
                  samples=samples, near=near, groups=groups, copies=copies, title=Path(card["path"]).name)
 
 
@@ -245,15 +247,6 @@ def _thumb(png: bytes) -> str:
 
 def _uri(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-
-
-def _page(template: str, **values: Any) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent),
-                                     autoescape=template.endswith(".html.jinja"), undefined=jinja2.StrictUndefined,
-                                     trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template(template).render(**values)
 
 
 # ------------------------------------------------------------------------------------------------------------- words
