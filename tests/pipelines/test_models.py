@@ -35,7 +35,7 @@ def picture(model, noise, fields, **options):
 XL_SLOW = pytest.param("xl", marks=pytest.mark.slow)  # its networks take a while to compile
 
 
-@pytest.mark.parametrize("name", ["sd", "inpaint", pytest.param("sd_v", marks=pytest.mark.slow), XL_SLOW])
+@pytest.mark.parametrize("name", ["sd", "inpaint", "lcm", pytest.param("sd_v", marks=pytest.mark.slow), XL_SLOW])
 def test_names_and_sizes_of_tensors_are_those_of_diffusers(name, folder):
     found = diffusers.read(folder(name))
     sizes = {f"{part}.{key.removeprefix('text_model.')}": math.prod(one.shape)
@@ -58,6 +58,17 @@ def test_pictures_are_those_of_diffusers_and_one_program_makes_all_of_a_size(fol
     np.testing.assert_allclose(one.ravel()[::197], GOLDEN["sd"]["picture"], rtol=0, atol=1e-4)
     assert np.abs(made(4, "the blue house by a tree", "", guidance=5.0, strength=0.5) - one).mean() > 0.1
     assert len(traced) == 1
+
+
+def test_a_model_that_learned_guidance_is_told_of_it(folder):
+    """A latent consistency model: it has no prompt to avoid, and its pictures are those of diffusers."""
+    model = pipelines.resized(imggen_jax.load(folder("lcm")), 64, 64)
+    assert "negative" not in model.generator.accepts
+    assert {name: model.generator.options[name].default for name in ("guidance", "steps")} == {
+        "guidance": 8.5, "steps": 4}
+    made = picture(model, reference.noise(3), {"text": "a red cat"}, steps=3, guidance=2.0)
+    np.testing.assert_allclose(made.ravel()[::197], GOLDEN["lcm"]["picture"], rtol=0, atol=1e-4)
+    assert np.abs(picture(model, reference.noise(3), {"text": "a red cat"}, steps=3, guidance=8.0) - made).max() > 0.01
 
 
 @pytest.mark.slow
