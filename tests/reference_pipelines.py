@@ -37,6 +37,7 @@ XL_CLIP = CLIP | {"hidden_size": 32, "intermediate_size": 37, "num_attention_hea
 SCHEDULER = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 DDIM = SCHEDULER | {"_class_name": "DDIMScheduler", "clip_sample": False, "set_alpha_to_one": False,
                     "steps_offset": 1}
+LCM = SCHEDULER | {"_class_name": "LCMScheduler", "clip_sample": False, "set_alpha_to_one": True}
 EULER = SCHEDULER | {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading", "steps_offset": 1}
 
 FLUX = {"patch_size": 1, "in_channels": 8, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 16,
@@ -62,6 +63,8 @@ MODELS = {  # name -> (class, {component: config}, scheduler)
         "text_encoder": CLIP | {"hidden_act": "gelu"}}, DDIM | {"prediction_type": "v_prediction"}),
     "inpaint": ("StableDiffusionInpaintPipeline", {
         "unet": SD_UNET | {"in_channels": 9}, "vae": VAE, "text_encoder": CLIP}, DDIM),
+    "lcm": ("LatentConsistencyModelPipeline", {
+        "unet": SD_UNET | {"time_cond_proj_dim": 32}, "vae": VAE, "text_encoder": CLIP}, LCM),
     "xl": ("StableDiffusionXLPipeline", {
         "unet": XL_UNET, "vae": VAE, "text_encoder": XL_CLIP, "text_encoder_2": XL_CLIP}, EULER),
     "klein": ("Flux2KleinPipeline", {"transformer": FLUX, "vae": FLUX_VAE, "text_encoder": QWEN3}, FLOW)}

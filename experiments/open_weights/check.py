@@ -55,6 +55,7 @@ SCHEDULERS = {  # name of a sampler -> diffusers' class, and keys beside those o
     "lcm": (diffusers.LCMScheduler, {}),
     "plms": (diffusers.PNDMScheduler, {"skip_prk_steps": True})}
 VARIANTS = ({}, {"timestep_spacing": "leading", "steps_offset": 1}, {"timestep_spacing": "trailing"})
+FEW = {"lcm": ("lcm",)}  # samplers with which a model's pictures are compared
 SCRIPTS = (("latin", 0x41, 0x7A), ("accents", 0xC0, 0x17F), ("greek", 0x391, 0x3C9), ("cyrillic", 0x410, 0x44F),
            ("hebrew", 0x5D0, 0x5EA), ("arabic", 0x621, 0x64A), ("devanagari", 0x905, 0x939), ("thai", 0xE01, 0xE30),
            ("kana", 0x3041, 0x3096), ("han", 0x4E00, 0x9FA5), ("hangul", 0xAC00, 0xD7A3), ("emoji", 0x1F600, 0x1F64F),
@@ -106,9 +107,10 @@ class Pair:
     def theirs(self, prompt, noise, scheduler, *, negative=None, pipe=None, **options):
         pipe = pipe or self.pipe
         pipe.scheduler = scheduler
-        size = {} if "image" in options else {"height": SIZE, "width": SIZE}
+        options |= {} if "image" in options else {"height": SIZE, "width": SIZE}
+        options |= {} if negative is None else {"negative_prompt": negative}
         with torch.no_grad(), drawing(noise), means():
-            made = pipe(prompt, negative_prompt=negative, output_type="np", **size, **options).images
+            made = pipe(prompt, output_type="np", **options).images
         return made * 2 - 1
 
 
@@ -188,9 +190,12 @@ def unet(pair, nets, rng, sides):
     vector, sizes = rng.standard_normal((2, 32)).astype("f"), np.tile(np.float32([[64, 80, 3, 0, 64, 80]]), (2, 1))
     xl = pair.name == "xl"
     known = {"text_embeds": torch.from_numpy(vector), "time_ids": torch.from_numpy(sizes)} if xl else None
-    theirs = pair.parts["unet"](turned(z), torch.tensor([501, 20]), torch.from_numpy(text), added_cond_kwargs=known)
+    guidance = pair.pipe.get_guidance_scale_embedding(torch.tensor([7.5, 0.5]), 32) if pair.name == "lcm" else None
+    theirs = pair.parts["unet"](turned(z), torch.tensor([501, 20]), torch.from_numpy(text), added_cond_kwargs=known,
+                                timestep_cond=guidance)
+    told = None if guidance is None else jnp.array([8.5, 1.5])
     ours = nets.unet.apply({"params": pair.model.weights["unet"]}, z, jnp.array([501.0, 20.0]), text,
-                           *((vector, sizes) if xl else ()))
+                           *((vector, sizes) if xl else (None, None)), told)
     return difference(ours, back(theirs.sample))
 
 
@@ -198,7 +203,7 @@ def samplers(pair):
     """Five steps of every scheduler, from the prompt to the picture, with guidance."""
     noise = reference.noise(3)
     for sampler in SCHEDULERS:
-        if pair.name != "sd" and sampler not in ("ddim", "euler", "dpmpp_2m_karras"):
+        if pair.name != "sd" and sampler not in FEW.get(pair.name, ("ddim", "euler", "dpmpp_2m_karras")):
             continue  # the others differ in steps alone
         for keys in VARIANTS if pair.name == "sd" and sampler not in ("lcm", "plms") else VARIANTS[:1]:
             trained, scheduler = with_scheduler(pair, sampler, **keys)
@@ -443,6 +448,7 @@ def exports(pair):
 
 CHECKS: tuple[Callable, ...] = (components, samplers, prompts, pictures, tokens, checkpoints, adapters, own_loras,
                                 small, exports)
+LCM: tuple[Callable, ...] = (components, samplers)
 KLEIN: tuple[Callable, ...] = (klein.components, klein.samplers, klein_tokens, klein.counts)
 
 
@@ -451,9 +457,10 @@ def golden(pair):
     # transformers 5 has no prefix "text_model." in one of its two classes of text encoders.
     sizes = {f"{each}.{name.removeprefix('text_model.')}": math.prod(shape) for each, one in pair.parts.items()
              for name, shape in shapes_of(one).items()}
-    trained, scheduler = with_scheduler(pair, "ddim")
+    trained, scheduler = with_scheduler(pair, "lcm" if pair.name == "lcm" else "ddim")
     made = pair.theirs("a red cat", reference.noise(3), scheduler, latents=turned(reference.noise(3)),
-                       num_inference_steps=3, guidance_scale=GUIDANCE, negative="tree", **masked(pair))
+                       num_inference_steps=3, guidance_scale=GUIDANCE,
+                       negative=None if pair.name == "lcm" else "tree", **masked(pair))
     digest = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()
     return {"names": digest, "picture": [round(float(value), 6) for value in made.ravel()[::197]]}
 
@@ -477,8 +484,8 @@ def main() -> int:
     lines, kept = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for name in (name for name in reference.MODELS if args.only in ("", name)):
-            pair, checks = (klein.Pair(name, Path(folder)), KLEIN) if name == "klein" else (
-                Pair(name, Path(folder)), CHECKS)
+            pair = (klein.Pair if name == "klein" else Pair)(name, Path(folder))
+            checks = {"klein": KLEIN, "lcm": LCM}.get(name, CHECKS)
             kept |= {name: (klein.golden if name == "klein" else golden)(pair)} if args.golden else {}
             chosen = [check for check in checks if any(part in check.__name__ for part in args.check.split(","))]
             for title, value in (found for check in chosen for found in check(pair)):

@@ -9,6 +9,7 @@ embeddings compute in between. If the formulas are the same, what remains is abo
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 import tempfile
 from pathlib import Path
@@ -51,7 +52,8 @@ def doubled():
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(torch, "float32", torch.float64))
         stack.enter_context(mock.patch.object(torch.Tensor, "float", torch.Tensor.double))
-        for module in (schedules, *(sys.modules[f"diffusers.schedulers.scheduling_{name}"] for name in SCHEDULERS)):
+        theirs = (importlib.import_module(f"diffusers.schedulers.scheduling_{name}") for name in SCHEDULERS)
+        for module in (schedules, *theirs):
             stack.enter_context(mock.patch.object(module, "np", Wide()))
         yield
 

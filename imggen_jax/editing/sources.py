@@ -95,6 +95,7 @@ def by_pixels(run: Open, path: Path, *, given: Mapping | None, steps: int | None
     if missing := [name for name in run.model.generator.needs if name not in (given or {})]:
         flag = "prompt" if missing[0] == "text" else missing[0]
         raise RunError(f"this model is conditioned on a {missing[0]}: say with --{flag} what {path} shows")
+    records.check_latent(run.model.latent_size)  # before what takes long
     projection = project(run.model, image[None], given=given, steps=steps)
     # Infinity, of equal images, has no place in JSON.
     figures = {"psnr": round(min(float(projection.psnr[0]), MOST_PSNR), 2),

@@ -1,6 +1,7 @@
 """The U-Net of Stable Diffusion 1, 2 and XL (arXiv 2112.10752, 2307.01952): diffusers' UNet2DConditionModel."""
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -28,6 +29,7 @@ class UNetCondition(nn.Module):
       shift: of the frequencies of the waves.
       padding: of the convolutions that halve the sides.
       time_ids: 0, or for SDXL the waves of each number that is given beside the text's vector.
+      guided: 0, or the waves of the guidance, of which models are told that learned what it does (arXiv 2310.04378).
       dtype: of the computations; the result is float32.
     """
 
@@ -43,11 +45,12 @@ class UNetCondition(nn.Module):
     shift: int
     padding: int
     time_ids: int
+    guided: int
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: Array, time: Array, text: Array, vector: Array | None = None, sizes: Array | None = None
-                 ) -> Array:
+    def __call__(self, x: Array, time: Array, text: Array, vector: Array | None = None, sizes: Array | None = None,
+                 guidance: Array | None = None) -> Array:
         """Predict.
 
         Args:
@@ -56,11 +59,12 @@ class UNetCondition(nn.Module):
           text: float [B,M,any width].
           vector: float [B,any width], of the whole text; SDXL alone.
           sizes: float [B,6]: original size, corner of the crop, wanted size; SDXL alone.
+          guidance: float [B]; of models that are `guided` alone.
 
         Returns:
           float32 [B,h,w,out_channels].
         """
-        c, text = self._time(time, vector, sizes), text.astype(self.dtype)
+        c, text = self._time(time, vector, sizes, guidance), text.astype(self.dtype)
         x = Conv(self.widths[0], 3, padding=1, dtype=self.dtype, name="conv_in")(x.astype(self.dtype))
         skips, last = [x], len(self.widths) - 1
         for level in range(len(self.widths)):
@@ -96,15 +100,21 @@ class UNetCondition(nn.Module):
     def _transformer(self, level: int, layers: int, name: str) -> Transformer:
         return Transformer(layers, self.heads[level], self.groups, self.dtype, name=name)
 
-    def _time(self, time: Array, vector: Array | None, sizes: Array | None) -> Array:
-        """The time, and of SDXL what is known of the whole picture, as one vector float [B,4 widths[0]]."""
+    def _time(self, time: Array, vector: Array | None, sizes: Array | None, guidance: Array | None) -> Array:
+        """The time, and what else is known of the whole picture, as one vector float [B,4 widths[0]]."""
         def mlp(x: Array, name: str) -> Array:
             for number in (1, 2):
                 x = nn.silu(x) if number == 2 else x
                 x = nn.Dense(4 * self.widths[0], dtype=self.dtype, name=f"{name}.linear_{number}")(x)
             return x
 
-        c = mlp(self._waves(time, self.widths[0]).astype(self.dtype), "time_embedding")
+        waves = self._waves(time, self.widths[0]).astype(self.dtype)
+        if self.guided:
+            assert guidance is not None, "a model that learned guidance is told of it"
+            told = _of_guidance(guidance, self.guided).astype(self.dtype)
+            waves = waves + nn.Dense(self.widths[0], use_bias=False, dtype=self.dtype,
+                                     name="time_embedding.cond_proj")(told)
+        c = mlp(waves, "time_embedding")
         if not self.time_ids:
             return c
         assert vector is not None and sizes is not None, "SDXL is told of the whole text and of sizes"
@@ -113,3 +123,13 @@ class UNetCondition(nn.Module):
 
     def _waves(self, x: Array, channels: int) -> Array:
         return sinusoids(x, channels, sines_first=self.sines_first, shift=self.shift)
+
+
+def _of_guidance(guidance: Array, channels: int) -> Array:
+    """Sines and cosines of 1000 (guidance - 1): float [n] -> float32 [n,channels].
+
+    As `sinusoids`, but for the order of the operations: angles of thousands show how frequencies are rounded.
+    """
+    frequencies = jnp.exp(jnp.arange(channels // 2) * -(math.log(10000.0) / (channels // 2 - 1)))
+    angles = 1000 * wide(guidance - 1)[:, None] * frequencies
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

@@ -52,7 +52,8 @@ class Denoiser(nn.Module):
         text = jnp.zeros((len(x), 1, NOTHING)) if said is None else (
             said.vector[:, None] if said.tokens is None else said.tokens)
         levels = len(self.widths)
-        net = UNetCondition(self.channels, tuple(self.widths), (self.blocks,) * levels, tuple(self.layers),
-                            max(1, self.layers[-1]), (self.heads,) * levels, self.groups, 1e-5, False, 0, 1, 0,
-                            self.dtype, name="unet")
+        net = UNetCondition(
+            self.channels, widths=tuple(self.widths), blocks=(self.blocks,) * levels, layers=tuple(self.layers),
+            middle_layers=max(1, self.layers[-1]), heads=(self.heads,) * levels, groups=self.groups, epsilon=1e-5,
+            sines_first=False, shift=0, padding=1, time_ids=0, guided=0, dtype=self.dtype, name="unet")
         return -net(x, 1000 * (1 - time), text)  # there, time is that of noise, and the velocity leads to it

@@ -70,28 +70,21 @@ class Recipe(NamedTuple):
         return self.unet.time_ids > 0
 
     @property
+    def guided(self) -> bool:
+        """Whether the U-Net is told of the guidance, and has learned what it does."""
+        return self.unet.guided > 0
+
+    @property
     def adapted(self) -> tuple[str, ...]:
         """The parts that a LoRA may change."""
         return "unet", *texts.names(self.texts)
 
-    def spec(self) -> Spec:
-        """The fields of the model; "image" is what it makes."""
-        picture = Field((self.height, self.width, self.decoder.channels), "uint8")
-        return make_spec(image=picture, mask=Field((self.height, self.width, 1), "uint8"),
-                         text=Field((None,), "int32", self.names))
 
-    def game(self) -> Game:
-        """The functions of the model."""
-        return make(self)
-
-    def way(self, weights: Weights, z: Array, condition: Condition, chosen: Options
-            ) -> tuple[schedules.Steps, samplers.Predict]:
-        """The function of this name."""
-        return way(self, weights, z, condition, chosen)
-
-    def pictures(self, weights: Weights, z: Array) -> Array:
-        """The function of this name."""
-        return pictures(self, weights, z)
+def spec(recipe: Recipe) -> Spec:
+    """The fields of a model; "image" is what it makes."""
+    picture = Field((recipe.height, recipe.width, recipe.decoder.channels), "uint8")
+    return make_spec(image=picture, mask=Field((recipe.height, recipe.width, 1), "uint8"),
+                     text=Field((None,), "int32", recipe.names))
 
 
 @functools.lru_cache(maxsize=8)
@@ -102,7 +95,8 @@ def make(recipe: Recipe) -> Game:
         functools.partial(solving.prior, shape), functools.partial(_decode, recipe),
         functools.partial(_condition, recipe),
         needs=("text",), options=_options(recipe), batch=1,
-        accepts={"negative": "text", "source": "image", "mask": "mask"}, mixes=("text",),
+        accepts={**({} if recipe.guided else {"negative": "text"}), "source": "image", "mask": "mask"},
+        mixes=("text",),
         encode=functools.partial(_encode, recipe) if solving.is_reversible(recipe.trained.sampler) else None)
     return Game(lambda key, spec: ({}, {}), (), lambda params, mutable: params, {"main": main})
 
@@ -127,12 +121,12 @@ def _condition(recipe: Recipe, weights: Weights, fields: Mapping[str, Array]) ->
         return texts.say(recipe.texts, weights, tokens, before_last=recipe.xl)
 
     each, shares = solving.texts_of(fields)
-    said, count = say(each), len(fields["text"])
+    said, count, avoided = say(each), len(fields["text"]), None
     if "negative" in fields:
         said, avoided = texts.alike(said, say(fields["negative"]), say(jnp.asarray(texts.blank(recipe.empty))))
-    elif recipe.zeros:
+    elif recipe.zeros and not recipe.guided:
         avoided = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:count]), said)
-    else:
+    elif not recipe.guided:
         nothing = say(jnp.asarray(texts.blank(recipe.empty)))
         said, avoided = texts.alike(said, jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape[1:])), nothing), nothing)
@@ -191,24 +185,26 @@ def way(recipe: Recipe, weights: Weights, z: Array, condition: Condition, chosen
 def _predicted(recipe: Recipe, weights: Weights, condition: Condition, steps: schedules.Steps, guidance: Any
                ) -> samplers.Predict:
     """(z, number of the step) -> what the U-Net predicts, with guidance."""
-    times, count = jnp.asarray(steps.times), len(condition["without"].text)
+    times, count = jnp.asarray(steps.times), len(condition["with"].text)
     beside = _beside(recipe, weights, condition) if recipe.inpainting else jnp.zeros((1, 1, 1, 0))
     beside = jnp.broadcast_to(beside, (count, *beside.shape[1:]))
 
     def at(z: Array, i: Array, rows: tuple[Said, Array]) -> Array:
         said, seen = rows
         x = jnp.concatenate([z, seen], axis=-1) if recipe.inpainting else z
-        return ask(recipe, weights, x, jnp.full(len(x), times[i]), said)
+        return ask(recipe, weights, x, jnp.full(len(x), times[i]), said, guidance)
 
     return solving.prediction(at, condition["with"], condition["shares"], condition["without"], beside, guidance,
                               recipe.together)
 
 
-def ask(recipe: Recipe, weights: Weights, x: Array, time: Array, said: Said) -> Array:
-    """What the U-Net predicts of what it sees, float [n,h,w,any channels], at times float [n] of its training."""
-    sizes = jnp.array([recipe.height, recipe.width, 0, 0, recipe.height, recipe.width], jnp.float32)
-    more = (said.vector, jnp.broadcast_to(sizes, (len(x), 6))) if recipe.xl else ()
-    return cast(Array, recipe.unet.apply({"params": weights["unet"]}, x, time, said.text, *more))
+def ask(recipe: Recipe, weights: Weights, x: Array, time: Array, said: Said, guidance: Any = 1.0) -> Array:
+    """What the U-Net predicts of what it sees, float [n,h,w,any channels], at times float [n] of its training; guidance
+    is for one that is told of it."""
+    sizes = jnp.array([recipe.height, recipe.width, 0, 0, recipe.height, recipe.width], float)
+    known = (said.vector, jnp.broadcast_to(sizes, (len(x), 6))) if recipe.xl else (None, None)
+    told = jnp.full(len(x), guidance) if recipe.guided else None
+    return cast(Array, recipe.unet.apply({"params": weights["unet"]}, x, time, said.text, *known, told))
 
 
 def _beside(recipe: Recipe, weights: Weights, condition: Condition) -> Array:
@@ -264,11 +260,14 @@ def recipe(found: Folder, parts: Mapping[str, Part], trained: Trained) -> Recipe
     empty = tokenizer_of(Field((None,), "int32", names)).encode([""])[0][0]
     factor = 2 ** (len(vae.get("encoder_block_out_channels") or vae["block_out_channels"]) - 1)
     side = unet["sample_size"] * factor
-    quick = trained.sampler == "lcm"
+    quick, guided = trained.sampler == "lcm", bool(unet["time_cond_proj_dim"])
+    guidance = 8.5 if guided else 1.0 if quick else 5.0 if found.kind == "xl" else 7.5
     zeros = bool(found.switches.get("force_zeros_for_empty_prompt", found.kind == "xl"))
     scale, shift = float(vae["scaling_factor"]), float(vae["shift_factor"] or 0.0)
-    return Recipe(nets["unet"], nets["encoder"], nets["decoder"], tuple(encoders), trained, channels,
-                  (scale, scale), (shift, shift), factor,
-                  unet["in_channels"] != channels, zeros, names, tuple(int(token) for token in empty), side, side,
-                  (("guidance", 1.0 if quick else 5.0 if found.kind == "xl" else 7.5), ("steps", 4 if quick else 30)),
-                  jax.default_backend() != "cpu")
+    return Recipe(
+        unet=nets["unet"], encoder=nets["encoder"], decoder=nets["decoder"], texts=tuple(encoders), trained=trained,
+        channels=channels, scales=(scale, scale), shifts=(shift, shift), factor=factor,
+        inpainting=unet["in_channels"] != channels, zeros=zeros, names=names,
+        empty=tuple(int(token) for token in empty), height=side, width=side,
+        defaults=(("guidance", guidance), ("steps", 4 if quick else 30)),
+        together=jax.default_backend() != "cpu")

@@ -66,25 +66,13 @@ class Recipe(NamedTuple):
         """Sides of pictures over those of the transformer's places."""
         return PATCH * 2 ** (len(self.encoder.shape.widths) - 1)
 
-    def spec(self) -> Spec:
-        """The fields of the model; "image" is what it makes."""
-        picture = Field((self.height, self.width, self.decoder.channels), "uint8")
-        return make_spec(image=picture, mask=Field((self.height, self.width, 1), "uint8"),
-                         text=Field((None,), "int32", self.names),
-                         **{REFERENCE: Field((None, None, self.decoder.channels), "uint8")})
 
-    def game(self) -> Game:
-        """The functions of the model."""
-        return make(self)
-
-    def way(self, weights: Weights, z: Array, condition: Condition, chosen: Options
-            ) -> tuple[schedules.Steps, samplers.Predict]:
-        """The function of this name."""
-        return way(self, weights, z, condition, chosen)
-
-    def pictures(self, weights: Weights, z: Array) -> Array:
-        """The function of this name."""
-        return pictures(self, weights, z)
+def spec(recipe: Recipe) -> Spec:
+    """The fields of a model; "image" is what it makes."""
+    picture = Field((recipe.height, recipe.width, recipe.decoder.channels), "uint8")
+    return make_spec(image=picture, mask=Field((recipe.height, recipe.width, 1), "uint8"),
+                     text=Field((None,), "int32", recipe.names),
+                     **{REFERENCE: Field((None, None, recipe.decoder.channels), "uint8")})
 
 
 @functools.lru_cache(maxsize=8)
@@ -247,6 +235,9 @@ def recipe(found: Folder, parts: Mapping[str, Part], trained: Trained) -> Recipe
                        "FlowMatchEulerDiscreteScheduler")
     names = qwen_tokens.field_names(vocabulary)
     empty = tokenizer_of(Field((None,), "int32", names)).encode([""])[0][0]
-    return Recipe(nets["transformer"], nets["text_encoder"], nets["encoder"], nets["decoder"], nets["norm"], trained,
-                  channels, bool(found.switches.get("is_distilled", False)), names,
-                  tuple(int(token) for token in empty), SIDE, SIDE, (), jax.default_backend() != "cpu")
+    return Recipe(
+        transformer=nets["transformer"], text=nets["text_encoder"], encoder=nets["encoder"], decoder=nets["decoder"],
+        norm=nets["norm"], trained=trained, channels=channels,
+        distilled=bool(found.switches.get("is_distilled", False)), names=names,
+        empty=tuple(int(token) for token in empty), height=SIDE, width=SIDE, defaults=(),
+        together=jax.default_backend() != "cpu")

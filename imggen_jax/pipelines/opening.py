@@ -27,14 +27,15 @@ from imggen_jax.weights.published import Part
 
 GAME = "pipeline"  # the name of such a model's game in its config
 SMALLEST, LARGEST = 8, 4096  # sides of pictures
-# Kind -> the module that makes a model of its networks, with `parts` and `recipe`, and what it is called.
+# Kind -> the module of its models, with the functions `parts`, `recipe`, `spec`, `make`, `way` and `pictures`, and what
+# it is called.
 KINDS: dict[str, tuple[Any, str]] = {
     "sd": (diffusion, "Stable Diffusion"), "xl": (diffusion, "Stable Diffusion XL"), "flux2": (flux2, "FLUX.2 klein")}
 Recipe = diffusion.Recipe | flux2.Recipe
 SIDES = {  # what belongs to the other parts of an autoencoder
     "encoder": (r"^(decoder|post_quant_conv|bn)\.",), "decoder": (r"^(encoder|quant_conv|bn)\.",),
     "norm": (r"^(encoder|decoder|quant_conv|post_quant_conv)\.", r"^bn\.num_batches_tracked$")}
-EXACT = ("norm",)  # what is read in float32, whatever the other weights are
+EXACT = ("norm",)  # what is read in float32 at least, whatever the other weights are
 
 
 def is_pipeline(path: Path) -> bool:
@@ -68,8 +69,8 @@ def load(path: Path, name: str | None = None, devices: Devices | None = None) ->
     weights = {name: _filled(path, found, name, part, dtype, put) for name, part in parts.items()}
     facts = {"architecture": architecture, "file": path.name, "dtype": dtype.name, "sampler": trained.sampler,
              "left_out": list(found.notes)}
-    return Model({"game": {"name": GAME, **facts}, "train": {"batch": 0}}, recipe.spec(), 0, weights, recipe.game(),
-                 name or "main")
+    return Model({"game": {"name": GAME, **facts}, "train": {"batch": 0}}, module.spec(recipe), 0, weights,
+                 module.make(recipe), name or "main")
 
 
 def resized(model: Model, height: int, width: int) -> Model:
@@ -148,7 +149,13 @@ def resizable(model: Model) -> bool:
 
 def remade(model: Model, recipe: Recipe) -> Model:
     """The same weights with other functions."""
-    return model._replace(spec=recipe.spec(), game=recipe.game())
+    module = module_of(recipe)
+    return model._replace(spec=module.spec(recipe), game=module.make(recipe))
+
+
+def module_of(recipe: Recipe) -> Any:
+    """The module of a model, as in KINDS."""
+    return diffusion if isinstance(recipe, diffusion.Recipe) else flux2
 
 
 def _corrected(found: Folder) -> dict[str, Any]:
@@ -181,5 +188,6 @@ def _filled(folder: Path, found: Folder, name: str, part: Part, dtype: Any,
     unused = (*SIDES.get(name, ()), *diffusers.NO_TENSORS)
     if found.classes[component] == "Qwen3ForCausalLM":
         unused += flux2_weights.unread(part.config["num_hidden_layers"])
-    return tensors.fill(part.wanted, found.tensors[component], jnp.dtype(jnp.float32) if name in EXACT else dtype,
-                        what=str(folder / component), unused=unused, put=put)
+    dtype = jnp.promote_types(dtype, jnp.float32) if name in EXACT else dtype
+    return tensors.fill(part.wanted, found.tensors[component], dtype, what=str(folder / component), unused=unused,
+                        put=put)

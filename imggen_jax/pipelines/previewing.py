@@ -14,7 +14,7 @@ from imggen_jax import sampling
 from imggen_jax.errors import RunError
 from imggen_jax.model import Model
 from imggen_jax.pipelines import solving
-from imggen_jax.pipelines.opening import Recipe, recipe_of, with_decoder
+from imggen_jax.pipelines.opening import Recipe, module_of, recipe_of, with_decoder
 from imggen_jax.schedules import SAMPLERS
 
 EVERY = 5               # steps between two looks
@@ -83,7 +83,7 @@ def _conditioned(condition):
 def _glimpse(recipe: Recipe, static: tuple[tuple[str, int], ...]):
     @jax.jit
     def run(weights, z, condition, dynamic, first, last):
-        steps, denoise = recipe.way(weights, z, condition, {**dynamic, **dict(static)})
+        steps, denoise = module_of(recipe).way(recipe, weights, z, condition, {**dynamic, **dict(static)})
         begin = jnp.where(first == 0, steps.start, 1.0) * z
         return solving.glimpse(steps, denoise, begin, first, last)
 
@@ -92,4 +92,4 @@ def _glimpse(recipe: Recipe, static: tuple[tuple[str, int], ...]):
 
 @functools.lru_cache(maxsize=4)
 def _decoded(recipe: Recipe):
-    return jax.jit(lambda weights, z: sampling.to_uint8(recipe.pictures(weights, z)))
+    return jax.jit(lambda weights, z: sampling.to_uint8(module_of(recipe).pictures(recipe, weights, z)))

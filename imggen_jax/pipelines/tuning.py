@@ -56,8 +56,9 @@ def learn(
       RunError: a model, picture or number that this cannot work with, or a loss that is not finite.
     """
     recipe = recipe_of(model)
-    if not isinstance(recipe, Recipe) or recipe.inpainting:
-        raise RunError("a LoRA is learned here by Stable Diffusion, without a mask; this model is another one")
+    if not isinstance(recipe, Recipe) or recipe.inpainting or recipe.guided:
+        raise RunError("a LoRA is learned here by Stable Diffusion, without a mask and not distilled; this model is "
+                       "another one")
     images = model.check_images(images)
     if not len(images) == len(captions) <= MOST_PICTURES:
         raise RunError(f"{len(images)} pictures and {len(captions)} captions are given; give a caption for each of at "

@@ -26,12 +26,12 @@ from imggen_jax.spec import Spec
 KEY = "imggen_jax"
 FORMAT = 2
 MOST_ANCESTORS = 1000    # the nearest are kept
-MOST_BYTES = 1_000_000   # of a chunk's text
+MOST_BYTES = 1_000_000   # of a chunk's text, without the picture's own latent
 MOST_PLACE = 1 << 16
 # A sheet names all its pictures, or it could not be made again. Nothing descends from it, so its size is paid once.
 MOST_ON_SHEET = 10_000
 MOST_SHEET_BYTES = 8_000_000
-MOST_LATENT = 1 << 16    # numbers in a latent
+MOST_LATENT = 1 << 20    # numbers in a latent; FLUX.2 klein has half as many as pixels
 MOST_TEXTS = 4 * prompts.MOST_PARTS  # that condition one picture together, as on the way from one prompt to another
 SHEET = "sheet"          # the verb of a picture whose parents are laid out on it in their order
 TEXT = 200               # characters of any text that is kept or shown
@@ -103,8 +103,16 @@ class Family(NamedTuple):
 
 
 def encode_latent(vector: np.ndarray) -> bytes:
-    """float [D] as a record keeps it."""
+    """float [D] as a record keeps it. Raises RunError as `check_latent`."""
+    check_latent(len(vector))
     return np.asarray(vector, "<f4").tobytes()
+
+
+def check_latent(size: int) -> None:
+    """Raises RunError for a latent of more numbers than a record keeps."""
+    if size > MOST_LATENT:
+        raise RunError(f"a picture of this size has a latent of {size:,} numbers, and a file keeps at most "
+                       f"{MOST_LATENT:,}; choose a smaller size")
 
 
 def family(record: Record, parents: Sequence[Family]) -> Family:
@@ -123,10 +131,10 @@ def family(record: Record, parents: Sequence[Family]) -> Family:
 
 def dumps(one: Family) -> str:
     """The JSON text of the chunk; what would make it too long to be read again is left out, the farthest first."""
-    limit = MOST_SHEET_BYTES if one.record.verb == SHEET else MOST_BYTES
-    ancestors = {name: _plain(record) for name, record in one.ancestors.items()}
+    picture, ancestors = _plain(one.record), {name: _plain(record) for name, record in one.ancestors.items()}
+    limit = MOST_SHEET_BYTES if one.record.verb == SHEET else MOST_BYTES + len(picture["latent"])
     while True:
-        text = json.dumps({"format": FORMAT, "picture": _plain(one.record), "ancestors": ancestors})
+        text = json.dumps({"format": FORMAT, "picture": picture, "ancestors": ancestors})
         if len(text) <= limit or not ancestors:
             return text
         ancestors = dict(list(ancestors.items())[:len(ancestors) // 2])
@@ -190,7 +198,7 @@ def loads(text: str, title: str) -> Family:
         if content["format"] != FORMAT:
             raise ValueError("another format")
         sheet = content["picture"]["verb"] == SHEET
-        if len(text) > MOST_BYTES and not sheet:
+        if len(text) - len(content["picture"]["latent"]) > MOST_BYTES and not sheet:
             raise ValueError("too long")
         most = MOST_ON_SHEET if sheet else MOST_ANCESTORS
         record = _record(content["picture"], most)

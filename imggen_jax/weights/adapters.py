@@ -137,7 +137,8 @@ def _added(leaf: jax.Array, place: tuple[str, str], lora: Lora, strength: float)
     if place not in lora.layers:
         return leaf
     parts = lora.layers[place]
-    down, up = (np.asarray(parts[name].read(), np.float32) for name in ("down", "up"))
+    dtype = jnp.promote_types(leaf.dtype, jnp.float32)
+    down, up = (np.asarray(parts[name].read(), dtype) for name in ("down", "up"))
     rank = down.shape[0]
     alpha = float(np.asarray(parts["alpha"].read(), np.float32)) if "alpha" in parts else lora.alphas.get(place, rank)
     try:
@@ -151,7 +152,7 @@ def _added(leaf: jax.Array, place: tuple[str, str], lora: Lora, strength: float)
         raise WeightsError(f"{lora.path}: {place[1]} does not fit this model ({error}); it is a LoRA of another one"
                            ) from None
     factor = strength * alpha / rank
-    return (leaf.astype(jnp.float32) + factor * jnp.asarray(change)).astype(leaf.dtype)
+    return (leaf.astype(dtype) + factor * jnp.asarray(change)).astype(leaf.dtype)
 
 
 def write_lora(path: Path, layers: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]], names: str) -> None:

@@ -49,7 +49,7 @@ UNET = {
     "class_embed_type": only(None), "num_class_embeds": only(None), "resnet_time_scale_shift": only("default"),
     "resnet_skip_time_act": only(False), "resnet_out_scale_factor": only(1.0),
     "time_embedding_type": only("positional"), "time_embedding_dim": only(None),
-    "time_embedding_act_fn": only(None), "timestep_post_act": only(None), "time_cond_proj_dim": only(None),
+    "time_embedding_act_fn": only(None), "timestep_post_act": only(None), "time_cond_proj_dim": Key(None),
     "conv_in_kernel": only(3), "conv_out_kernel": only(3), "attention_type": only("default"),
     "class_embeddings_concat": only(False), "mid_block_only_cross_attention": only(None),
     "cross_attention_norm": only(None)}
@@ -116,14 +116,16 @@ def unet(config: Mapping[str, Any], dtype: Any, what: str = "unet/config.json") 
     layers = _each(keys["transformer_layers_per_block"], widths, "transformer_layers_per_block", what)
     xl = keys["addition_embed_type"] == "text_time"
     net = UNetCondition(
-        keys["out_channels"], widths, _each(keys["layers_per_block"], widths, "layers_per_block", what),
-        tuple(n if there else 0 for n, there in zip(layers, crossed)), layers[-1], heads, keys["norm_num_groups"],
-        keys["norm_eps"], not keys["flip_sin_to_cos"], keys["freq_shift"], keys["downsample_padding"],
-        keys["addition_time_embed_dim"] if xl else 0, dtype)
-    more = ()
+        keys["out_channels"], widths=widths, blocks=_each(keys["layers_per_block"], widths, "layers_per_block", what),
+        layers=tuple(n if there else 0 for n, there in zip(layers, crossed)), middle_layers=layers[-1], heads=heads,
+        groups=keys["norm_num_groups"], epsilon=keys["norm_eps"], sines_first=not keys["flip_sin_to_cos"],
+        shift=keys["freq_shift"], padding=keys["downsample_padding"],
+        time_ids=keys["addition_time_embed_dim"] if xl else 0, guided=keys["time_cond_proj_dim"] or 0, dtype=dtype)
+    more: tuple[Any, ...] = (None, None)
     if xl:
         vector = keys["projection_class_embeddings_input_dim"] - 6 * keys["addition_time_embed_dim"]
         more = (zeros(1, vector), zeros(1, 6))
+    more += (zeros(1),) if net.guided else ()
     side = 2 ** (len(widths) - 1)
     wanted = shapes_of(what, net, zeros(1, side, side, keys["in_channels"]), zeros(1),
                      zeros(1, 1, keys["cross_attention_dim"]), *more)

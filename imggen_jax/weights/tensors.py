@@ -24,6 +24,7 @@ DTYPES: dict[str, Any] = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jax.numpy.bfloat16, "I64": np.int64,
     "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_}
 LONGEST_HEADER = 100_000_000  # bytes; as in the format's own reader
+LFS = b"version "  # what a file begins with that Git LFS has not fetched
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias", "running_mean": "running_mean",
           "running_var": "running_var"}
 
@@ -69,6 +70,9 @@ def open_file(path: Path) -> Header:
         with open(path, "rb") as file:
             first = file.read(8)
             length = int.from_bytes(first, "little")
+            if first == LFS:
+                raise WeightsError(f"{path} is a pointer of Git LFS in the place of the file; run `git lfs pull` "
+                                   "in its folder, or download the file")
             if len(first) < 8 or length > LONGEST_HEADER or 8 + length > size:
                 if first[:4] == b"PK\x03\x04" or first[:1] == b"\x80":
                     raise WeightsError(f"{path} is a file of torch.save, whatever its name says; only safetensors "
@@ -160,7 +164,7 @@ def _is_kernel(path: Sequence[Any]) -> bool:
 
 
 @functools.lru_cache(maxsize=32)
-def shapes(net: nn.Module, *inputs: jax.ShapeDtypeStruct) -> PyTree:
+def shapes(net: nn.Module, *inputs: jax.ShapeDtypeStruct | None) -> PyTree:
     """The parameters of a network as shapes, without computing any; kept, since tracing a large one takes seconds."""
     return jax.eval_shape(net.init, jax.random.key(0), *inputs)["params"]
 

@@ -14,7 +14,7 @@ import reference_pipelines as reference
 from safetensors.numpy import load_file, save_file
 
 import imggen_jax
-from imggen_jax import pipelines
+from imggen_jax import pipelines, sampling
 from imggen_jax.errors import DataError, RunError, WeightsError
 from imggen_jax.weights import diffusers, ldm, published, tensors
 
@@ -23,22 +23,19 @@ pytest.importorskip("tokenizers")
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 
 
-def picture(model, noise, fields, *, whole=False, **options):
-    """whole: as one program; else networks are compiled, and what is around them is not, which takes less time."""
-    model = model if whole else reference.compiled(model)
+def picture(model, noise, fields, **options):
+    """Networks are compiled, and what is around them is not, which takes less time than a whole program."""
+    model = reference.compiled(model)
     generator, checked = model.generator, model.check_given(fields, 1)
-
-    def make(weights, z, fields):
-        return generator.decode(weights, z, generator.condition(weights, fields), options)
-
-    with jax.disable_jit(not whole):
-        return np.asarray(jax.jit(make)(model.weights, jnp.asarray(noise), checked))
+    with jax.disable_jit():
+        said = generator.condition(model.weights, checked)
+        return np.asarray(generator.decode(model.weights, jnp.asarray(noise), said, options))
 
 
 XL_SLOW = pytest.param("xl", marks=pytest.mark.slow)  # its networks take a while to compile
 
 
-@pytest.mark.parametrize("name", ["sd", "inpaint", pytest.param("sd_v", marks=pytest.mark.slow), XL_SLOW])
+@pytest.mark.parametrize("name", ["sd", "inpaint", "lcm", pytest.param("sd_v", marks=pytest.mark.slow), XL_SLOW])
 def test_names_and_sizes_of_tensors_are_those_of_diffusers(name, folder):
     found = diffusers.read(folder(name))
     sizes = {f"{part}.{key.removeprefix('text_model.')}": math.prod(one.shape)
@@ -46,13 +43,40 @@ def test_names_and_sizes_of_tensors_are_those_of_diffusers(name, folder):
     assert hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest() == GOLDEN[name]["names"]
 
 
-@pytest.mark.parametrize("name", ["sd", XL_SLOW])
-def test_pictures_are_those_of_diffusers(name, folder):
-    model = pipelines.resized(imggen_jax.load(folder(name)), 64, 64)
+def test_pictures_are_those_of_diffusers_and_one_program_makes_all_of_a_size(folder, monkeypatch):
+    traced, solve = [], pipelines.solving.solve
+    monkeypatch.setattr(pipelines.solving, "solve", lambda *inputs, **more: traced.append(1) or solve(*inputs, **more))
+    model = pipelines.resized(imggen_jax.load(folder("sd")), 64, 64)
+
+    def made(seed, text, negative, **options):
+        fields = model.check_given({"text": text, "negative": negative}, 1)
+        latents = sampling.at_rows(reference.noise(seed).reshape(1, -1), fields)
+        return model.sampler.render(model.weights, latents, {"steps": 3, "sampler": 0, **options})
+
+    one = made(3, "a red cat", "tree", guidance=2.0)
+    assert one.shape == (1, 64, 64, 3) and one.dtype == np.float32
+    np.testing.assert_allclose(one.ravel()[::197], GOLDEN["sd"]["picture"], rtol=0, atol=1e-4)
+    assert np.abs(made(4, "the blue house by a tree", "", guidance=5.0, strength=0.5) - one).mean() > 0.1
+    assert len(traced) == 1
+
+
+def test_a_model_that_learned_guidance_is_told_of_it(folder):
+    """A latent consistency model: it has no prompt to avoid, and its pictures are those of diffusers."""
+    model = pipelines.resized(imggen_jax.load(folder("lcm")), 64, 64)
+    assert "negative" not in model.generator.accepts
+    assert {name: model.generator.options[name].default for name in ("guidance", "steps")} == {
+        "guidance": 8.5, "steps": 4}
+    made = picture(model, reference.noise(3), {"text": "a red cat"}, steps=3, guidance=2.0)
+    np.testing.assert_allclose(made.ravel()[::197], GOLDEN["lcm"]["picture"], rtol=0, atol=1e-4)
+    assert np.abs(picture(model, reference.noise(3), {"text": "a red cat"}, steps=3, guidance=8.0) - made).max() > 0.01
+
+
+@pytest.mark.slow
+def test_pictures_of_xl_are_those_of_diffusers(folder):
+    model = pipelines.resized(imggen_jax.load(folder("xl")), 64, 64)
     made = picture(model, reference.noise(3), {"text": "a red cat", "negative": "tree"}, steps=3, sampler=0,
-                   guidance=2.0, whole=name == "sd")
-    assert made.shape == (1, 64, 64, 3) and made.dtype == np.float32
-    np.testing.assert_allclose(made.ravel()[::197], GOLDEN[name]["picture"], rtol=0, atol=1e-4)
+                   guidance=2.0)
+    np.testing.assert_allclose(made.ravel()[::197], GOLDEN["xl"]["picture"], rtol=0, atol=1e-4)
 
 
 def test_a_part_is_made_anew_and_the_rest_stays(folder):
@@ -91,6 +115,8 @@ def damage(folder, what):
             unet.write_bytes(unet.read_bytes()[:-100])
         case "cut within the header":
             unet.write_bytes(unet.read_bytes()[:100])
+        case "pointer":
+            unet.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:19da\nsize 3438167540\n")
         case "pickle":
             unet.write_bytes(b"\x80\x02ctorch\n")
         case "zipped pickle":
@@ -129,6 +155,7 @@ def edit(path, **changes):
 
 WRONG = {
     "truncated": "is truncated: its header tells of", "cut within the header": "is truncated, or no safetensors file",
+    "pointer": "is a pointer of Git LFS in the place of the file; run `git lfs pull`",
     "pickle": "is a file of torch.save, whatever its name says", "zipped pickle": "is a file of torch.save",
     "bin": "of diffusion_pytorch_model.bin none is read here, only safetensors",
     "tensor missing": "conv_in.bias is missing", "tensor left over": "lora is of no part of this network",

@@ -34,6 +34,16 @@ def test_a_picture_carries_its_family_to_the_bit(tmp_path):
         assert np.array_equal(np.asarray(picture), image)
 
 
+def test_latents_as_large_as_those_of_a_million_pixels_are_kept():
+    """64 x 64 places of 128 numbers, as of FLUX.2 klein; what is larger is refused when it is written."""
+    latent = np.arange(64 * 64 * 128, dtype=np.float32)
+    child = records.family(record()._replace(latent=records.encode_latent(latent)), [member("seed", seed=1)])
+    again = records.loads(records.dumps(child), "a.png")
+    assert again == child and np.array_equal(again.record.vector(), latent)
+    with pytest.raises(RunError, match="has a latent of 1,048,577 numbers, and a file keeps at most 1,048,576; choose"):
+        records.encode_latent(np.zeros(records.MOST_LATENT + 1, np.float32))
+
+
 def test_a_picture_without_metadata_has_no_family(tmp_path):
     grids.write_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
     assert records.read(tmp_path / "a.png") is None
