@@ -53,7 +53,7 @@ def page(studio: Studio) -> Edit:
                         learn = gr.Button("Find sliders without words", size="sm")
                     pair = bench.buttons("Keep this")
                     zero = gr.Button("All to the middle", size="sm")
-                with gr.Tab("Breed and morph"):
+                with gr.Tab("Breed and morph") as of_several:
                     trayed = gr.HTML(NO_TRAY)
                     clear = gr.Button("Empty the tray", size="sm")
                     recent = gr.HTML(js_on_load="window.studio.shelf(element, trigger)")
@@ -101,6 +101,7 @@ def page(studio: Studio) -> Edit:
 
     photo.upload(lambda file: brought(studio, file), [photo], [photo_id, mine, photo])
     recent.click(pick, [tray], gather)
+    of_several.select(lambda known: gathered(studio, "", known), [tray], gather, show_progress="hidden")
     clear.click(lambda: gathered(studio, "", ""), None, gather)
     made.make.click(keep, moving, made.outputs, show_progress="hidden")
     breeding.click(breed, [model, tray, num, mutate], made.outputs, show_progress="hidden")
