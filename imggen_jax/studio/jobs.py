@@ -21,7 +21,7 @@ from imggen_jax.studio import commands
 from imggen_jax.studio.home import Home
 from imggen_jax.studio.index import Picture
 
-PATIENCE = 0.7        # seconds from an interrupt to a kill
+PATIENCE = 0.4        # seconds from an interrupt to a kill
 LONG = 4.0            # seconds from which a draft is worth its time
 CANCELED = 130        # exit code
 

@@ -111,6 +111,11 @@ def test_a_visitor_makes_cancels_and_chooses_by_keys_alone(studio, browser, addr
     page.locator(".one dl").first.wait_for()
     assert not visit.errors
     assert visit.requested and all(url.startswith((f"{address}/", "data:", "blob:")) for url in visit.requested)
+    page.evaluate("setTimeout(() => { throw Error('it broke') })")
+    page.locator("#complaint", has_text="it broke).").wait_for()
+    page.evaluate("void Promise.reject(Error('a promise'))")
+    page.locator("#complaint", has_text="a promise").wait_for()
+    assert page.locator("#prompt textarea").input_value() == "slowly"     # what was typed stays
 
 
 @pytest.mark.slow

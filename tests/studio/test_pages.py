@@ -116,14 +116,23 @@ def test_the_first_pictures_are_there_at_once(studio):
 
 def test_edit_begins_with_the_sliders_that_the_model_knows(studio):
     (one, _) = made(studio)
-    model, id, shown, names, *sliders = edit.entered(studio, one.id)
+    model, id, shown, names, _, _, *sliders = edit.entered(studio, one.id)
     assert (model, id) == ("avatars", one.id) and one.id in shown
     assert json.loads(names) == ["smiling|sad", "glasses|no glasses", "a beard|no beard", "blue hair|black hair"]
     assert [slider.visible for slider in sliders] == 4 * [True] + 4 * [False] and sliders[0].label == "sad  ↔  smiling"
 
 
+def test_what_the_model_has_not_made_is_offered_to_be_found_in_it(studio, photo):
+    model, id, shown, _, found, mine, *_ = edit.entered(studio, photo)
+    assert (model, id, found) == ("avatars", photo, photo) and "A photo of yours" in shown and photo in mine
+    assert "A photo of yours" in edit.live_html(studio, "avatars", photo, {"smiling|sad": 0.5})
+    with pytest.raises(RunError, match="A photo of yours"):
+        edit.start_edit(studio, "avatars", photo, {"smiling|sad": 0.5})
+
+
 def test_a_slider_of_ones_own_is_added_once(studio):
-    names = edit.added("[]", " long hair ", "bald")[0]
+    names, slider, *_ = edit.added("[]", " long hair ", "bald")
+    assert (slider.minimum, slider.maximum, slider.label) == (-edit.FAR, edit.FAR, "bald  ↔  long hair")
     assert json.loads(names) == ["long hair|bald"] == json.loads(edit.added(names, "long hair", "bald")[0])
     assert json.loads(edit.added(names, "", "bald")[0]) == json.loads(edit.added(names, "a|b", "c")[0]) == [
         "long hair|bald"]
