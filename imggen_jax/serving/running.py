@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import signal
 import socket
@@ -28,6 +29,7 @@ from imggen_jax.serving.worker import SECONDS, WAITING, Worker
 HOST, PORT = "127.0.0.1", 8000
 OPEN = 1024              # connections at a time
 GRACE = 10               # seconds for requests that are under way at the end
+LARGE = 4_000_000        # bytes of a block of memory that goes back to the system when it is freed
 
 
 class Wanted(NamedTuple):
@@ -60,6 +62,7 @@ def serve(wanted: Wanted, say: Callable[[str], object], *,
     """
     paths = models.parse(wanted.models)
     keys = _keys(wanted)
+    _return_memory()
     with contextlib.closing(ports.listening(wanted.host, wanted.port)) as bound, shelf.opened() as place:
         port = bound.getsockname()[1]
         found = Models(paths, load=load,
@@ -89,6 +92,16 @@ def serve(wanted: Wanted, say: Callable[[str], object], *,
                 server.run(sockets=[bound])
         finally:
             worker.stop()
+
+
+def _return_memory() -> None:
+    """Large blocks, as programs compute in, go back to the system when they are freed (mallopt(3), M_MMAP_THRESHOLD).
+
+    By default glibc learns from the first of them that is freed to keep the next ones, in an arena for each of several
+    threads: the service would grow by their size now and then, without using it.
+    """
+    with contextlib.suppress(OSError, AttributeError):     # another C library
+        ctypes.CDLL(None).mallopt(-3, LARGE)
 
 
 def _keys(wanted: Wanted) -> Keys | None:
