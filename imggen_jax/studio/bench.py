@@ -4,6 +4,7 @@ from __future__ import annotations
 import base64
 import functools
 import html
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ class Studio:
         self.home, self.jobs = home, jobs
         self.folders = (home.runs, home.exports, home.models, *folders)
         self.current: dict[str, Job] = {}    # page -> what it makes, or made last
+        self.unmeasured = threading.Event()  # set: the measurement of this machine is not wanted any more
         self._facts: dict[str, dict[str, Any]] = {}
 
     def models(self) -> list[Known]:

@@ -56,7 +56,7 @@ def page(studio: Studio) -> None:
 
     looking.click(look, [name, drop, path, preset], [told, found, command], show_progress="hidden")
     training.click(train, [name, drop, path, preset], [told, found, command], show_progress="hidden")
-    canceled.click(lambda: bench.cancel(studio, "collection"), None, None, queue=False)
+    canceled.click(lambda: cancel(studio), None, None, queue=False)
     preset.change(lambda key: expected_html(studio, key), [preset], [expected])
     timer.tick(lambda picked: [runs_html(studio, picked), _choices(studio, picked)], [chosen], [shown, chosen],
                show_progress="hidden")
@@ -91,7 +91,8 @@ def trained(studio: Studio, name: str, files: Sequence[str] | None, path: str, p
         speed = runs.speed_of(studio.home.index, chosen)
         if speed is None:
             yield [bench.status_html("Measuring how fast this computer trains; about a minute ..."), gr.skip(), ""]
-            speed = runs.measure(studio.home.index, chosen, str(folder), studio.home.cache)
+            studio.unmeasured.clear()
+            speed = runs.measure(studio.home.index, chosen, str(folder), studio.home.cache, studio.unmeasured)
         images = runs.images_of(chosen, speed)
         words = runs.begin(workdir, chosen, str(folder), images)
     except (ImggenError, OSError) as error:
@@ -100,6 +101,12 @@ def trained(studio: Studio, name: str, files: Sequence[str] | None, path: str, p
     yield [bench.status_html(f"{name.strip()} is training: {images:,} pictures seen, at {speed:.0f} a second, take "
                              f"{runs.age(images / speed)}. It goes on when this page is closed."),
            gr.skip(), commands.shown(words)]
+
+
+def cancel(studio: Studio) -> None:
+    """End what the page looks through, exports or measures; a training that has begun has its own Stop."""
+    studio.unmeasured.set()
+    bench.cancel(studio, "collection")
 
 
 def source(studio: Studio, name: str, files: Sequence[str] | None, path: str) -> Path:

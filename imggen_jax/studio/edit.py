@@ -60,14 +60,15 @@ def page(studio: Studio) -> Edit:
                     recent = gr.HTML(js_on_load="window.studio.shelf(element, trigger)")
                     num = gr.Slider(1, 16, 6, step=1, label="Children")
                     mutate = gr.Slider(0, 1, 0.3, step=0.05, label="Mutation", info="away from their parents")
-                    breeding = gr.Button("Breed", variant="primary", elem_classes=["make"])
+                    breeding, *ending = bench.buttons("Breed")
                     frames = gr.Slider(8, 60, 24, step=4, label="Frames")
                     morphing = gr.Button("Morph from each to the next")
                 with gr.Tab("A photo of yours"):
                     photo_id, mine = gr.Textbox("", visible=False), gr.HTML()
                     photo = gr.File(label="Photo", file_types=["image"], height=140)
                     what = gr.Textbox(label="What it shows", info="in words that the model knows, if it takes words")
-                    projecting = gr.Button("Find it in the model", variant="primary", elem_classes=["make"])
+                    projecting, end = bench.buttons("Find it in the model")
+                    ending.append(end)
         with gr.Column(scale=3, min_width=300):
             made = bench.bench(studio, "edit", pair, "What you keep, breed or find appears here.")
     enter, gather = [model, subject, shown, genes, photo_id, mine, *sliders], [tray, trayed, recent]
@@ -108,6 +109,8 @@ def page(studio: Studio) -> Edit:
     breeding.click(breed, [model, tray, num, mutate], made.outputs, show_progress="hidden")
     morphing.click(morph, [model, tray, frames], made.outputs, show_progress="hidden")
     projecting.click(project, [model, photo_id, what], made.outputs, show_progress="hidden")
+    for end in ending:
+        end.click(lambda: bench.cancel(studio, "edit"), None, None, queue=False)
     learn.click(find, [model], made.outputs).then(lambda path, id: entered(studio, id, path), [model, subject], enter)
     return Edit(made, enter, tray, gather, [*enter, recent])
 

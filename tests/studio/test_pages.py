@@ -336,6 +336,21 @@ def test_a_run_is_begun_stopped_and_goes_on(studio, monkeypatch):
     runs.stop(workdir)
 
 
+def test_measuring_is_canceled_and_says_what_went_wrong(studio, monkeypatch):
+    import sys
+
+    def measure(code):
+        monkeypatch.setattr(commands, "process", lambda words: [sys.executable, "-c", code])
+        return runs.measure(studio.home.index, runs.PRESETS["quick"], "x", studio.home.cache, studio.unmeasured)
+
+    with pytest.raises(RunError, match="^no such folder"):
+        measure("import sys; sys.exit('error: no such folder')")
+    collection.cancel(studio)
+    with pytest.raises(RunError, match="canceled"):
+        measure("import time; time.sleep(600)")
+    assert runs.speed_of(studio.home.index, runs.PRESETS["quick"]) is None
+
+
 def test_presets_follow_the_speed_of_the_machine(studio):
     quick = runs.PRESETS["quick"]
     assert "estimate" in collection.expected_html(studio, "quick")
