@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -206,9 +207,10 @@ def start_project(studio: Studio, model: str, id: str, what: str) -> bench.Job:
     """The model's picture that is nearest to a photo."""
     if not id:
         raise RunError("no photo is given; drop one above")
-    if studio.takes_text(model) and not what.strip():
+    text = studio.takes_text(model)
+    if text and not what.strip():
         raise RunError("this model works with words: say what the photo shows")
-    return bench.start(studio, "edit", commands.project(model, studio.file(id), what), {}, [id])
+    return bench.start(studio, "edit", commands.project(model, studio.file(id), what if text else ""), {}, [id])
 
 
 def start_learn(studio: Studio, model: str) -> bench.Job:
@@ -285,4 +287,6 @@ def _slider(name: str, **more: Any) -> gr.Slider:
 
 def _label(name: str) -> str:
     towards, bar, against = name.partition("|")
+    if found := re.fullmatch(r"pca(\d+)", name):  # learned without labels
+        return f"direction {found[1]}"
     return f"{against}  ↔  {towards}" if bar else name.replace("=", ": ").replace("_", " ")

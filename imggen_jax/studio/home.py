@@ -1,6 +1,7 @@
 """The studio's folder: where its pictures, datasets, runs and exports lie, and how files enter and leave it."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -46,6 +47,8 @@ class Home:
         self.index = Index(self.folder / "index.sqlite")
         if self.index.rebuilt:
             self.rebuild()
+        else:
+            self._find_lost()
 
     def new_folder(self) -> Path:
         """A folder for what is made next; it does not exist yet."""
@@ -91,8 +94,11 @@ class Home:
                 continue
             its = told.get(path.name, {})
             # The first one comes first among the newest.
-            one = _described(path, self.folder, facts["time"] - 1e-4 * number, its.get("verb") or command[0],
-                             _flag(command, "--model"), its.get("prompt", ""), its.get("seed"), command)
+            try:
+                one = _described(path, self.folder, facts["time"] - 1e-4 * number, its.get("verb") or command[0],
+                                 _flag(command, "--model"), its.get("prompt", ""), its.get("seed"), command)
+            except OSError:           # half of a picture, as a full disk leaves it
+                continue
             found.append(one._replace(id=ids.get(path.name, one.id)))
         return found
 
@@ -174,6 +180,18 @@ class Home:
                 self.index.add([one._replace(id=path.stem) if ID.fullmatch(path.stem) else one])
             except (OSError, ImggenError):
                 continue
+
+    def _find_lost(self) -> None:
+        """Add pictures that are in the folders and not in the list: the disk was full, or the studio was killed."""
+        known = self.index.folders()
+        for folder in sorted(self.made.iterdir()):
+            if not folder.is_dir() or str(folder.relative_to(self.folder)) in known:
+                continue
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, SaveError):
+                facts = {"command": ["found"], "parents": [], "time": folder.stat().st_mtime, "said": []}
+                if (folder / FACTS).is_file():
+                    facts = json.loads((folder / FACTS).read_text())
+                self.index.add(self._found(folder, facts), facts["parents"])
 
     def named(self, below: Path, name: str) -> Path:
         """A folder for what a user has named. Raises RunError for a name that none can have."""

@@ -103,13 +103,18 @@ def begin(workdir: Path, preset: Preset, folder: str, images: int) -> list[str]:
 
     Raises:
       RunError: there is a run of this name.
+      OSError: it could not be begun, as on a full disk; nothing of it is left.
     """
     if workdir.exists():
         raise RunError(f"there is a run {workdir.name!r} already; choose another name, or go on with that one")
     words = commands.train(preset.config, folder, str(workdir), preset.size, images)
     workdir.mkdir(parents=True)
-    write_atomic(workdir / FACTS, json.dumps({"words": words, "images": images, "folder": folder}))
-    _spawn(workdir, words)
+    try:
+        write_atomic(workdir / FACTS, json.dumps({"words": words, "images": images, "folder": folder}))
+        _spawn(workdir, words)
+    except OSError:                # so that the name is free when the same is tried again
+        shutil.rmtree(workdir, ignore_errors=True)
+        raise
     return words
 
 

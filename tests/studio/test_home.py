@@ -125,6 +125,20 @@ def test_folders_of_an_earlier_version_are_found_again_by_new_ids(home):
     assert [one.verb for one in home.index.find()] == ["vary"]
 
 
+def test_what_a_full_disk_or_a_kill_kept_out_of_the_list_is_found_at_the_next_start(home, monkeypatch):
+    def full(*_):
+        raise SaveError("the disk is full")
+
+    folders = [write(home.new_folder() / "000.png").parent for _ in range(2)]   # one without facts: it was killed
+    (folders[0] / "001.png").write_bytes(b"\x89PNG half")
+    monkeypatch.setattr(home.index, "add", full)
+    with pytest.raises(SaveError):
+        home.take_in(folders[0], ["vary"])
+    for _ in range(2):
+        again = Home(home.folder).index
+        assert sorted(one.verb for one in again.find()) == ["found", "vary"]
+
+
 def test_names_that_lead_elsewhere_are_refused(home):
     assert home.named(home.runs, " my run ").name == "my run"
     for wrong in ("", "../x", "a/b", ".hidden", "x" * 80, "a\0b", "..", "a."):
