@@ -15,15 +15,15 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # The rooms from the lowest to the highest. A room imports only rooms below it, and of those only the ones named here
 # where something is named: the rooms that stand alone stay usable alone.
 ORDER = [
-    "errors", "patches", "prompts", "spec", "bicubic", "threads", "streams", "storage", "game", "nets", "losses",
-    "augment", "ada", "degradations", "optim", "devices", "step", "transforms", "samplers", "schedules", "conditioning",
+    "errors", "patches", "prompts", "spec", "bicubic", "threads", "streams", "ports", "storage", "game", "nets",
+    "losses", "augment", "ada", "degradations", "optim", "devices", "step", "transforms", "samplers", "schedules", "conditioning",
     "latents", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "texts",
     "sampling", "inversion", "model", "training", "exporting", "zoo", "pipelines", "adapters", "loading", "evaluation",
     "cards", "generating", "api", "translators", "picture_verbs", "flags", "hub", "editing", "prompting", "studio",
     "serving", "main"]
 NARROW = {
     "errors": set(), "patches": {"errors"}, "prompts": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(),
-    "streams": {"errors"},
+    "streams": {"errors"}, "ports": {"errors"},
     "game": {"spec"}, "nets": {"storage", "bicubic"}, "losses": set(), "augment": set(), "ada": set(), "optim": set(),
     "devices": {"storage", "threads"}, "step": {"game"}, "degradations": set(),
     "transforms": {"bicubic", "degradations", "game", "spec", "augment"},

@@ -35,7 +35,7 @@ FIELDS = {
     "size": ("0x0", "99999x99999", "1024x1024", "../../x", "64x", "64x64\n", "٣x٣", "-1x-1"),
     "model": ("../../../etc/passwd", "/etc/passwd", "words/../words", "http://example.org/m", "\x00", "gpt-image-1",
               "file:///etc", "a" * 300, "..", ""),
-    "prompt": ("", "a" * 2001, "{a, b", "a::", "::", "{" * 500, "\ud800", "a::0", "--size 3", "{a,b}",
+    "prompt": ("", "a" * 2001, "{a, b", "::", "{" * 500, "\ud800", "a::0", "--size 3", "{a,b}",
                "{}" * 40, "a::2::3::4"),
     "quality": ("best", "ultra", 7), "output_format": ("svg", "gif", "html", "../png", "tiff"),
     "output_compression": (-1, 101, "all"), "response_format": ("html", "file"), "stream": ("maybe", 7),

@@ -2,9 +2,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
-import os
-import re
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 import uvicorn
 
-from imggen_jax import loading
+from imggen_jax import loading, ports
 from imggen_jax.errors import RunError
 from imggen_jax.model import Model
 from imggen_jax.provenance import policy
@@ -28,9 +27,9 @@ from imggen_jax.serving.verbs import Verbs
 from imggen_jax.serving.worker import SECONDS, WAITING, Worker
 
 HOST, PORT = "127.0.0.1", 8000
-TRIED = 50               # ports after one that is taken
 OPEN = 1024              # connections at a time
 GRACE = 10               # seconds for requests that are under way at the end
+LARGE = 4_000_000        # bytes of a block of memory that goes back to the system when it is freed
 
 
 class Wanted(NamedTuple):
@@ -63,7 +62,8 @@ def serve(wanted: Wanted, say: Callable[[str], object], *,
     """
     paths = models.parse(wanted.models)
     keys = _keys(wanted)
-    with contextlib.closing(_bound(wanted.host, wanted.port)) as bound, shelf.opened() as place:
+    _return_memory()
+    with contextlib.closing(ports.listening(wanted.host, wanted.port)) as bound, shelf.opened() as place:
         port = bound.getsockname()[1]
         found = Models(paths, load=load,
                        memory=None if wanted.memory is None else int(wanted.memory))
@@ -94,6 +94,16 @@ def serve(wanted: Wanted, say: Callable[[str], object], *,
             worker.stop()
 
 
+def _return_memory() -> None:
+    """Large blocks, as programs compute in, go back to the system when they are freed (mallopt(3), M_MMAP_THRESHOLD).
+
+    By default glibc learns from the first of them that is freed to keep the next ones, in an arena for each of several
+    threads: the service would grow by their size now and then, without using it.
+    """
+    with contextlib.suppress(OSError, AttributeError):     # another C library
+        ctypes.CDLL(None).mallopt(-3, LARGE)
+
+
 def _keys(wanted: Wanted) -> Keys | None:
     if wanted.keys is None and is_loopback(wanted.host):
         return None
@@ -110,65 +120,6 @@ def _hosts(wanted: Wanted) -> frozenset[str]:
     """Names by which the service may be called."""
     own = set() if is_loopback(wanted.host) else {socket.gethostname().lower(), wanted.host.lower().strip("[]"), "*"}
     return frozenset({*LOOPBACK, *own, *(name.lower() for name in wanted.allow)})
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises RunError, which says who has the port and names a free one."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
-    except (OSError, UnicodeError) as error:
-        raise RunError(f"--host {host} is no address of this computer ({error}); give 127.0.0.1, or 0.0.0.0 for all"
-                       ) from error
-    try:
-        return _listening(family, address)
-    except PermissionError as error:
-        raise RunError(f"port {port} is for the administrator alone; choose one from 1024: --port {PORT}") from error
-    except OSError as error:
-        free = next((other for other in range(port + 1, min(port + TRIED, 65536)) if _is_free(family, address, other)),
-                    None)
-        if free is None:
-            raise RunError(f"cannot listen at {host}:{port} ({error.strerror or error}); choose another --host or "
-                           "--port") from error
-        raise RunError(f"port {port} is taken by {holder(port) or 'another program'}; choose another: --port {free}"
-                       ) from error
-
-
-def _listening(family: int, address: tuple) -> socket.socket:
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)    # only what is in TIME_WAIT is reused
-        bound.bind(address)
-        bound.listen(1024)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
-
-
-def _is_free(family: int, address: tuple, port: int) -> bool:
-    try:
-        _listening(family, (address[0], port, *address[2:])).close()
-    except OSError:
-        return False
-    return True
-
-
-def holder(port: int) -> str | None:
-    """Which process of this user listens at a port, "python (process 12)"; None where that cannot be seen."""
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(table).read_text().splitlines()[1:]:
-                part = line.split()
-                if part[3] == "0A" and int(part[1].rpartition(":")[2], 16) == port:    # 0A: it listens
-                    inodes.add(part[9])
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            for link in (folder / "fd").iterdir():
-                found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(link))
-                if found and found[1] in inodes:
-                    return f"{(folder / 'comm').read_text().strip()} (process {folder.name})"
-    return None
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ A file's name from outside is not read at all; its kind is what its first bytes 
 """
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import threading
@@ -16,8 +17,8 @@ import numpy as np
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from PIL import Image
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from imggen_jax.pictures import files
 from imggen_jax.pictures.files import Picture, PictureError
@@ -81,11 +82,7 @@ async def form_body(request: Request, schema: type, names: Sequence[str], most_p
       ApiError: a form, field or picture that cannot be.
     """
     _check_type(request, "multipart/form-data")
-    try:
-        form = await request.form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=LONGEST_FIELD)
-    except (HTTPException, ValueError, KeyError, UnicodeError, AssertionError):  # of a form that is none
-        raise ApiError(400, f"the body is not a form of at most {MOST_FILES} files and {MOST_FIELDS} fields",
-                       code="invalid_form") from None
+    form = await _form(request)
     fields: dict[str, Any] = {}
     pictures: dict[str, Upload] = {}
     try:
@@ -106,6 +103,30 @@ async def form_body(request: Request, schema: type, names: Sequence[str], most_p
         return openai.read(schema, fields), pictures
     finally:
         await form.close()
+
+
+class _Parser(MultiPartParser):
+    """One that knows whether a form has come to its end: what is cut off between two parts is no form."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
+async def _form(request: Request) -> FormData:
+    try:
+        async with contextlib.aclosing(request.stream()) as stream:
+            parser = _Parser(request.headers, stream, max_files=MOST_FILES, max_fields=MOST_FIELDS,
+                             max_part_size=LONGEST_FIELD)
+            form = await parser.parse()
+        if parser.ended:
+            return form
+        await form.close()
+    except (MultiPartException, ValueError, KeyError, UnicodeError, AssertionError):
+        pass
+    raise ApiError(400, f"the body is not a whole form of at most {MOST_FILES} files and {MOST_FIELDS} fields",
+                   code="invalid_form")
 
 
 def _opened(file: UploadFile, name: str, most_pixels: int) -> Upload:

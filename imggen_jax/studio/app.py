@@ -20,7 +20,9 @@ from imggen_jax.studio.bench import Studio
 
 MOST_WAIT = 120       # seconds for the first pictures
 HEAD = ('<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<script src="/studio/studio.js"></script><link rel="stylesheet" href="/studio/studio.css">')
+        '<script src="/studio/studio.js"></script><link rel="stylesheet" href="/studio/studio.css">'
+        "<noscript><p>The studio's pages need JavaScript: allow it for this address, which is this computer, and "
+        "reload.</p></noscript>")
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]     # of the reader's computer
 MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 

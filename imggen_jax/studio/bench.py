@@ -4,6 +4,7 @@ from __future__ import annotations
 import base64
 import functools
 import html
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from imggen_jax.errors import ImggenError, RunError
+from imggen_jax.storage.files import disk_is_full
 from imggen_jax.studio import commands, models
 from imggen_jax.studio.home import Home
 from imggen_jax.studio.index import ID, Picture
@@ -29,6 +31,7 @@ class Studio:
         self.home, self.jobs = home, jobs
         self.folders = (home.runs, home.exports, home.models, *folders)
         self.current: dict[str, Job] = {}    # page -> what it makes, or made last
+        self.unmeasured = threading.Event()  # set: the measurement of this machine is not wanted any more
         self._facts: dict[str, dict[str, Any]] = {}
 
     def models(self) -> list[Known]:
@@ -168,8 +171,8 @@ def run(studio: Studio, begin: Callable[[], Job],
     """
     try:
         job = begin()
-    except ImggenError as error:
-        yield [status_html("", error=str(error)), gr.skip(), gr.skip()]
+    except (ImggenError, OSError) as error:
+        yield [wrong_html(error), gr.skip(), gr.skip()]
         return
     command, before, drafted = commands.shown(job.words), None, False
     while not job.done.wait(TICK):
@@ -202,6 +205,12 @@ def status_html(text: str, *, error: str = "", notes: Sequence[str] = ()) -> str
     wrong = f'<div class="wrong" role="alert">{html.escape(error)}</div>' if error else ""
     more = "".join(f'<div class="note">{html.escape(note)}</div>' for note in notes)
     return f'<div role="status" aria-live="polite">{html.escape(text)}{wrong}{more}</div>'
+
+
+def wrong_html(error: ImggenError | OSError) -> str:
+    """What is wrong, and a full disk by its name."""
+    full = isinstance(error, OSError) and disk_is_full(error)
+    return status_html("", error="the disk is full; make room, then do the same again" if full else str(error))
 
 
 def progress_html(job: Job, *, waiting: bool = False) -> str:
@@ -281,7 +290,7 @@ def deleted(studio: Studio, id: str) -> list[Any]:
     try:
         studio.home.delete(studio.home.index.get(id))
     except (ImggenError, OSError) as error:
-        return [status_html("", error=str(error)), gr.skip(), gr.skip()]
+        return [wrong_html(error), gr.skip(), gr.skip()]
     return [status_html(f"Deleted: it lies in {studio.home.deleted} until you empty that folder."),
             '<div class="blank">Deleted.</div>', gr.Button(visible=True)]
 
@@ -292,5 +301,5 @@ def restored(studio: Studio, id: str) -> list[Any]:
         studio.home.restore_id(id)
         picture = studio.home.index.get(id)
     except (ImggenError, OSError) as error:
-        return [status_html("", error=str(error)), gr.skip(), gr.skip()]
+        return [wrong_html(error), gr.skip(), gr.skip()]
     return [status_html("It is back."), one_html(picture), gr.Button(visible=False)]

@@ -12,7 +12,6 @@ import gradio as gr
 
 from imggen_jax.errors import ImggenError, RunError
 from imggen_jax.pictures.files import READ
-from imggen_jax.storage.files import disk_is_full
 from imggen_jax.studio import bench, commands, runs
 from imggen_jax.studio.bench import Studio
 from imggen_jax.studio.runs import PRESETS, State
@@ -56,7 +55,7 @@ def page(studio: Studio) -> None:
 
     looking.click(look, [name, drop, path, preset], [told, found, command], show_progress="hidden")
     training.click(train, [name, drop, path, preset], [told, found, command], show_progress="hidden")
-    canceled.click(lambda: bench.cancel(studio, "collection"), None, None, queue=False)
+    canceled.click(lambda: cancel(studio), None, None, queue=False)
     preset.change(lambda key: expected_html(studio, key), [preset], [expected])
     timer.tick(lambda picked: [runs_html(studio, picked), _choices(studio, picked)], [chosen], [shown, chosen],
                show_progress="hidden")
@@ -74,7 +73,7 @@ def looked(studio: Studio, name: str, files: Sequence[str] | None, path: str, pr
         words = commands.look(str(folder), PRESETS[preset].size)
         job = bench.start(studio, "collection", words, {"files": False})
     except (ImggenError, OSError) as error:
-        yield [_wrong(error), gr.skip(), gr.skip()]
+        yield [bench.wrong_html(error), gr.skip(), gr.skip()]
         return
     while not job.done.wait(0.3):
         yield [bench.progress_html(job), gr.skip(), commands.shown(words)]
@@ -91,15 +90,22 @@ def trained(studio: Studio, name: str, files: Sequence[str] | None, path: str, p
         speed = runs.speed_of(studio.home.index, chosen)
         if speed is None:
             yield [bench.status_html("Measuring how fast this computer trains; about a minute ..."), gr.skip(), ""]
-            speed = runs.measure(studio.home.index, chosen, str(folder), studio.home.cache)
+            studio.unmeasured.clear()
+            speed = runs.measure(studio.home.index, chosen, str(folder), studio.home.cache, studio.unmeasured)
         images = runs.images_of(chosen, speed)
         words = runs.begin(workdir, chosen, str(folder), images)
     except (ImggenError, OSError) as error:
-        yield [_wrong(error), gr.skip(), gr.skip()]
+        yield [bench.wrong_html(error), gr.skip(), gr.skip()]
         return
     yield [bench.status_html(f"{name.strip()} is training: {images:,} pictures seen, at {speed:.0f} a second, take "
                              f"{runs.age(images / speed)}. It goes on when this page is closed."),
            gr.skip(), commands.shown(words)]
+
+
+def cancel(studio: Studio) -> None:
+    """End what the page looks through, exports or measures; a training that has begun has its own Stop."""
+    studio.unmeasured.set()
+    bench.cancel(studio, "collection")
 
 
 def source(studio: Studio, name: str, files: Sequence[str] | None, path: str) -> Path:
@@ -209,7 +215,7 @@ def exporting(studio: Studio, picked: Sequence[str]) -> Iterator[list[Any]]:
             raise RunError(job.error)
         packed = runs.archive(out, studio.home.cache / "uploads")
     except (ImggenError, OSError) as error:
-        yield [_wrong(error), gr.skip()]
+        yield [bench.wrong_html(error), gr.skip()]
         return
     yield [bench.status_html(f"Exported to {out}; it is among the models now. {commands.shown(words)}"),
            gr.File(str(packed), visible=True)]
@@ -234,15 +240,10 @@ def _renamed(studio: Studio, picked: Sequence[str], text: str) -> list[Any]:
             raise RunError("choose one training to rename")
         runs.rename(studio.home.named(studio.home.runs, picked[0]), studio.home.named(studio.home.runs, text))
     except (ImggenError, OSError) as error:
-        return [_wrong(error), gr.skip()]
+        return [bench.wrong_html(error), gr.skip()]
     return [bench.status_html(f"{picked[0]} is called {text.strip()} now."), _choices(studio, [text.strip()])]
 
 
 def _choices(studio: Studio, picked: Sequence[str]) -> Any:
     names = [one.name for one in runs.every(studio.home.runs)]
     return gr.CheckboxGroup(names, value=[name for name in picked if name in names])
-
-
-def _wrong(error: Exception) -> str:
-    full = isinstance(error, OSError) and disk_is_full(error)
-    return bench.status_html("", error="the disk is full; make room, then do the same again" if full else str(error))

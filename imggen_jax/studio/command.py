@@ -3,14 +3,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from imggen_jax import flags, streams
+from imggen_jax import flags, ports, streams
 from imggen_jax.errors import RunError
 from imggen_jax.storage import lock
 
@@ -22,7 +21,7 @@ examples:
   imggen studio
   imggen studio --port 8000 --folder ~/art --no-browser
 """
-FOLDER, PORT = "~/imggen_studio", 7860
+FOLDER, HOST, PORT = "~/imggen_studio", "127.0.0.1", 7860
 NEEDED = ("gradio", "fastapi", "uvicorn")
 WELCOME = ("a smiling person with ginger hair and round glasses", "a surprised person with long pink hair",
            "a person with dark skin, curly hair and a beard")
@@ -47,16 +46,17 @@ def run(words: Sequence[str], main: Callable[[Sequence[str]], int]) -> int:
     from imggen_jax.studio.home import Home
     from imggen_jax.studio.jobs import Jobs
 
-    home = Home(args.folder)
-    with _alone(home.folder):
-        jobs = Jobs(home)             # it loads while the pages are built
-        if not home.index.count():
-            _welcome(jobs)
-        try:
-            return _serve(home, jobs, [Path("runs").absolute(), *map(Path, args.models)], args.port,
-                          not args.no_browser)
-        finally:
-            jobs.close()
+    with contextlib.closing(ports.listening(HOST, args.port)) as bound:
+        home = Home(args.folder)
+        with _alone(home.folder):
+            jobs = Jobs(home)             # it loads while the pages are built
+            if not home.index.count():
+                _welcome(jobs)
+            try:
+                return _serve(home, jobs, [Path("runs").absolute(), *map(Path, args.models)], bound,
+                              not args.no_browser)
+            finally:
+                jobs.close()
 
 
 @contextlib.contextmanager
@@ -82,35 +82,6 @@ def _check(args) -> None:
             raise RunError(f"--models {folder} is not a folder")
     if not 1 <= args.port <= 65535:
         raise RunError(f"--port is {args.port}; it must be from 1 to 65535")
-    if not _is_free(args.port):
-        free = next((port for port in range(args.port + 1, min(args.port + 50, 65536)) if _is_free(port)), None)
-        offer = f"; take --port {free}" if free else "; choose another --port"
-        raise RunError(f"port {args.port} is taken by {_holder(args.port)}{offer}")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _holder(port: int) -> str:
-    """Which program listens on a port, as far as the system tells (Linux: proc(5))."""
-    try:
-        table = Path("/proc/net/tcp").read_text().splitlines()[1:]
-        rows = (line.split() for line in table)
-        nodes = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
-        for process in Path("/proc").glob("[0-9]*"):
-            for descriptor in (process / "fd").glob("*"):
-                if os.readlink(descriptor) in nodes:
-                    return f"{(process / 'comm').read_text().strip()} (process {process.name})"
-    except OSError:
-        pass
-    return "another program"
 
 
 def _welcome(jobs) -> None:
@@ -122,18 +93,22 @@ def _welcome(jobs) -> None:
         jobs.start(commands.generate("avatars", True, wanted), expected=4)
 
 
-def _serve(home, jobs, folders: Sequence[Path], port: int, browser: bool) -> int:
+def _serve(home, jobs, folders: Sequence[Path], bound: socket.socket, browser: bool) -> int:
+    """bound: listens already, so that a browser that is there too early waits and is not refused."""
     import uvicorn
 
     from imggen_jax.studio import app  # here: it takes seconds
     from imggen_jax.studio.bench import Studio
 
-    served = app.serve(Studio(home, jobs, folders), "127.0.0.1", port)
-    address = f"http://127.0.0.1:{port}"
+    port = bound.getsockname()[1]
+    served = app.serve(Studio(home, jobs, folders), HOST, port)
+    address = f"http://{HOST}:{port}"
+    server = uvicorn.Server(uvicorn.Config(served, log_level="warning", timeout_graceful_shutdown=2,
+                                           server_header=False))
 
     def opened() -> None:
-        while _is_free(port):
-            time.sleep(0.1)
+        while not server.started:
+            time.sleep(0.05)
         streams.say([f"The studio is open: {address} (Ctrl+C ends it). Its folder: {home.folder}"])
         if browser:
             import webbrowser
@@ -141,6 +116,5 @@ def _serve(home, jobs, folders: Sequence[Path], port: int, browser: bool) -> int
             webbrowser.open(address)
 
     threading.Thread(target=opened, daemon=True).start()
-    uvicorn.Server(uvicorn.Config(served, "127.0.0.1", port, log_level="warning", timeout_graceful_shutdown=2,
-                                  server_header=False)).run()
+    server.run(sockets=[bound])
     return 0

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import gradio as gr
 from imggen_jax.errors import ImggenError, RunError
 from imggen_jax.studio import bench, commands
 from imggen_jax.studio.bench import Bench, Studio
-from imggen_jax.studio.index import Asked
+from imggen_jax.studio.index import Asked, Picture
 
 SLIDERS = 8
 FAR = 1.5                 # of genes of words; learned ones go to 3
@@ -21,6 +22,7 @@ MOST_PARENTS = 5
 PAIRS = ("smiling|sad", "glasses|no glasses", "a beard|no beard", "long hair|bald head", "blue hair|black hair",
          "dark skin|pale skin")
 NO_PICTURE = '<div class="blank">Choose a picture on the page Create or Gallery and press Edit, or bring a photo.</div>'
+FOREIGN = "This model has not made the picture: find it in the model first, under “A photo of yours”"
 NO_TRAY = '<div class="blank">Press Breed below a picture, or choose some of these.</div>'
 
 
@@ -53,23 +55,24 @@ def page(studio: Studio) -> Edit:
                         learn = gr.Button("Find sliders without words", size="sm")
                     pair = bench.buttons("Keep this")
                     zero = gr.Button("All to the middle", size="sm")
-                with gr.Tab("Breed and morph"):
+                with gr.Tab("Breed and morph") as of_several:
                     trayed = gr.HTML(NO_TRAY)
                     clear = gr.Button("Empty the tray", size="sm")
                     recent = gr.HTML(js_on_load="window.studio.shelf(element, trigger)")
                     num = gr.Slider(1, 16, 6, step=1, label="Children")
                     mutate = gr.Slider(0, 1, 0.3, step=0.05, label="Mutation", info="away from their parents")
-                    breeding = gr.Button("Breed", variant="primary", elem_classes=["make"])
+                    breeding, *ending = bench.buttons("Breed")
                     frames = gr.Slider(8, 60, 24, step=4, label="Frames")
                     morphing = gr.Button("Morph from each to the next")
                 with gr.Tab("A photo of yours"):
                     photo_id, mine = gr.Textbox("", visible=False), gr.HTML()
                     photo = gr.File(label="Photo", file_types=["image"], height=140)
                     what = gr.Textbox(label="What it shows", info="in words that the model knows, if it takes words")
-                    projecting = gr.Button("Find it in the model", variant="primary", elem_classes=["make"])
+                    projecting, end = bench.buttons("Find it in the model")
+                    ending.append(end)
         with gr.Column(scale=3, min_width=300):
             made = bench.bench(studio, "edit", pair, "What you keep, breed or find appears here.")
-    enter, gather = [model, subject, shown, genes, *sliders], [tray, trayed, recent]
+    enter, gather = [model, subject, shown, genes, photo_id, mine, *sliders], [tray, trayed, recent]
 
     def live(model: str, id: str | None, names: str, *amounts: float) -> Any:
         return live_html(studio, model, id or "", amounts_of(names, amounts))
@@ -101,11 +104,14 @@ def page(studio: Studio) -> Edit:
 
     photo.upload(lambda file: brought(studio, file), [photo], [photo_id, mine, photo])
     recent.click(pick, [tray], gather)
+    of_several.select(lambda known: gathered(studio, "", known), [tray], gather, show_progress="hidden")
     clear.click(lambda: gathered(studio, "", ""), None, gather)
     made.make.click(keep, moving, made.outputs, show_progress="hidden")
     breeding.click(breed, [model, tray, num, mutate], made.outputs, show_progress="hidden")
     morphing.click(morph, [model, tray, frames], made.outputs, show_progress="hidden")
     projecting.click(project, [model, photo_id, what], made.outputs, show_progress="hidden")
+    for end in ending:
+        end.click(lambda: bench.cancel(studio, "edit"), None, None, queue=False)
     learn.click(find, [model], made.outputs).then(lambda path, id: entered(studio, id, path), [model, subject], enter)
     return Edit(made, enter, tray, gather, [*enter, recent])
 
@@ -126,13 +132,14 @@ def entered(studio: Studio, id: str | None, model: str = "") -> list[Any]:
         model = model or (picture.model if picture else "") or studio.makers()[0][1]
         names = genes_of(studio.facts(model))
     except (ImggenError, IndexError) as error:
-        return [gr.skip(), id, bench.status_html("", error=str(error)), "[]", *[gr.skip()] * SLIDERS]
-    shown = NO_PICTURE if picture is None else (
-        f'<img src="/pictures/{id}/view" alt="{html.escape(picture.title, quote=True)}">')
-    if picture is not None and picture.model != model:
-        shown += bench.status_html("", notes=["This model has not made it: find it in the model first, as "
-                                              "“A photo of yours” does."])
-    return [model, id, shown, json.dumps(names), *_sliders(names)]
+        return [gr.skip(), id, bench.status_html("", error=str(error)), "[]", *[gr.skip()] * (2 + SLIDERS)]
+    shown, photo = NO_PICTURE, [gr.skip(), gr.skip()]
+    if picture is not None:
+        shown = f'<img src="/pictures/{id}/view" alt="{html.escape(picture.title, quote=True)}">'
+        if picture.model != model:
+            shown += bench.status_html("", notes=[FOREIGN])
+            photo = [id, _small(picture)]
+    return [model, id, shown, json.dumps(names), *photo, *_sliders(names)]
 
 
 def genes_of(facts: dict[str, Any]) -> list[str]:
@@ -154,8 +161,7 @@ def added(names: str, towards: str | None, against: str | None) -> list[Any]:
     known, new = json.loads(names or "[]"), "|".join(each)
     if all(each) and "|" not in "".join(each) and new not in known:
         known = [*known[:SLIDERS - 1], new]
-    return [json.dumps(known), *[gr.Slider(label=_label(one), visible=True) for one in known],
-            *[gr.Slider(visible=False)] * (SLIDERS - len(known))]
+    return [json.dumps(known), *map(_slider, known), *[gr.Slider(visible=False)] * (SLIDERS - len(known))]
 
 
 def live_html(studio: Studio, model: str, id: str, amounts: dict[str, float]) -> str:
@@ -163,7 +169,7 @@ def live_html(studio: Studio, model: str, id: str, amounts: dict[str, float]) ->
     if not id:
         return NO_PICTURE
     try:
-        answer = studio.jobs.ask("show", model=model, picture=studio.file(id), amounts=amounts)
+        answer = studio.jobs.ask("show", model=model, picture=_editable(studio, model, id), amounts=amounts)
     except ImggenError as error:
         return bench.status_html("", error=str(error))
     return f'<img src="data:image/png;base64,{answer["png"]}" alt="the picture as the sliders stand">'
@@ -175,7 +181,14 @@ def start_edit(studio: Studio, model: str, id: str, amounts: dict[str, float]) -
         raise RunError("no picture is chosen; choose one on the page Create or Gallery and press Edit")
     if not any(amounts.values()):
         raise RunError("all sliders are in the middle, so there is nothing to keep; move one")
-    return bench.start(studio, "edit", commands.edit(model, studio.file(id), amounts), {}, [id])
+    return bench.start(studio, "edit", commands.edit(model, _editable(studio, model, id), amounts), {}, [id])
+
+
+def _editable(studio: Studio, model: str, id: str) -> str:
+    """The file of a picture. Raises RunError where a model that works with words has not made it, and knows none."""
+    if "text" in studio.facts(model)["needs"] and studio.home.index.get(id).model != model:
+        raise RunError(FOREIGN)
+    return studio.file(id)
 
 
 def start_breed(studio: Studio, model: str, ids: Sequence[str], num: int, mutate: float) -> bench.Job:
@@ -194,9 +207,10 @@ def start_project(studio: Studio, model: str, id: str, what: str) -> bench.Job:
     """The model's picture that is nearest to a photo."""
     if not id:
         raise RunError("no photo is given; drop one above")
-    if studio.takes_text(model) and not what.strip():
+    text = studio.takes_text(model)
+    if text and not what.strip():
         raise RunError("this model works with words: say what the photo shows")
-    return bench.start(studio, "edit", commands.project(model, studio.file(id), what), {}, [id])
+    return bench.start(studio, "edit", commands.project(model, studio.file(id), what if text else ""), {}, [id])
 
 
 def start_learn(studio: Studio, model: str) -> bench.Job:
@@ -224,8 +238,12 @@ def brought(studio: Studio, file: str | None) -> list[Any]:
         picture = studio.home.index.get(bring(studio, file))
     except ImggenError as error:
         return ["", bench.status_html("", error=str(error)), None]
-    return [picture.id, f'<div class="one"><img src="/pictures/{picture.id}/thumb" alt="" style="width:96px">'
-                        f"<span>{html.escape(picture.title)}</span></div>", None]
+    return [picture.id, _small(picture), None]
+
+
+def _small(picture: Picture) -> str:
+    return (f'<div class="one"><img src="/pictures/{picture.id}/thumb" alt="" style="width:96px">'
+            f"<span>{html.escape(picture.title)}</span></div>")
 
 
 def gathered(studio: Studio, id: str, known: str | None) -> list[Any]:
@@ -258,10 +276,17 @@ def _ids(text: str | None) -> list[str]:
 
 
 def _sliders(names: Sequence[str]) -> list[Any]:
-    return [*(gr.Slider(*((-FAR, FAR) if "|" in name else (-3, 3)), 0, step=0.1, label=_label(name), visible=True)
-              for name in names), *[gr.Slider(value=0, visible=False)] * (SLIDERS - len(names))]
+    return [*(_slider(name, value=0) for name in names), *[gr.Slider(value=0, visible=False)] * (SLIDERS - len(names))]
+
+
+def _slider(name: str, **more: Any) -> gr.Slider:
+    """The slider of a gene; without a value, where it stands."""
+    far = FAR if "|" in name else 3
+    return gr.Slider(minimum=-far, maximum=far, label=_label(name), visible=True, **more)
 
 
 def _label(name: str) -> str:
     towards, bar, against = name.partition("|")
+    if found := re.fullmatch(r"pca(\d+)", name):  # learned without labels
+        return f"direction {found[1]}"
     return f"{against}  ↔  {towards}" if bar else name.replace("=", ": ").replace("_", " ")

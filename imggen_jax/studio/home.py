@@ -1,6 +1,7 @@
 """The studio's folder: where its pictures, datasets, runs and exports lie, and how files enter and leave it."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from PIL import Image
 from imggen_jax.errors import ImggenError, RunError, SaveError
 from imggen_jax.pictures import files
 from imggen_jax.storage.files import disk_is_full, write_atomic
-from imggen_jax.studio.index import Index, Picture, new_id
+from imggen_jax.studio.index import ID, Index, Picture, new_id
 
 FACTS = "made.json"
 THUMB = 256                       # pixels, longer side of a thumbnail; smaller pictures are their own
@@ -46,6 +47,8 @@ class Home:
         self.index = Index(self.folder / "index.sqlite")
         if self.index.rebuilt:
             self.rebuild()
+        else:
+            self._find_lost()
 
     def new_folder(self) -> Path:
         """A folder for what is made next; it does not exist yet."""
@@ -72,14 +75,18 @@ class Home:
           SaveError: the disk is full. The pictures are where they were.
         """
         facts = {"command": list(command), "parents": list(parents), "time": time.time(), "said": list(said)}
+        found = self._found(folder, facts)
+        facts["ids"] = {Path(one.file).name: one.id for one in found}   # for `rebuild`
         try:
             write_atomic(folder / FACTS, json.dumps(facts))
         except OSError as error:
             raise _explained(error, folder) from error
-        return self._add(folder, facts)
+        self.index.add(found, parents)
+        return found
 
-    def _add(self, folder: Path, facts: dict[str, Any]) -> list[Picture]:
+    def _found(self, folder: Path, facts: dict[str, Any]) -> list[Picture]:
         told, command = {one["file"]: one for one in facts["said"]}, tuple(facts["command"])
+        ids: dict[str, str] = facts.get("ids", {})
         found = []
         for number, path in enumerate(sorted(folder.iterdir())):
             frame = command[0] == "interpolate" and path.suffix != ".webp"   # of the animation
@@ -87,9 +94,12 @@ class Home:
                 continue
             its = told.get(path.name, {})
             # The first one comes first among the newest.
-            found.append(_described(path, self.folder, facts["time"] - 1e-4 * number, its.get("verb") or command[0],
-                                    _flag(command, "--model"), its.get("prompt", ""), its.get("seed"), command))
-        self.index.add(found, facts["parents"])
+            try:
+                one = _described(path, self.folder, facts["time"] - 1e-4 * number, its.get("verb") or command[0],
+                                 _flag(command, "--model"), its.get("prompt", ""), its.get("seed"), command)
+            except OSError:           # half of a picture, as a full disk leaves it
+                continue
+            found.append(one._replace(id=ids.get(path.name, one.id)))
         return found
 
     def bring(self, source: Path, name: str) -> Picture:
@@ -154,18 +164,34 @@ class Home:
         os.replace(aside, path)
 
     def rebuild(self) -> None:
-        """Fill an empty list again from what the folders hold; pictures get new ids, and lineage between them is lost.
+        """Fill an empty list again from what the folders hold: the same pictures, of the same parents.
+
+        What the list alone knows is lost: the names of pictures that were brought, and what was measured.
         """
-        for facts in sorted(self.made.glob(f"*/{FACTS}")):
+        for path in sorted(self.made.glob(f"*/{FACTS}")):
             try:
-                self._add(facts.parent, {**json.loads(facts.read_text()), "parents": []})
-            except (OSError, ValueError, KeyError):
+                facts = json.loads(path.read_text())
+                self.index.add(self._found(path.parent, facts), facts["parents"])
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue              # what cannot be read stays where it is
         for path in sorted(self.own.iterdir()):
             try:
-                self.index.add([_described(path, self.folder, path.stat().st_mtime, "own", "", "", None, ("own",))])
+                one = _described(path, self.folder, path.stat().st_mtime, "own", "", "", None, ("own",))
+                self.index.add([one._replace(id=path.stem) if ID.fullmatch(path.stem) else one])
             except (OSError, ImggenError):
                 continue
+
+    def _find_lost(self) -> None:
+        """Add pictures that are in the folders and not in the list: the disk was full, or the studio was killed."""
+        known = self.index.folders()
+        for folder in sorted(self.made.iterdir()):
+            if not folder.is_dir() or str(folder.relative_to(self.folder)) in known:
+                continue
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, SaveError):
+                facts = {"command": ["found"], "parents": [], "time": folder.stat().st_mtime, "said": []}
+                if (folder / FACTS).is_file():
+                    facts = json.loads((folder / FACTS).read_text())
+                self.index.add(self._found(folder, facts), facts["parents"])
 
     def named(self, below: Path, name: str) -> Path:
         """A folder for what a user has named. Raises RunError for a name that none can have."""

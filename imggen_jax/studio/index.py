@@ -135,6 +135,11 @@ class Index:
             rows = base.execute("SELECT DISTINCT model FROM pictures WHERE deleted=0 AND model<>''").fetchall()
         return sorted(row[0] for row in rows)
 
+    def folders(self) -> set[str]:
+        """Those of all pictures, also of deleted ones, below the studio's folder."""
+        with self._open() as base:
+            return {os.path.dirname(row[0]) for row in base.execute("SELECT file FROM pictures")}
+
     def parents(self, id: str) -> list[Picture]:
         """What a picture was made from, in order."""
         return self._beside(id, "child", "parent")

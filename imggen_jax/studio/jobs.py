@@ -5,6 +5,7 @@ another one takes its place. Either way all whole pictures stay.
 """
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,12 +17,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from imggen_jax.errors import ImggenError, RunError
+from imggen_jax.errors import ImggenError, RunError, SaveError
 from imggen_jax.studio import commands
 from imggen_jax.studio.home import Home
 from imggen_jax.studio.index import Picture
 
-PATIENCE = 0.7        # seconds from an interrupt to a kill
+PATIENCE = 0.4        # seconds from an interrupt to a kill
 LONG = 4.0            # seconds from which a draft is worth its time
 CANCELED = 130        # exit code
 
@@ -153,7 +154,7 @@ class Jobs:
                     answer = {"code": CANCELED} if job.canceled else {"code": 1, "error": str(error)}
             self._finish(job, answer, parents, then)
         except Exception as error:  # noqa: BLE001 - said in the page: a thread has nobody else to tell
-            job.code, job.error = 1, str(error)
+            job.code, job.error = 1, job.error or str(error)
         finally:
             self._running = None if self._running is job else self._running
             job.done.set()
@@ -176,7 +177,8 @@ class Jobs:
         if job.folder is not None and job.folder.is_dir():
             job.pictures = self._home.take_in(job.folder, job.words, answer.get("made", []), parents)
         if code == 0 and not job.canceled:
-            self._home.index.set_rate(_kind(job.words, job.expected), job.took)
+            with contextlib.suppress(SaveError):      # a full disk: what was made is there
+                self._home.index.set_rate(_kind(job.words, job.expected), job.took)
             if then is not None:
                 then(job)
         job.code = CANCELED if job.canceled and code != 0 else code

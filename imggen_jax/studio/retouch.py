@@ -101,8 +101,7 @@ def page(studio: Studio) -> Retouch:
     enter = [subject, shown]
     task.change(lambda name: fitted(studio, name), [task],
                 [how, model, words, styling, sizing, scale, quality, on_picture, on_pad]).then(
-        None, [task], None, js="(task) => { if (task === 'outpaint') window.studio.canvas('retouch').choose('extend'); "
-                               "else if (task === 'remove' || task === 'fill') window.studio.canvas('retouch').choose("
+        None, [task], None, js="(task) => { window.studio.canvas('retouch').choose(task === 'outpaint' ? 'extend' : "
                                "'brush'); }")
     photo.upload(lambda file: brought(studio, file), [photo], [*enter, photo]).then(None, [subject], None, js=LOAD)
     inputs = [task, subject, drawn, model, words, style_id, strength, width, height, scale, quality]

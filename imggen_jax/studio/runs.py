@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -67,20 +68,28 @@ def speed_of(index: Index, preset: Preset) -> float | None:
     return index.rate(_rate(preset))
 
 
-def measure(index: Index, preset: Preset, folder: str, scratch: Path) -> float:
-    """Pictures per second of a short run on this machine, which is kept. Takes about a minute.
+def measure(index: Index, preset: Preset, folder: str, scratch: Path, stop: threading.Event) -> float:
+    """Pictures per second of a short run on this machine, which is kept. Takes about a minute; `stop` ends it.
 
     Raises:
-      RunError: the run ended badly, with what it said; or no speed could be seen.
+      RunError: the run ended badly, with what it said, or was stopped; or no speed could be seen.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="measure_") as place:
         words = [word for word in commands.train(preset.config, folder, f"{place}/run", preset.size, PROBE)
                  if not word.startswith("--config.log.")]
-        done = subprocess.run(commands.process([*words, "--config.log.every=500", "--config.log.show=100000",
-                                        "--config.log.save=100000"]), capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RunError((done.stderr.strip().splitlines() or ["the training has ended"])[-1].removeprefix("error: "))
+        said = Path(place) / SAID
+        with open(said, "wb") as log:
+            process = subprocess.Popen(commands.process([*words, "--config.log.every=500", "--config.log.show=100000",
+                                                         "--config.log.save=100000"]),
+                                       stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        while process.poll() is None:
+            if stop.wait(0.2):
+                process.kill()
+                process.wait()
+                raise RunError("canceled: nothing was trained")
+        if process.returncode:
+            raise RunError((_last_line(said) or "the training has ended").removeprefix("error: "))
         speeds = [line["images_per_second"] for line in read_metrics(Path(place) / "run" / "metrics.jsonl")
                   if line.get("images_per_second")]
     if not speeds:
@@ -94,13 +103,18 @@ def begin(workdir: Path, preset: Preset, folder: str, images: int) -> list[str]:
 
     Raises:
       RunError: there is a run of this name.
+      OSError: it could not be begun, as on a full disk; nothing of it is left.
     """
     if workdir.exists():
         raise RunError(f"there is a run {workdir.name!r} already; choose another name, or go on with that one")
     words = commands.train(preset.config, folder, str(workdir), preset.size, images)
     workdir.mkdir(parents=True)
-    write_atomic(workdir / FACTS, json.dumps({"words": words, "images": images, "folder": folder}))
-    _spawn(workdir, words)
+    try:
+        write_atomic(workdir / FACTS, json.dumps({"words": words, "images": images, "folder": folder}))
+        _spawn(workdir, words)
+    except OSError:                # so that the name is free when the same is tried again
+        shutil.rmtree(workdir, ignore_errors=True)
+        raise
     return words
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from imggen_jax.errors import ImggenError, brief
+from imggen_jax.storage.files import disk_is_full
 
 KEPT = 3                          # loaded models
 Main = Callable[[Sequence[str]], int]
@@ -50,6 +51,9 @@ def serve(answer: Answer, questions: Iterable[str], answers: TextIO) -> int:
             found = {"code": 130, "said": [], "made": made(question.get("folder"))}
         except ImggenError as error:
             found = {"error": str(error)}
+        except OSError as error:
+            full = disk_is_full(error)
+            found = {"error": "the disk is full; make room, then do the same again" if full else brief(error)}
         except Exception as error:  # noqa: BLE001 - a fault of one question must not end the others
             traceback.print_exc()
             found = {"error": f"this went wrong inside ({brief(error)}); the terminal of the studio shows where"}

@@ -90,6 +90,16 @@ def test_pictures_are_bounded_in_pixels_before_they_are_unpacked(client):
     assert answer.status_code == 400 and "the result would have more than" in answer.json()["error"]["message"]
 
 
+def test_a_form_that_is_cut_off_after_a_whole_part_is_none(client):
+    head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+    whole = head + file_of(np.zeros((9, 9), np.uint8)) + b"\r\n--b--\r\n"
+    sent = {"headers": {"Content-Type": "multipart/form-data; boundary=b"}}
+    assert client.post("/v1/detect", content=whole, **sent).status_code == 200
+    for cut in (4, 5, 30):
+        answer = client.post("/v1/detect", content=whole[:-cut], **sent)
+        assert answer.status_code == 400 and "not a whole form" in answer.json()["error"]["message"]
+
+
 def test_nothing_is_fetched(client):
     answer = client.post("/v1/images/edits", data={"prompt": "a", "image": "http://example.org/a.png"},
                          files={"mask": file_of(np.zeros((9, 9, 4), np.uint8))})

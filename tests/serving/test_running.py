@@ -10,6 +10,7 @@ import httpx
 import pytest
 import shell
 
+from imggen_jax import ports
 from imggen_jax.errors import RunError
 from imggen_jax.serving import running
 from imggen_jax.serving.running import Wanted
@@ -32,7 +33,7 @@ def test_a_port_that_is_taken_is_named_with_its_holder_and_a_free_one(taken):
 
 
 def test_a_holder_that_cannot_be_seen_is_another_program(taken, monkeypatch):
-    monkeypatch.setattr(running, "holder", lambda port: None)
+    monkeypatch.setattr(ports, "holder", lambda port: None)
     with pytest.raises(RunError, match=f"port {taken} is taken by another program; choose another: --port"):
         running.serve(Wanted(port=taken), print)
 

@@ -66,6 +66,11 @@ class Visit:
     def press(self, name):
         self.page.get_by_role("button", name=name, exact=True).locator("visible=true").first.click()
 
+    def bring(self, path):
+        """Put a file into the first field for files that is shown."""
+        shown = self.page.get_by_role("tabpanel").locator("visible=true")
+        shown.locator("input[type=file]").first.set_input_files(path)
+
     def told(self, text):
         self.page.locator(".told", has_text=re.compile(text)).locator("visible=true").first.wait_for()
 
@@ -106,6 +111,11 @@ def test_a_visitor_makes_cancels_and_chooses_by_keys_alone(studio, browser, addr
     page.locator(".one dl").first.wait_for()
     assert not visit.errors
     assert visit.requested and all(url.startswith((f"{address}/", "data:", "blob:")) for url in visit.requested)
+    page.evaluate("setTimeout(() => { throw Error('it broke') })")
+    page.locator("#complaint", has_text="it broke).").wait_for()
+    page.evaluate("void Promise.reject(Error('a promise'))")
+    page.locator("#complaint", has_text="a promise").wait_for()
+    assert page.locator("#prompt textarea").input_value() == "slowly"     # what was typed stays
 
 
 @pytest.mark.slow
@@ -135,6 +145,7 @@ def test_edit_in_the_browser(studio, browser, address):
     page.locator(".shelf .picture").first.click()
     page.locator(".one dl").first.wait_for()
     visit.press("Edit")
+    page.locator(".live img").wait_for()      # the page is shown: until then, sliders are those of Create
     slider = page.locator("input[type=range]:visible").first
     slider.focus()
     page.keyboard.press("ArrowRight")
@@ -142,11 +153,16 @@ def test_edit_in_the_browser(studio, browser, address):
     visit.press("Keep this")
     visit.told(r"1 picture in")
     visit.go("Breed and morph")
-    page.locator(".shelf:visible .picture").first.click()
-    page.locator(".shelf:visible .picture").nth(3).click()
+    shelves = page.locator(".shelf:visible")
+    shelves.nth(1).wait_for()                 # what was just made can be chosen, above what was kept
+    shelves.first.locator(".picture").first.click()
+    shelves.nth(2).wait_for()                 # the tray
+    shelves.nth(1).locator(".picture").nth(3).click()
+    shelves.first.locator(".picture").nth(1).wait_for()
     visit.press("Breed")
     visit.told(r"6 pictures in")
-    assert "breed" in {one.verb for one in studio.home.index.find()} and not visit.errors
+    child = studio.home.index.find()[0]
+    assert child.verb == "breed" and len(studio.home.index.parents(child.id)) == 2 and not visit.errors
 
 
 @pytest.mark.slow
@@ -155,8 +171,7 @@ def test_retouch_in_the_browser(studio, browser, address, tmp_path):
     visit = Visit(browser, address)
     page = visit.page
     visit.go("Retouch")
-    page.locator("input[type=file]").locator("visible=true").or_(page.get_by_role("tabpanel").locator(
-        "visible=true").locator("input[type=file]")).first.set_input_files(tmp_path / "photo.png")
+    visit.bring(tmp_path / "photo.png")
     board = page.locator(".board canvas").first
     board.wait_for()
     visit.press("Make")
@@ -182,8 +197,7 @@ def test_check_and_gallery_in_the_browser(studio, browser, address, tmp_path):
     visit.press("Make")
     visit.told(r"pictures in")
     visit.go("Check")
-    page.get_by_role("tabpanel").locator("visible=true").locator("input[type=file]").first.set_input_files(
-        tmp_path / "photo.png")
+    visit.bring(tmp_path / "photo.png")
     page.locator(".verdict", has_text="A machine made it").wait_for()
     visit.go("Gallery")
     page.locator(".cell img").first.wait_for()

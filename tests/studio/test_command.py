@@ -30,7 +30,7 @@ def test_a_port_that_is_taken_is_named_with_its_holder_and_the_next(capsys, tmp_
         taken.listen()
         port = taken.getsockname()[1]
         line = refused(capsys, "--port", port, "--folder", tmp_path / "studio")
-    assert f"port {port} is taken by " in line and "take --port " in line
+    assert f"port {port} is taken by " in line and "choose another: --port " in line
     assert not (tmp_path / "studio").exists()
 
 

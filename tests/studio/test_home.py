@@ -105,13 +105,38 @@ def test_a_full_disk_keeps_what_was_there(home, tmp_path, monkeypatch):
 
 
 def test_the_list_is_made_again_from_the_folders(home, tmp_path):
-    folder = home.new_folder()
-    write(folder / "000000.png")
-    home.take_in(folder, ["generate", "--model", "avatars"], [{"file": "000000.png", "prompt": "a face", "seed": 3}])
-    home.bring(write(tmp_path / "a.png"), "a")
+    folders = [home.new_folder(), home.new_folder()]
+    for folder in folders:
+        write(folder / "000000.png")
+    brought = home.bring(write(tmp_path / "a.png"), "a")
+    first, = home.take_in(folders[0], ["generate", "--model", "avatars"],
+                          [{"file": "000000.png", "prompt": "a face", "seed": 3}])
+    child, = home.take_in(folders[1], ["breed", "--model", "avatars"], parents=[first.id, brought.id])
     (home.folder / "index.sqlite").write_bytes(b"broken" * 500)
-    again = Home(home.folder)
-    assert sorted((one.verb, one.prompt) for one in again.index.find()) == [("generate", "a face"), ("own", "")]
+    again = Home(home.folder).index
+    assert again.get(first.id) == first and again.get(child.id) == child and again.count() == 3
+    assert [one.id for one in again.parents(child.id)] == [first.id, brought.id]
+
+
+def test_folders_of_an_earlier_version_are_found_again_by_new_ids(home):
+    folder = write(home.new_folder() / "000.png").parent
+    (folder / homes.FACTS).write_text(json.dumps({"command": ["vary"], "parents": ["ab" * 8], "time": 1.0, "said": []}))
+    home.rebuild()
+    assert [one.verb for one in home.index.find()] == ["vary"]
+
+
+def test_what_a_full_disk_or_a_kill_kept_out_of_the_list_is_found_at_the_next_start(home, monkeypatch):
+    def full(*_):
+        raise SaveError("the disk is full")
+
+    folders = [write(home.new_folder() / "000.png").parent for _ in range(2)]   # one without facts: it was killed
+    (folders[0] / "001.png").write_bytes(b"\x89PNG half")
+    monkeypatch.setattr(home.index, "add", full)
+    with pytest.raises(SaveError):
+        home.take_in(folders[0], ["vary"])
+    for _ in range(2):
+        again = Home(home.folder).index
+        assert sorted(one.verb for one in again.find()) == ["found", "vary"]
 
 
 def test_names_that_lead_elsewhere_are_refused(home):

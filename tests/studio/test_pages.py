@@ -116,14 +116,23 @@ def test_the_first_pictures_are_there_at_once(studio):
 
 def test_edit_begins_with_the_sliders_that_the_model_knows(studio):
     (one, _) = made(studio)
-    model, id, shown, names, *sliders = edit.entered(studio, one.id)
+    model, id, shown, names, _, _, *sliders = edit.entered(studio, one.id)
     assert (model, id) == ("avatars", one.id) and one.id in shown
     assert json.loads(names) == ["smiling|sad", "glasses|no glasses", "a beard|no beard", "blue hair|black hair"]
     assert [slider.visible for slider in sliders] == 4 * [True] + 4 * [False] and sliders[0].label == "sad  ↔  smiling"
 
 
+def test_what_the_model_has_not_made_is_offered_to_be_found_in_it(studio, photo):
+    model, id, shown, _, found, mine, *_ = edit.entered(studio, photo)
+    assert (model, id, found) == ("avatars", photo, photo) and "A photo of yours" in shown and photo in mine
+    assert "A photo of yours" in edit.live_html(studio, "avatars", photo, {"smiling|sad": 0.5})
+    with pytest.raises(RunError, match="A photo of yours"):
+        edit.start_edit(studio, "avatars", photo, {"smiling|sad": 0.5})
+
+
 def test_a_slider_of_ones_own_is_added_once(studio):
-    names = edit.added("[]", " long hair ", "bald")[0]
+    names, slider, *_ = edit.added("[]", " long hair ", "bald")
+    assert (slider.minimum, slider.maximum, slider.label) == (-edit.FAR, edit.FAR, "bald  ↔  long hair")
     assert json.loads(names) == ["long hair|bald"] == json.loads(edit.added(names, "long hair", "bald")[0])
     assert json.loads(edit.added(names, "", "bald")[0]) == json.loads(edit.added(names, "a|b", "c")[0]) == [
         "long hair|bald"]
@@ -325,6 +334,21 @@ def test_a_run_is_begun_stopped_and_goes_on(studio, monkeypatch):
     runs.go_on(workdir)
     assert runs.state(workdir).state == "running"
     runs.stop(workdir)
+
+
+def test_measuring_is_canceled_and_says_what_went_wrong(studio, monkeypatch):
+    import sys
+
+    def measure(code):
+        monkeypatch.setattr(commands, "process", lambda words: [sys.executable, "-c", code])
+        return runs.measure(studio.home.index, runs.PRESETS["quick"], "x", studio.home.cache, studio.unmeasured)
+
+    with pytest.raises(RunError, match="^no such folder"):
+        measure("import sys; sys.exit('error: no such folder')")
+    collection.cancel(studio)
+    with pytest.raises(RunError, match="canceled"):
+        measure("import time; time.sleep(600)")
+    assert runs.speed_of(studio.home.index, runs.PRESETS["quick"]) is None
 
 
 def test_presets_follow_the_speed_of_the_machine(studio):

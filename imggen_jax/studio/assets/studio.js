@@ -10,6 +10,7 @@ window.studio = (() => {
     one.append(...children);
     return one;
   };
+  const LOOKS = 30;   // seconds that the pages may take to appear
   const visible = (one) => one && one.offsetParent !== null && !one.disabled;
   const first = (selector) => [...document.querySelectorAll(selector)].find(visible);
 
@@ -30,8 +31,18 @@ window.studio = (() => {
     const bar = document.getElementById("complaint") ?? document.body.appendChild(make("div", { id: "complaint", role: "alert" }));
     bar.textContent = text;
   };
-  addEventListener("error", (event) => event.message && !/ResizeObserver/.test(event.message) && complain(
-    `This page met an error (${event.message}). What was made is in the gallery; reload the page to go on.`));
+  const failed = (message) => message && !/ResizeObserver|AbortError/.test(message) && complain(
+    `This page met an error (${message}). What was made is in the gallery; reload the page to go on.`);
+  addEventListener("error", (event) => failed(event.message));
+  addEventListener("unhandledrejection", (event) => failed(String(event.reason)));
+  // A browser that cannot show the pages says so, instead of nothing.
+  let looks = 0;
+  const look = setInterval(() => {
+    if (document.querySelector("button.make")) {
+      clearInterval(look);
+      if (looks > LOOKS) document.getElementById("complaint")?.remove();
+    } else if (++looks > LOOKS) complain("The pages do not appear: this browser may be too old for them, or block their scripts. Open this address in a newer one; the terminal of the studio says whether it still runs.");
+  }, 1000);
 
   // ----------------------------------------------------------------------------------------------------------- shelf
   const shelf = (element, trigger) => element.addEventListener("click", (event) => {
