@@ -119,6 +119,12 @@ def _restore(spec: Spec) -> dict:
             "adversary": {"network": network, "scale": 2, "adversary": {"name": "dcgan", "width": 4}}}
 
 
+def _watermark(spec: Spec) -> dict:
+    del spec
+    return {"bits": {"encoder": {"name": "marker", "width": 8, "blocks": 1, "cells": 2},
+                     "decoder": {"name": "classifier", "widths": (8,), "blocks": (1,), "features": 8}, "bits": 2}}
+
+
 def _flow(spec: Spec) -> dict:
     del spec
     told = {"condition": {"width": 8, "layers": 1, "heads": 2}, "steps": 3}
@@ -172,6 +178,7 @@ GAMES = {"vae": Tiny(("vae",), _vae, (SPEC, LABELED)),
          "inpaint": Tiny(("discriminator", "generator"), _inpaint, (TRANSLATED,)),
          "unpaired": Tiny(("discriminator", "generator"), _unpaired, (TRANSLATED,)),
          "restore": Tiny(("discriminator", "restorer"), _restore, (ENLARGED,), ("l1",)),
+         "watermark": Tiny(("marker",), _watermark, (TRANSLATED,)),
          "toys.translator": Tiny(("translator",), _toy, (TRANSLATED,)),
          "toys.texts": Tiny(("flow",), _toy, (TEXTS,))}
 VARIANTS = [(name, variant) for name, tiny in GAMES.items() for variant in tiny.variants(tiny.specs[-1])]

@@ -123,17 +123,19 @@ def detect(words: Sequence[str]) -> int:
     parser.add_argument("--explain", action="store_true", help="tell where in the picture, by an 8x8 grid")
     args = parser.parse_args(words)
     from imggen_jax.pictures import files
-    from imggen_jax.provenance import detection, verifying
+    from imggen_jax.provenance import detection, verifying, watermark
 
     every = True
     for file in args.files:
         pixels = files.read(Path(file)).pixels
         found = detection.detect(pixels, rate=args.rate)
-        facts = {"file": file, **verifying.mark_facts(found)}
+        facts = {"file": file, "rate": args.rate, **verifying.mark_facts(found)}
         every &= bool(found.marked)
         if args.explain:
             facts["where"] = detection.where(pixels, found).round(1).tolist()
-        streams.say([json.dumps(facts)] if args.json else _lines(facts))
+        small = min(pixels.shape[:2]) < watermark.SMALLEST and not found.marked
+        streams.say([json.dumps(facts)] if args.json else _lines(facts) + [
+            f"  pictures are marked from {watermark.SMALLEST}x{watermark.SMALLEST} pixels up"] * small)
     return 0 if every else 1
 
 

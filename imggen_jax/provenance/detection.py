@@ -1,8 +1,8 @@
 """Looks for the watermark in a picture: as it is, mirrored, turned, or a part of what was marked.
 
 The pattern is correlated with the picture at every position at once, and that is tried for sizes and angles, one at a
-time. From the number of independent places that were tried follows the false-positive rate, which has to be measured
-only as a check.
+time. From the number of places that were tried follows the false-positive rate. The best place is refined, so that more
+is tried than is looked at: how much more was measured on unmarked pictures (experiments/trust/falsely.py).
 """
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _special: Any = scipy.special
 RATE = 1e-3              # of unmarked pictures that are taken for marked ones, at most
 _SCALES = tuple(float(each) for each in np.exp(np.arange(np.log(0.45), np.log(1.3), 0.02)) if abs(each - 1) > 0.005)
 _ANGLES = tuple(float(each) for each in np.arange(-46, 47) if each)
-_INDEPENDENT = (2 * REACHES[-1] + 1)**2     # positions: as many as the waves allow to differ
+# Positions that count as tried at each size and angle: those in half pixels, and again as many for what the refinement
+# finds between the sizes and angles; twice that, for room.
+_POSITIONS = 4 * (2 * WORK)**2
 _REFINED = 2                         # times that the neighbors of the best place are tried
 _DECODED = 8                         # places at which the bits are read
 
@@ -88,7 +90,7 @@ def _places() -> Iterator[Place]:
 class _Fit(NamedTuple):
     place: Place
     statistic: float
-    tried: int                   # independent positions among which it is the best
+    tried: int                   # positions among which it counts as the best
     along: np.ndarray            # complex64 [n], the waves turned back by their phases, before the picture is moved
 
 
@@ -107,7 +109,7 @@ def _moved(along: np.ndarray, place: Place) -> _Fit:
     best = int(np.argmax(statistics))
     down, right = (float((side + WORK // 2) % WORK - WORK // 2) for side in divmod(best, WORK))
     value = float(statistics.flat[best]) / waves.deviation(found)
-    return _Fit(place._replace(down=down, right=right), value, _INDEPENDENT, along)
+    return _Fit(place._replace(down=down, right=right), value, _POSITIONS, along)
 
 
 def _at(along: np.ndarray, place: Place, tried: int) -> _Fit:
@@ -123,8 +125,8 @@ def _turn(place: Place, end: int) -> np.ndarray:
 
 
 def _between(fit: _Fit) -> list[_Fit]:
-    """The fits half a pixel of the working size around one."""
-    return [_at(fit.along, fit.place._replace(down=fit.place.down + y, right=fit.place.right + x), 1)
+    """The fits half a pixel of the working size around one, which were counted there."""
+    return [_at(fit.along, fit.place._replace(down=fit.place.down + y, right=fit.place.right + x), 0)
             for y in (-0.5, 0, 0.5) for x in (-0.5, 0, 0.5) if y or x]
 
 

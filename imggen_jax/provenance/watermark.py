@@ -29,6 +29,8 @@ _AMOUNTS = (0.3, 2.5)                # of a group of waves, relative to the othe
 _MAKE_UP = 0.7                       # share of what a picture says against a bit that is made up for in a round
 _UNTOUCHED, _BRIGHT, _COMPRESSED = 12.0, 6.0, 7.0    # statistics that are aimed at, as it is and after damage
 _HOPELESS = 1.1 * _STRONGEST / _STRENGTH     # lack from which a mark is as strong as it may be, whatever else it lacks
+_STEPS = 7                           # of a gray level: what is added to 8 bits is resized in bytes, a third of the work
+_ROUNDED = [128 + round((value - 128) / _STEPS) for value in range(256)]
 _KEPT = 0.8                          # share of the statistic that outlives the way to a larger size and back
 
 
@@ -56,29 +58,33 @@ class Layer:
 
     def __init__(self, seen: Overview, payload: int):
         self._height, self._width = seen.height, seen.width
-        fitted = _fitted(seen.luma(), payload, waves.pattern().ends[_reach(min(seen.height, seen.width))])
-        self._added = Image.fromarray(fitted)
+        self._fitted = _fitted(seen.luma(), payload, waves.pattern().ends[_reach(min(seen.height, seen.width))])
 
     def on(self, band: np.ndarray, top: int, part: np.ndarray | None = None) -> np.ndarray:
         """The marked rows from `top` on. band: [rows,W,C]; part: bool [rows,W], as for `mark`."""
-        rows, channels = len(band), band.shape[-1]
+        rows, eight, channels = len(band), band.dtype == np.uint8, band.shape[-1]
         box = 0, top * WORK / self._height, WORK, (top + rows) * WORK / self._height
-        added = np.asarray(self._added.resize((self._width, rows), Image.Resampling.BICUBIC, box))
-        if part is not None:
-            added = added * part
+        values = np.clip(np.rint(self._fitted * _STEPS) + 128, 0, 255).astype(np.uint8) if eight else self._fitted
+        large = Image.fromarray(values).resize((self._width, rows), Image.Resampling.BICUBIC, box)
+        added = np.asarray(large.point(_ROUNDED) if eight else large)
         if channels in (2, 4):
-            added = added * (band[..., -1] > 0)
+            part = band[..., -1] > 0 if part is None else part & (band[..., -1] > 0)
+        if part is not None:
+            added = np.where(part, added, added.dtype.type(128 if eight else 0))
         return _added(band, added)
 
 
 def _added(pixels: np.ndarray, added: np.ndarray) -> np.ndarray:
-    """Pixels and what is added to each of their colors, rounded and clipped."""
+    """Pixels and what is added to each of their colors, clipped.
+
+    added: of uint8 pixels what is added and 128, uint8 [H,W]; of uint16 ones gray levels of 255, float32.
+    """
     color = pixels.shape[-1] - (pixels.shape[-1] + 1) % 2
     out = pixels.copy()
     if pixels.dtype == np.uint16:
         out[..., :color] = np.clip(pixels[..., :color] + np.rint(added * 257)[..., None], 0, 65535)
         return out
-    step = Image.fromarray((added + 128.5).astype(np.uint8))   # Pillow adds with saturation, in a tenth of the time
+    step = Image.fromarray(added)    # Pillow adds with saturation, in a tenth of the time
     for k in range(color):
         plane = Image.fromarray(np.ascontiguousarray(pixels[..., k]))
         out[..., k] = np.asarray(ImageChops.add(plane, step, offset=-128))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage, special
 
-from imggen_jax.degradations import jpeg, kernels, real
+from imggen_jax.degradations import handling, jpeg, kernels, real
 
 
 def scene(side=64, channels=3):
@@ -96,3 +96,23 @@ def test_the_pipeline_damages_every_image_in_its_own_way():
     assert np.abs(made.mean((1, 2)) - means).max() < 0.05  # colors stay
     assert all(np.abs(made[i] - made[j]).mean() > 0.005 for i in range(6) for j in range(i))
     np.testing.assert_array_equal(made, degrade(jnp.stack([picture] * 6), jax.random.key(0), 2))
+
+
+def test_handled_pictures_are_damaged_by_chance_and_gradients_pass_through_files():
+    pictures = jnp.asarray(np.stack([scene(32)] * 8) / 255, jnp.float32)
+
+    handle = jax.jit(lambda x, share: handling.handle(x, jax.random.key(0), share))
+    handled = handle(pictures, 1.0)
+    levels = np.asarray(handled) * 255
+    assert np.abs(levels - levels.round()).max() < 1e-3 and levels.min() >= 0 and levels.max() <= 255
+    damage = np.abs(handled - pictures).mean((1, 2, 3))
+    assert damage.min() > 0.01 and len(set(damage.tolist())) == 8
+    np.testing.assert_allclose(handle(pictures, 0.0), pictures, atol=1e-6)
+    slopes = jax.grad(lambda x: handle(x, 1.0).sum())(pictures)
+    assert np.all(np.abs(slopes).sum((1, 2, 3)) > 0)
+
+
+def test_a_part_is_resized_to_the_whole_from_where_it_lies():
+    rows = np.asarray(handling._resampling(16, jnp.array([0.5, 1.0]), jnp.array([1.0, 0.0]), jnp.ones(2)))
+    np.testing.assert_allclose(rows[0] @ np.arange(16.0), np.minimum(8 + (np.arange(16) + 0.5) / 2 - 0.5, 15), atol=1e-5)
+    np.testing.assert_allclose(rows[1], np.eye(16), atol=1e-6)

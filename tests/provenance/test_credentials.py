@@ -240,9 +240,10 @@ def test_verify_and_detect_from_the_command_line(picture, tmp_path):
     found = shell.call("detect", picture, "--explain")
     assert found.code == 0 and "watermark found, payload" in found.out and found.out.count("\n") == 9
     facts = json.loads(shell.call("detect", picture, "--json", "--rate", "1e-6").out)
-    assert facts["marked"] and facts["false_positive_rate"] < 1e-6 and facts["confidence"] > 0.999
-    Image.fromarray(noise(70, 70, seed=8)).save(tmp_path / "plain.png")
-    assert shell.call("detect", tmp_path / "plain.png").code == 1
+    assert facts["marked"] and facts["false_positive_rate"] < facts["rate"] == 1e-6 and facts["confidence"] > 0.999
+    Image.fromarray(noise(40, 70, seed=8)).save(tmp_path / "plain.png")
+    told = shell.call("detect", tmp_path / "plain.png")
+    assert told.code == 1 and "pictures are marked from 64x64 pixels up" in told.out
 
 
 @pytest.mark.parametrize("words, says", [
