@@ -156,7 +156,8 @@ def _opened(folder: Path) -> tuple[dict, Saved, dict[str, Pretrained]]:
     except (ConfigError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise RunError(f"the exported model in {folder} is of another version of imggen_jax "
                        f"({type(error).__name__}: {error})") from error
-    state = TrainState(np.int32(facts["step"]), {}, {}, {}, weights, np.bool_(True))
+    step, finite = jax.tree.map(jnp.asarray, (facts["step"], True))
+    state = TrainState(step, {}, {}, {}, weights, finite)
     return facts, Saved(folder, facts["config"], settings, spec, built, facts["step"], state, facts["data"]), networks
 
 
