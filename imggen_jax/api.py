@@ -16,7 +16,7 @@ from imggen_jax.config import check
 from imggen_jax.errors import RunError
 from imggen_jax.evaluation import watch
 from imggen_jax.evaluation.run import compare, evaluate, score_table
-from imggen_jax.loading import find, is_used_as_it_is, load
+from imggen_jax.loading import find, is_used_as_it_is, load, open_start
 from imggen_jax.model import Model, check_truncation
 from imggen_jax.pipelines import interchange
 from imggen_jax.provenance import policy, publishing
@@ -38,10 +38,12 @@ def train(
     config: ConfigDict | Mapping[str, Any], workdir: str | os.PathLike[str], *, heartbeat: int = 60,
     leave: Callable[[int], object] | None = None
 ) -> Path:
-    """`training.train.train`, with scores during training where config.score asks for them."""
+    """`training.train.train`, which may start from an exported or a shipped model too; with scores during training
+    where config.score asks for them."""
     settings = check(config)
     watch.check(settings)
-    return training.train(config, workdir, heartbeat=heartbeat, scorer=watch.scorer, leave=leave)
+    return training.train(config, workdir, heartbeat=heartbeat, scorer=watch.scorer, opener=open_start,
+                          leave=leave)
 
 
 def forget(workdir: str | os.PathLike[str], files: Sequence[str | os.PathLike[str]], *,

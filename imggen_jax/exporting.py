@@ -26,10 +26,12 @@ from imggen_jax.config import Settings, check, without_places
 from imggen_jax.errors import ConfigError, RunError
 from imggen_jax.game import Generator, Pretrained, PyTree
 from imggen_jax.model import Model
+from imggen_jax.step import TrainState
 from imggen_jax.storage import checkpoint, manifest
 from imggen_jax.storage.files import write_atomic
 from imggen_jax.training.build import build
 from imggen_jax.training.pretrained import network
+from imggen_jax.training.saved import Saved
 from imggen_jax.weights import find
 
 FORMAT = 1
@@ -124,6 +126,23 @@ def read(folder: Path, name: str | None = None) -> Model:
     Raises:
       RunError: a file is missing, changed or of another version.
     """
+    facts, run, networks = _opened(folder)
+    weights = {**run.state.average, **{each: one.weights for each, one in networks.items()}}
+    return Model(facts["config"], run.spec, facts["step"], weights, run.built.game, name or facts["model"],
+                 facts["data"])
+
+
+def as_run(folder: Path) -> Saved:
+    """An exported model as a run that another one may start from: of its state there is the average alone.
+
+    Raises:
+      RunError: as `read`.
+    """
+    return _opened(folder)[1]
+
+
+def _opened(folder: Path) -> tuple[dict, Saved, dict[str, Pretrained]]:
+    """What model.json says, the model as a run, and the networks that it uses."""
     if damage := manifest.damage(folder, (WEIGHTS, FACTS)):
         raise RunError(f"the exported model in {folder} is damaged ({damage}); export it again, or put the file back")
     try:
@@ -137,8 +156,9 @@ def read(folder: Path, name: str | None = None) -> Model:
     except (ConfigError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise RunError(f"the exported model in {folder} is of another version of imggen_jax "
                        f"({type(error).__name__}: {error})") from error
-    weights |= {each: one.weights for each, one in networks.items()}
-    return Model(facts["config"], spec, facts["step"], weights, built.game, name or facts["model"], facts["data"])
+    step, finite = jax.tree.map(jnp.asarray, (facts["step"], True))
+    state = TrainState(step, {}, {}, {}, weights, finite)
+    return facts, Saved(folder, facts["config"], settings, spec, built, facts["step"], state, facts["data"]), networks
 
 
 def networks(folder: Path) -> dict[str, Pretrained]:

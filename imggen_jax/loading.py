@@ -15,7 +15,7 @@ from imggen_jax.game import Pretrained
 from imggen_jax.model import Model
 from imggen_jax.storage.files import given_path
 from imggen_jax.training import pretrained
-from imggen_jax.training.saved import open_run
+from imggen_jax.training.saved import Saved, open_run
 from imggen_jax.weights import foreign
 
 _STAMPED = ("", "model.json", "model.safetensors", "config.json", "checkpoints")  # what changes when a model does
@@ -97,6 +97,18 @@ def _load(path: str | os.PathLike[str], name: str | None) -> Model:
     if model.name not in model.game.models:
         raise RunError(f"{path} has no model {name!r}; it has {', '.join(model.game.models)}")
     return model
+
+
+def open_start(path: str | os.PathLike[str]) -> Saved:
+    """The run, exported model or shipped model, by its name, whose weights another run starts from.
+
+    Raises:
+      RunError: there is none, or a file of it is damaged.
+    """
+    folder = Path(path)
+    if not folder.exists():
+        folder = zoo.find(str(path)) or folder
+    return exporting.as_run(folder) if exporting.is_export(folder) else open_run(folder)
 
 
 def is_used_as_it_is(path: Path) -> bool:

@@ -232,6 +232,11 @@ def test_a_report_measures_what_was_changed(here, capsys):
                       if "_report.png" in line)
     assert plain > changed + 10
     assert files.read("b_report.png").pixels.shape == (9, 7, 3)
+    hidden = np.concatenate([noise(9, 7, 3), np.where(x[..., None] < 3, 0, 255).astype(np.uint8)], -1)
+    hidden[:, 3:, :3] = files.read("smooth.png").pixels[:, 3:]
+    files.write("hidden.png", Picture(hidden))
+    assert run("upscale hidden.png -o c.png --report") == 0  # what is hidden is black or noise, and no matter
+    assert not files.read("c_report.png").pixels[:, :3].any() and files.read("c_report.png").pixels.any()
 
 
 def test_the_other_verbs(here):

@@ -116,7 +116,7 @@ def _restore(spec: Spec) -> dict:
     del spec
     network = {"name": "restoration", "width": 4, "blocks": 1}
     return {"l1": {"network": network, "scale": 2, "frequency": 0.05},
-            "adversary": {"network": network, "scale": 2, "adversary": {"name": "dcgan", "width": 4}}}
+            "adversary": {"network": network, "scale": 2, "adversary": PATCHGAN}}
 
 
 def _watermark(spec: Spec) -> dict:

@@ -94,7 +94,8 @@ class Init:
     """The weights that a run starts from."""
 
     workdir: str = key("")
-    """Folder of a run whose weights this one starts from; "" for random ones."""
+    """Folder of a run or of an exported model, or the name of a shipped one, whose weights this run starts from; "" for
+    random ones."""
 
     freeze: tuple[str, ...] = key(())
     """Names of parameters that are not trained, with wildcards: "vae.encoder.*"."""

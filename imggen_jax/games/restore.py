@@ -54,10 +54,11 @@ def make(
       network: `name`, a module of imggen_jax/nets, and keyword arguments of its Restorer.
       scale: side of the image over side of the source; 1 for denoising and the like.
       frequency: weight of the mean absolute error between Fourier transforms (SAFMN, arXiv 2302.13800, eq. 8).
-      adversary: `name`, a module of imggen_jax/nets, and keyword arguments of its Discriminator; {} for none.
+      adversary: `name`, a module of imggen_jax/nets, and keyword arguments of its Discriminator, which is one of
+        patches; {} for none.
       adversarial: weight of what the adversary says.
       perceptual: weight of the distance of features.
-      r1: gamma of the discriminator's zero-centered gradient penalty on real and fake images.
+      r1: gamma of the zero-centered gradient penalty of each patch, on real and fake images.
 
     Raises:
       ValueError: a missing field, or images that are not `scale` times their sources.
@@ -70,15 +71,14 @@ def make(
         raise ValueError(f"game.scale is {scale}, but images have {image[:2]} pixels and sources {source[:2]}; set "
                          "transforms.degrade.scale alike")
     net, channels = make_network("Restorer", dtype, scale=scale, **network), image[2]
-    judge = make_network("Discriminator", dtype, size=image[0], channels=channels, classes=0,
-                         **adversary) if adversary else None
+    judge = make_network("Discriminator", dtype, **adversary) if adversary else None
     features = (pretrained or {}).get("features")
 
     def init(key: Key, spec: Spec) -> tuple[Params, Mutable]:
         key_r, key_d = jax.random.split(key)
         params = {"restorer": net.init(key_r, jnp.zeros((1, 8, 8, channels)))["params"]}
         if judge:
-            params["discriminator"] = judge.init(key_d, jnp.zeros((1, *spec["image"].shape)), None)["params"]
+            params["discriminator"] = judge.init(key_d, jnp.zeros((1, *spec["image"].shape)))["params"]
         return params, {}
 
     def restore(params: Params, source: Array):
@@ -87,7 +87,7 @@ def make(
     def critic(params: Params):
         assert judge is not None, "only a game with an adversary asks"
         apply = judge.apply
-        return lambda images: apply({"params": params["discriminator"]}, images, None)
+        return lambda images: apply({"params": params["discriminator"]}, images)
 
     def restorer_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         del clock, key
@@ -103,18 +103,16 @@ def make(
             scalars["perceptual"] = jnp.mean(losses.feature_distance(see, made, real))
             value += perceptual * scalars["perceptual"]
         if judge:
-            logits = critic(params)(real), critic(params)(made)
-            scalars["adversarial"] = jnp.mean(losses.relativistic.generator(*logits))
+            scalars["adversarial"] = jnp.mean(losses.deceive_patches(losses.relativistic, critic(params), real, made))
             value += adversarial * scalars["adversarial"]
         return value, (mutable, {"loss": value, **scalars})
 
     def discriminator_loss(params: Params, mutable: Mutable, batch: Batch, clock: Clock, key: Key):
         del clock, key
         real, made = to_float(batch["image"]), restore(params, to_float(batch["source"]))
-        real_logits, r1_terms = losses.zero_centered_penalty(critic(params), real, r1)
-        fake_logits, r2_terms = losses.zero_centered_penalty(critic(params), made, r1)
-        value = jnp.mean(losses.relativistic.discriminator(real_logits, fake_logits) + r1_terms + r2_terms)
-        return value, (mutable, {"loss": value, "real": jnp.mean(real_logits), "fake": jnp.mean(fake_logits)})
+        found = losses.judge_patches(losses.relativistic, critic(params), real, made, r1, r1)
+        scalars = {name: jnp.mean(value) for name, value in found._asdict().items()}
+        return scalars["loss"], (mutable, scalars)
 
     def metrics(weights: Weights, batch: Batch, key: Key):
         del key

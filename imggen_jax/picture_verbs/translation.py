@@ -149,7 +149,7 @@ def _checked(made: Made, source: Picture, scale: int) -> tuple[Made, Callable[[]
 
     from imggen_jax.pictures import resize
 
-    height, width, _ = source.pixels.shape
+    height, width, given = source.pixels.shape
     channels = made.shape[2] - (made.shape[2] in (2, 4))
     reduced = resize.Reduced(height, width, channels, scale)
 
@@ -160,7 +160,9 @@ def _checked(made: Made, source: Picture, scale: int) -> tuple[Made, Callable[[]
 
     def difference() -> np.ndarray:
         top = np.iinfo(made.dtype).max
-        return np.abs(reduced.pixels - source.pixels[..., :channels]) * (255 / top)
+        found = np.abs(reduced.pixels - source.pixels[..., :channels]) * (255 / top)
+        # What alpha hides is not looked at: the model was given other colors there.
+        return found * (source.pixels[..., -1:] / top) if given in (2, 4) else found
 
     return made._replace(bands=bands()), difference
 

@@ -16,7 +16,7 @@ Optimizers, averages and whatever else is not trained start anew, except for wha
 """
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,8 @@ from imggen_jax.storage import checkpoint
 from imggen_jax.training.build import Built, frozen, game_module
 from imggen_jax.training.saved import Saved, open_run
 
+Opener = Callable[[Path], Saved]
+
 WHOLE, CLASSES, ROWS, NEW = "whole", "by class", "rows of z", "new"
 
 
@@ -43,8 +45,8 @@ class Start(NamedTuple):
     lines: tuple[str, ...]
 
 
-def open_source(settings: Settings, workdir: Path) -> Saved:
-    """The run that config.init.workdir names.
+def open_source(settings: Settings, workdir: Path, opener: Opener = open_run) -> Saved:
+    """The run, or what `opener` takes for one, that config.init.workdir names.
 
     Raises:
       RunError: it is no run, has nothing saved, plays another game, or is the folder that is to be trained in.
@@ -53,7 +55,7 @@ def open_source(settings: Settings, workdir: Path) -> Saved:
     if folder.resolve() == workdir.resolve():
         raise RunError(f"config.init.workdir is {folder}, the run's own workdir; choose another --workdir")
     try:
-        source = open_run(folder)
+        source = opener(folder)
     except RunError as error:
         raise RunError(f"config.init.workdir: {error}") from error
     theirs, ours = source.settings.game["name"], settings.game["name"]

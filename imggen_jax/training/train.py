@@ -23,7 +23,7 @@ from imggen_jax.training.build import Built, build, check_devices, flops_per_ste
 from imggen_jax.training.dataset import ingested, open_split, transformed
 from imggen_jax.training.heldout import evaluator
 from imggen_jax.training.log import open_log, read_metrics
-from imggen_jax.training.saved import Saved
+from imggen_jax.training.saved import open_run
 from imggen_jax.training.shown import shower
 from imggen_jax.training.signals import Signals
 
@@ -48,7 +48,7 @@ class Parts(NamedTuple):
 
 def train(
     config: ConfigDict | Mapping, workdir: str | os.PathLike, *, heartbeat: int = 60, scorer: Scorer | None = None,
-    leave: Callable[[int], object] | None = None,
+    opener: finetune.Opener = open_run, leave: Callable[[int], object] | None = None,
 ) -> Path:
     """Train to the end, from the start or from where an earlier call stopped; the result is the same to the bit.
 
@@ -57,6 +57,7 @@ def train(
       workdir: the run's folder; made if needed.
       heartbeat: seconds of silence after which another process of the run counts as lost.
       scorer: makes the function that scores images during training, where config.score asks for it.
+      opener: opens the run that config.init.workdir names, or what it takes for one.
       leave: ends the process with an exit code, from any thread: `os._exit`, for the command line, which then leaves at
         once when a signal comes or another process is lost. None never ends the process; see `Signals`, `watchdog`.
 
@@ -78,17 +79,19 @@ def train(
         if jax.process_index() == 0:
             stack.enter_context(lock.hold(workdir))
         folder.check_workdir(workdir, cast(Mapping, config))  # a ConfigDict reads as one
-        return _train(config, workdir, settings, chosen, scorer, leave)
+        return _train(config, workdir, settings, chosen, scorer, opener, leave)
 
 
-def _train(config, workdir: Path, settings: Settings, chosen, scorer: Scorer | None, leave) -> Path:
+def _train(config, workdir: Path, settings: Settings, chosen, scorer: Scorer | None, opener: finetune.Opener, leave
+           ) -> Path:
     batch = settings.train.batch
     steps = loop.up(settings.train.images, batch, settings.devices.steps_per_call)
     latest = _newest(workdir)
     saved = checkpoint.meta(workdir, latest) if latest is not None else {}
     if latest is not None and latest >= steps and (not saved.get("left") or _report_is_new(workdir)):
         return _complete(workdir, latest * batch)
-    parts = _parts(workdir, settings, chosen, latest, saved)._replace(changes=folder.config_changes(workdir, config))
+    parts = _parts(workdir, settings, chosen, latest, saved, opener)
+    parts = parts._replace(changes=folder.config_changes(workdir, config))
     try:
         # From here on the folder is a run, and is left in good order.
         with _memory_explained(settings, chosen), Signals(leave) as signals:
@@ -125,9 +128,11 @@ def _newest(workdir: Path) -> int | None:
     return step
 
 
-def _parts(workdir: Path, settings: Settings, chosen, latest: int | None, saved: Mapping) -> Parts:
+def _parts(workdir: Path, settings: Settings, chosen, latest: int | None, saved: Mapping, opener: finetune.Opener
+           ) -> Parts:
     # A run that has a checkpoint needs the one that it started from no more.
-    source: Saved | None = finetune.open_source(settings, workdir) if settings.init.workdir and latest is None else None
+    begins = settings.init.workdir and latest is None
+    source = finetune.open_source(settings, workdir, opener) if begins else None
     networks = pretrained.load_all(settings)
     settings = ingested(settings, networks)
     train_set = open_split(settings, settings.data.split)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from imggen_jax import bicubic
 from imggen_jax.augment import to_float
-from imggen_jax.degradations import real
+from imggen_jax.degradations import kernels, real
 from imggen_jax.degradations.jpeg import TO_YCC, compress
 from imggen_jax.game import Array, Batch, Field, Key, Spec
 from imggen_jax.spec import image_shape
@@ -18,6 +18,7 @@ KINDS = ("bicubic", "noise", "jpeg", "mixed", "real")
 def make(
     spec: Spec, *, kind: str = "bicubic", scale: int = 2, noise: float = 50.0, quality_low: float = 5.0,
     quality_high: float = 95.0, gray: float = 0.0, shrink: int = 1,
+    sharpen: float = 0.0,
 ) -> Transform:
     """Adds `source`, uint8 [H/scale,W/scale,C], to examples with an `image`, uint8 [H,W,C].
 
@@ -31,6 +32,8 @@ def make(
       quality_low, quality_high: the range that each image's JPEG quality is drawn from, as libjpeg counts it.
       shrink: images are made smaller first, by a factor drawn for each from 1 to this, and cut to H/shrink x W/shrink.
         Photographs from cameras are soft at their own size; smaller ones have the edges that test pictures have.
+      sharpen: weight of an unsharp mask that images go through first, in `image` too: a model learns to make crisp
+        ones. Real-ESRGAN's is 0.5.
       gray: share of images that lose their color first, in `image` too: a model of color then serves gray ones.
 
     Raises:
@@ -41,8 +44,9 @@ def make(
     if noise < 0 or not 1 <= quality_low <= quality_high <= 100:
         raise ValueError(f"degrade.noise is {noise} and degrade.quality_low to quality_high are {quality_low} to "
                          f"{quality_high}; noise is at least 0, qualities rise within 1 to 100")
-    if not 0 <= gray <= 1:
-        raise ValueError(f"degrade.gray is {gray}; it is a share of images, from 0 to 1")
+    if not 0 <= gray <= 1 or sharpen < 0:
+        raise ValueError(f"degrade.gray is {gray} and degrade.sharpen {sharpen}; one is a share of images, from 0 to "
+                         "1, the other at least 0")
     height, width, channels = image_shape(spec)
     cut = shrink if "source" not in spec else 1  # a spec of its own has the size already
     if scale < 1 or shrink < 1 or height % (cut * scale) or width % (cut * scale):
@@ -56,6 +60,9 @@ def make(
         if gray and channels == 3:
             batch = {**batch, "image": _faded(batch["image"], jax.random.fold_in(key, 1), gray)}
         image = to_float(batch["image"]) / 2 + 0.5
+        if sharpen:
+            image = kernels.sharpen(image, sharpen)
+            batch = {**batch, "image": _rounded(image)}
         if kind == "real":
             return {**batch, "source": _rounded(real.degrade(image, key, scale))}
         small = bicubic.resize(image, height // scale, width // scale) if scale > 1 else image

@@ -15,6 +15,7 @@ from imggen_jax import api
 from imggen_jax.config import check
 from imggen_jax.errors import RunError
 from imggen_jax.game import Field, make_spec
+from imggen_jax.loading import open_start
 from imggen_jax.storage import checkpoint
 from imggen_jax.training import finetune, loop
 from imggen_jax.training.build import build
@@ -189,6 +190,14 @@ def test_a_run_says_keeps_and_reports_what_it_started_from(vae, tmp_path):
     assert f"{vae.workdir} at 80 images" in (workdir / "report.html").read_text()
 
 
+def test_an_exported_model_serves_like_its_run(vae, tmp_path):
+    api.export(vae.workdir, tmp_path / "exported")
+    runs = open_run(vae.workdir), open_start(tmp_path / "exported")
+    one, other = (finetune.begin(run.settings, run, run.built, run.spec) for run in runs)
+    assert same(one.state.params, other.state.params) and same(one.state.average, other.state.average)
+    assert other.facts["new"] == [] and other.facts["images"] == 80
+
+
 def test_a_finetuned_run_is_resumed_without_the_other_run_to_the_same_bits(vae, tmp_path, monkeypatch):
     source = shutil.copytree(vae.workdir, tmp_path / "source")
     common = ("--config", vae.config, f"--config.init.workdir={source}", "--config.init.freeze=('vae.encoder.Conv*',)")
@@ -227,6 +236,7 @@ def test_what_cannot_be_started_from_is_one_line_before_anything_is_written(vae,
         (unsaved, "config.init.workdir: .*unsaved has no checkpoint yet; train it first"),
         (gan.workdir, "is a run of the game 'gan', and this config is of 'vae'; choose a run of the same game"),
         (workdir, "config.init.workdir is .*run, the run's own workdir; choose another --workdir"),
+        ("upscale_x2", "upscale_x2 is a run of the game 'restore', and this config is of 'vae'"),  # which ships
     ]:
         result = shell.call("--config", vae.config, "--workdir", workdir, f"--config.init.workdir={source}")
         assert result.code == 2 and result.err.count("\n") == 1, result.err

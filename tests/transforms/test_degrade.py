@@ -55,6 +55,18 @@ def test_images_are_shrunk_by_factors_of_their_own():
     assert 1 <= slopes.min() and slopes.max() <= 2 and len(set(slopes.round(2))) > 3
 
 
+def test_edges_are_sharpened_and_flat_parts_stay():
+    step = np.full((1, 24, 24, 3), 80, np.uint8)
+    step[:, :, 12:] = 160
+    flat = np.full((1, 24, 24, 3), 80, np.uint8)
+    made = degrade.make(SPEC, kind="noise", scale=1, noise=0.0, sharpen=0.5).apply(
+        {"image": np.concatenate([step, flat])}, jax.random.key(0))
+    image = np.asarray(made["image"]).astype(int)
+    np.testing.assert_array_equal(image[1], flat[0])
+    assert 80 < image[0, 12, 12:].min() and image[0, 12, 12, 0] > 170 and image[0, 12, 11, 0] < 70
+    np.testing.assert_array_equal(made["source"], made["image"])
+
+
 def test_a_chain_goes_by_names_and_keeps_its_own_spec():
     wanted = {"degrade": {"kind": "bicubic", "scale": 2}}
     chain = transforms.chain(SPEC, wanted)
@@ -66,7 +78,8 @@ def test_a_chain_goes_by_names_and_keeps_its_own_spec():
     ({"kind": "blurred"}, "choose one of bicubic"), ({"scale": 5}, "does not divide images of 24x24"),
     ({"shrink": 5}, "degrade.shrink 5"),
     ({"noise": -1.0}, "at least 0"),
-    ({"gray": 1.5}, "share of images"), ({"quality_low": 90.0, "quality_high": 10.0}, "rise within 1 to 100")])
+    ({"gray": 1.5}, "share of images"),
+    ({"sharpen": -1.0}, "degrade.sharpen"), ({"quality_low": 90.0, "quality_high": 10.0}, "rise within 1 to 100")])
 def test_what_cannot_be_is_refused(options, says):
     with pytest.raises(ValueError, match=says):
         degrade.make(SPEC, **options)
