@@ -16,11 +16,11 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # where something is named: the rooms that stand alone stay usable alone.
 ORDER = [
     "errors", "patches", "prompts", "spec", "bicubic", "threads", "streams", "ports", "storage", "game", "nets",
-    "losses", "augment", "ada", "degradations", "optim", "devices", "step", "transforms", "samplers", "schedules", "conditioning",
-    "latents", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance", "texts",
-    "sampling", "inversion", "model", "training", "exporting", "zoo", "pipelines", "adapters", "loading", "evaluation",
-    "cards", "generating", "api", "translators", "picture_verbs", "flags", "hub", "editing", "prompting", "studio",
-    "serving", "main"]
+    "losses", "augment", "ada", "degradations", "optim", "devices", "step", "transforms", "samplers", "schedules",
+    "conditioning", "latents", "games", "weights", "metrics", "configs", "config", "data", "pictures", "provenance",
+    "texts", "sampling", "inversion", "model", "training", "exporting", "zoo", "pipelines", "adapters", "loading",
+    "evaluation", "cards", "generating", "api", "translators", "picture_verbs", "flags", "hub", "editing",
+    "prompting", "studio", "serving", "main"]
 NARROW = {
     "errors": set(), "patches": {"errors"}, "prompts": {"errors"}, "spec": set(), "bicubic": set(), "threads": set(),
     "streams": {"errors"}, "ports": {"errors"},
