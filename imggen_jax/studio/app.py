@@ -19,8 +19,9 @@ from imggen_jax.studio import bench, check, collection, create, edit, gallery, r
 from imggen_jax.studio.bench import Studio
 
 MOST_WAIT = 120       # seconds for the first pictures
-HEAD = ('<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<script src="/studio/studio.js"></script><link rel="stylesheet" href="/studio/studio.css">'
+STYLE = '<link rel="stylesheet" href="/studio/studio.css">'
+# Gradio adds its `head` by a script; what is said where scripts fail has to be in the page itself.
+HEAD = ('<script src="/studio/studio.js"></script>'
         "<noscript><p>The studio's pages need JavaScript: allow it for this address, which is this computer, and "
         "reload.</p></noscript>")
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]     # of the reader's computer
@@ -104,8 +105,8 @@ def serve(studio: Studio, host: str, port: int) -> fastapi.FastAPI:
     shutil.rmtree(uploads, ignore_errors=True)   # what an earlier studio, killed, has left
     uploads.mkdir(parents=True, exist_ok=True)
     app = web.routes(studio.home)
-    app.add_middleware(web.Guard, hosts=web.hosts(host, port))
+    app.add_middleware(web.Guard, hosts=web.hosts(host, port), head=HEAD)
     blocks = pages(studio).queue(default_concurrency_limit=4)
     return gr.mount_gradio_app(app, blocks, "/", server_name=host, server_port=port, allowed_paths=[],
                                max_file_size="1gb", show_error=True, footer_links=[], run_history=False,
-                               ssr_mode=False, pwa=False, mcp_server=False, theme=theme(), head=HEAD)
+                               ssr_mode=False, pwa=False, mcp_server=False, theme=theme(), head=STYLE)

@@ -35,7 +35,8 @@ def page(studio: Studio) -> None:
         with gr.Column(scale=3, min_width=300):
             told = gr.HTML(elem_classes=["told"])
             found = gr.HTML('<div class="blank">What is found and what is left out is shown here.</div>')
-            command = gr.Textbox(label="The command that does the same", interactive=False, buttons=["copy"])
+            command = gr.Textbox(label="The command that does the same", interactive=False, buttons=["copy"], lines=1,
+                                 max_lines=4)
     gr.Markdown("### Trainings")
     chosen = gr.CheckboxGroup([], label="Chosen", info="one, or several to compare")
     with gr.Row():
@@ -54,10 +55,12 @@ def page(studio: Studio) -> None:
         yield from trained(studio, name or "", files, path or "", preset)
 
     looking.click(look, [name, drop, path, preset], [told, found, command], show_progress="hidden")
-    training.click(train, [name, drop, path, preset], [told, found, command], show_progress="hidden")
+    training.click(train, [name, drop, path, preset], [told, found, command], show_progress="hidden").then(
+        lambda key: expected_html(studio, key), [preset], [expected], show_progress="hidden")
     canceled.click(lambda: cancel(studio), None, None, queue=False)
     preset.change(lambda key: expected_html(studio, key), [preset], [expected])
-    timer.tick(lambda picked: [runs_html(studio, picked), _choices(studio, picked)], [chosen], [shown, chosen],
+    listed = gr.State([])
+    timer.tick(lambda picked, before: ticked(studio, picked, before), [chosen, listed], [shown, chosen, listed],
                show_progress="hidden")
     chosen.input(lambda picked: runs_html(studio, picked), [chosen], [shown])
     stop.click(lambda picked: _each(studio, picked, runs.stop, "is saving and ends then"), [chosen], [acted])
@@ -165,6 +168,13 @@ def runs_html(studio: Studio, chosen: Sequence[str]) -> str:
     """The trainings, or those that are chosen, beside each other."""
     states = [one for one in runs.every(studio.home.runs) if not chosen or one.name in chosen]
     return f'<div class="runs">{"".join(map(run_html, states))}</div>' if states else EMPTY
+
+
+def ticked(studio: Studio, chosen: Sequence[str], before: Sequence[str]) -> list[Any]:
+    """The trainings as they are now; what may be chosen only where that is new, so that no click is undone."""
+    names = [one.name for one in runs.every(studio.home.runs)]
+    choices = _choices(studio, chosen) if set(names) != set(before) else gr.skip()
+    return [runs_html(studio, chosen), choices, names]
 
 
 def run_html(one: State) -> str:

@@ -23,7 +23,7 @@ from imggen_jax.studio.bench import Bench, Studio
 from imggen_jax.studio.edit import bring
 from imggen_jax.studio.edit import brought as dropped
 
-LOAD = "(id) => { window.studio.canvas('retouch').load(id); }"
+LOAD = "(id) => { window.studio.load('retouch', id); }"
 MOST_MASK = 40_000_000    # characters of a mask as it comes
 NO_PICTURE = '<div class="blank">Choose a picture and press Retouch, or bring one.</div>'
 TASKS = {

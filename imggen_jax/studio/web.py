@@ -42,9 +42,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Guard:
     """ASGI: refuses what does not come from the studio's own pages, and adds the headers that bind them."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], hosts: set[str]):
-        """hosts: values of the header Host that mean this server."""
-        self._app, self._hosts = app, hosts
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], hosts: set[str], head: str = ""):
+        """hosts: values of the header Host that mean this server; head: is added to the head of the page "/"."""
+        self._app, self._hosts, self._head = app, hosts, head.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,7 +73,11 @@ class Guard:
                                       *((name.encode(), value.encode()) for name, value in HEADERS.items())]
             await send(message)
 
-        await self._app(scope, bounded, headed)
+        if scope["path"] == "/" and scope["method"] == "GET" and self._head:
+            plain = [(name, value) for name, value in scope["headers"] if name.lower() != b"accept-encoding"]
+            await self._app({**scope, "headers": plain}, bounded, _inserting(headed, self._head))
+        else:
+            await self._app(scope, bounded, headed)
 
     def _refusal(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str] | None:
         if headers.get("host") not in self._hosts:
@@ -89,6 +93,30 @@ class Guard:
         if not length.isdecimal() or int(length) > MOST_BODY:
             return 413, f"more than {MOST_BODY // 10**9} GB are not taken"
         return None
+
+
+def _inserting(send: Send, head: bytes) -> Send:
+    """`send` of a page that is not compressed, with more at the end of its head."""
+    start: list[MutableMapping[str, Any]] = []
+    body = bytearray()
+
+    async def whole(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            start.append(message)
+            return
+        if message["type"] != "http.response.body":
+            await send(message)
+            return
+        body.extend(message.get("body", b""))
+        if not message.get("more_body", False):
+            page = bytes(body).replace(b"</head>", head + b"</head>", 1)
+            start[0]["headers"] = [*((name, value) for name, value in start[0].get("headers", ())
+                                     if name.lower() != b"content-length"),
+                                   (b"content-length", str(len(page)).encode())]
+            await send(start[0])
+            await send({"type": "http.response.body", "body": page})
+
+    return whole
 
 
 def hosts(host: str, port: int) -> set[str]:

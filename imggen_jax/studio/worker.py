@@ -122,7 +122,7 @@ class _Beside(io.TextIOBase):
 
     def _tell(self, line: str) -> None:
         line = re.sub(r"\x1b\[[\d;]*[A-Za-z]", "", line).strip()
-        if found := re.search(r"(\d+)%,", line):
+        if found := re.search(r"(\d+)%[,|]", line):
             self._percent(int(found[1]))
         elif line:
             self._say(note=line)

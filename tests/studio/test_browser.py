@@ -170,10 +170,16 @@ def test_retouch_in_the_browser(studio, browser, address, tmp_path):
     Image.new("RGB", (120, 90), (200, 90, 20)).save(tmp_path / "photo.png")
     visit = Visit(browser, address)
     page = visit.page
-    visit.go("Retouch")
-    visit.bring(tmp_path / "photo.png")
+    visit.press("Make")
+    visit.told(r"pictures in")
+    page.locator(".shelf .picture").first.click()
+    page.locator(".one dl").first.wait_for()
+    visit.press("Retouch")
     board = page.locator(".board canvas").first
-    board.wait_for()
+    board.wait_for()                          # with the picture, though the page was never shown before
+    visit.bring(tmp_path / "photo.png")
+    page.locator(".told, [role=status]", has_text="120 x 90").locator("visible=true").first.wait_for()
+    page.wait_for_function("(([c]) => c.width > 1.3 * c.height)(document.querySelectorAll('.board canvas'))")
     visit.press("Make")
     visit.told(r"nothing is drawn or marked")
     box = board.bounding_box()

@@ -301,6 +301,9 @@ def test_a_run_is_seen_as_it_is(studio, run):
     shown = collection.run_html(one)
     assert "50%" in shown and "<polyline" in shown and "data:image/png" in shown
     assert "No training yet" in collection.runs_html(studio, ["another"])
+    _, choices, names = collection.ticked(studio, ["cats"], [])
+    assert names == ["cats"] == choices.value
+    assert not isinstance(collection.ticked(studio, [], names)[1], type(choices))   # a click meanwhile is kept
 
 
 def test_a_run_is_renamed_and_goes_on_under_its_new_name(studio, run):

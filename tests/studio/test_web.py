@@ -64,6 +64,8 @@ def test_the_whole_application_names_no_other_server(studio):
     client = TestClient(served, base_url="http://127.0.0.1:80", headers={"host": "127.0.0.1:80"})
     page = client.get("/")
     assert page.status_code == 200 and "content-security-policy" in page.headers
+    head, _, body = page.text.partition("</head>")      # in the page itself, for a browser whose scripts fail
+    assert '<script src="/studio/studio.js">' in head and "need JavaScript" in head and "</html>" in body
     loaded = re.findall(r'(?:src|href)="(https?:)?//([^"/]+)', page.text)
     assert not [host for _, host in loaded if not host.startswith("127.0.0.1")]
     assert not re.search(r"fonts\.g|cdnjs|analytics\.", client.get("/theme.css").text)

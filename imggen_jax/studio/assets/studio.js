@@ -94,6 +94,10 @@ window.studio = (() => {
   // ---------------------------------------------------------------------------------------------------------- canvas
   const canvases = {}, loaded = {};   // loaded: what a board shows, which is made anew when its task comes back
   const canvas = (name) => canvases[name];
+  const load = (name, id) => {        // also before its page was ever shown
+    if (id) loaded[name] = id;
+    canvases[name]?.load(id);
+  };
   const board = (element, name, sketch = false) => {
     if (element.querySelector("canvas")) return;
     const shown = make("canvas", { tabindex: 0, "aria-label": sketch ? "sketch pad" : "the picture, to mark a part of it" });
@@ -312,5 +316,5 @@ window.studio = (() => {
     again();
   };
 
-  return { shelf, words, board, canvas, compare, gallery, refresh: () => {}, family: () => {} };
+  return { shelf, words, board, canvas, load, compare, gallery, refresh: () => {}, family: () => {} };
 })();
