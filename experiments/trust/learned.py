@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,7 +20,6 @@ from trust import ATTACKS, BARS, HERE, RATE, Pixels, mean, payload_of, pictures,
 
 import imggen_jax
 from imggen_jax import provenance
-from imggen_jax.model import Model
 from imggen_jax.sampling import Latents
 
 SETS = {"photos 128": 25, "photos 512": 25, "emoji 128": 50, "avatars 128": 50}    # that were not trained on
@@ -36,7 +36,7 @@ def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
-def hidden(model: Model, image: Pixels, number: int) -> Pixels:
+def hidden(model: Any, image: Pixels, number: int) -> Pixels:
     """The picture, uint8 [H,W,3], with the bits of a number."""
     side = model.spec["image"].shape[0]
     small = resized(image, (side, side))[None]
@@ -47,7 +47,7 @@ def hidden(model: Model, image: Pixels, number: int) -> Pixels:
     return np.clip(np.rint(image + np.stack(planes, -1)), 0, 255).astype(np.uint8)
 
 
-def right(model: Model, image: Pixels, number: int) -> float:
+def right(model: Any, image: Pixels, number: int) -> float:
     """The share of bits that are read rightly."""
     side = model.spec["image"].shape[0]
     small = resized(image, (side, side))[None]
@@ -56,7 +56,7 @@ def right(model: Model, image: Pixels, number: int) -> float:
     return float(np.mean((read > 0) == (bits_of(number) > 0)))
 
 
-def measure(model: Model, image: Pixels, number: int) -> dict:
+def measure(model: Any, image: Pixels, number: int) -> dict:
     """What both marks cost a picture, and whether they are found after each attack."""
     out: dict = {"learned": {}, "ships": {}}
     marked = {"learned": hidden(model, image, number), "ships": provenance.mark(image, payload_of(number))}
