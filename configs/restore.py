@@ -11,7 +11,8 @@ from imggen_jax.configs.upscale_x2 import get_config as parent
 
 def get_config() -> dict:
     return merge(parent(), {
-        "transforms": {"degrade": {"kind": "mixed", "scale": 1, "gray": 0.2}},
+        "data": {"crop": 64},
+        "transforms": {"degrade": {"kind": "mixed", "scale": 1, "gray": 0.2, "shrink": 1}},
         "game": {"scale": 1, "network": {"width": 64, "fold": 2}},
         "train": {"images": 80_000, "batch": 8},
         "log": {"evaluate": 10_000, "show": 25_000},

@@ -103,7 +103,7 @@ def test_it_builds_for_its_data(path):
     condition = jax.eval_shape(generator.condition, weights, fields)
     z = jax.eval_shape(lambda key, c: generator.prior(key, 2, c), jax.random.key(0), condition)
     images = jax.eval_shape(lambda *args: generator.decode(*args, {}), weights, z, condition)
-    assert images.shape == (2, *spec["image"].shape) and ("label" in spec) == ("label" in generator.needs)
+    assert images.shape == (2, *built.spec["image"].shape) and ("label" in spec) == ("label" in generator.needs)
 
 
 @shipped

@@ -279,7 +279,7 @@ VERBS = {
         "a larger picture, by a whole factor",
         "Makes pictures 2, 3 or 4 times as large, of any size and kind. Alpha, color profile, metadata, 16 bits and "
         "gray are kept.",
-        ["upscale photo.jpg --scale 2 --out larger.png", "upscale photos --scale 4 --kind photo --out larger",
+        ["upscale photo.jpg --scale 2 --out larger.png", "upscale photos --kind photo --out larger",
          "upscale -i photo.jpg -o larger.png -s 2 --strength 0.7 --report"],
         _upscale_flags, _upscale, lambda args: f"upscaled_x{args.scale or 2}"),
     "restore": _verb(

@@ -21,6 +21,7 @@ WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".ti
            ".avif": "AVIF"}
 MAX_PIXELS = 200_000_000             # of an input; a file of a few bytes can claim more than any memory holds
 _ORIENTATION = 0x0112
+_BAND = 256                          # rows
 
 
 class PictureError(ImggenError, ValueError):
@@ -47,41 +48,46 @@ def read(path: str | Path) -> Picture:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            return _decoded(file, str(path))
     except OSError as error:
         raise PictureError(f"{path} cannot be read: {error.strerror or error}") from error
-    return decoded(data, str(path))
 
 
 def decoded(data: bytes, name: str = "the picture") -> Picture:
     """`read` of the bytes of a file. name: in messages."""
+    return _decoded(io.BytesIO(data), name)
+
+
+def _decoded(file: BinaryIO, name: str) -> Picture:
+    """What an open file holds. Not read as a whole: beside its pixels, its bytes would be in memory too."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")                  # of odd metadata; what matters is raised
-            picture = Image.open(io.BytesIO(data))
+            picture = Image.open(file)
             if picture.width * picture.height > MAX_PIXELS:
                 raise PictureError(f"{name} is {picture.width}x{picture.height}; more than {MAX_PIXELS:,} pixels are "
                                    "not read")
-            return _picture(picture, data)
+            return _picture(picture, file)
     except PictureError:
         raise
     except MemoryError as error:
         raise PictureError(f"{name} needs more memory than there is; give a smaller picture") from error
     except UnidentifiedImageError:   # whose words are only the address of a buffer
-        what = "no picture that can be read" if data else "empty"
+        what = "no picture that can be read" if file.seek(0, io.SEEK_END) else "empty"
         raise PictureError(f"{name} is {what}; give a PNG, JPEG, WebP or TIFF file") from None
     except Exception as error:       # for broken files Pillow raises OSError, SyntaxError, struct.error and many more
         raise PictureError(f"{name} is no picture that can be read ({' '.join(str(error).split())}); give a PNG, JPEG, "
                            "WebP or TIFF file") from error
 
 
-def _picture(picture: ImageFile.ImageFile, data: bytes) -> Picture:
+def _picture(picture: ImageFile.ImageFile, file: BinaryIO) -> Picture:
     notes = []
     frames = getattr(picture, "n_frames", 1)
     if frames > 1:
         notes.append(f"the first of {frames} frames or pages is taken")
         picture.seek(0)
-    pixels = _sixteen_bit(picture, data)                     # before the metadata, which may follow the pixels
+    pixels = _sixteen_bit(picture, file)                     # before the metadata, which may follow the pixels
     orientation, exif = _exif(picture)
     icc = picture.info.get("icc_profile")
     if pixels is None:
@@ -123,26 +129,27 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
 
 
-def _sixteen_bit(picture: ImageFile.ImageFile, data: bytes) -> np.ndarray | None:
+def _sixteen_bit(picture: ImageFile.ImageFile, file: BinaryIO) -> np.ndarray | None:
     """uint16 [H,W,C] of a picture with 16 bits a channel, else None.
 
     Pillow takes the high byte of each number of a color picture. Asked for the other byte order it takes the low one.
     """
     if picture.mode.startswith("I"):
-        values = np.asarray(picture).astype(np.int64)
+        values = np.asarray(picture)
         if values.min() < 0 or values.max() > 65535:
             raise PictureError("its gray values do not fit 16 bits; export it as 16-bit PNG")
         return values.astype(np.uint16)[..., None]
     raw = _raw_mode(picture)
     if raw == "LA;16B":              # a pixel's four bytes, read as if they were those of a color with alpha
-        pieces = np.asarray(_reopened(data, "RGBA")).astype(np.uint16)
+        pieces = np.asarray(_reopened(file, "RGBA")).astype(np.uint16)
         return pieces[..., ::2] << 8 | pieces[..., 1::2]
     if raw is None or picture.mode not in ("RGB", "RGBA"):
         return None
-    mode = picture.mode
-    pieces = [np.asarray(_reopened(data, f"{mode};16{order}")).astype(np.uint16) for order in "BL"]
-    high, low = pieces if raw.endswith("B") else pieces[::-1]
-    return high << 8 | low
+    order = "BL" if raw.endswith("B") else "LB"
+    pixels = _array(_reopened(file, f"{picture.mode};16{order[0]}")).astype(np.uint16)
+    pixels <<= 8
+    pixels |= _array(_reopened(file, f"{picture.mode};16{order[1]}"))
+    return pixels
 
 
 def _raw_mode(picture: ImageFile.ImageFile) -> str | None:
@@ -155,8 +162,9 @@ def _raw_mode(picture: ImageFile.ImageFile) -> str | None:
     return None
 
 
-def _reopened(data: bytes, raw: str) -> Image.Image:
-    picture = Image.open(io.BytesIO(data))
+def _reopened(file: BinaryIO, raw: str) -> Image.Image:
+    file.seek(0)
+    picture = Image.open(file)
     picture.tile = [tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)
                     for tile in picture.tile]
     picture.load()
@@ -175,8 +183,22 @@ def _eight_bit(picture: Image.Image, notes: list[str]) -> np.ndarray:
         wanted = "L" if picture.mode in ("1", "L") else "RGB"
     if picture.mode in ("P", "PA"):
         notes.append("its palette is left for full color")
-    pixels = np.asarray(picture if picture.mode == wanted else picture.convert(wanted))
+    pixels = _array(picture, wanted)
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _array(picture: Image.Image, mode: str | None = None) -> np.ndarray:
+    """The pixels, in another mode if one is named: band by band, as Pillow would hold two more copies of the whole."""
+    width, height = picture.size
+    pixels = None
+    for top in range(0, height, _BAND):
+        band = picture.crop((0, top, width, min(top + _BAND, height)))
+        part = np.asarray(band if mode in (None, band.mode) else band.convert(mode))
+        if pixels is None:
+            pixels = np.empty((height, *part.shape[1:]), part.dtype)
+        pixels[top : top + len(part)] = part
+    assert pixels is not None, "pictures have rows"
+    return pixels
 
 
 def _srgb(picture: Image.Image, icc: bytes | None) -> Image.Image:

@@ -53,7 +53,9 @@ def memory(picture: Picture, tiled: Tiled, plan: Plan, *, held: bool) -> int:
     height, width, channels = picture.pixels.shape
     made = tiled.sight.scale**2 * width * max(channels, tiled.made) * picture.pixels.dtype.itemsize
     tile = plan.height * plan.width * (tiled.sight.bytes_per_pixel + 16 * (tiled.channels + tiled.sight.scale**2 * 3))
-    return BASE + 2 * picture.pixels.nbytes + 2 * plan.height * made + tile + (held * 2 * height * made)
+    work = picture.pixels.nbytes + 2 * plan.height * made + tile + (held * 2 * height * made)
+    read = 4 * height * width                                # Pillow's copy of what a file holds
+    return BASE + picture.pixels.nbytes + max(work, read)
 
 
 def translated(picture: Picture, tiled: Tiled, *, mask: np.ndarray | None = None, strength: float = 1.0,
