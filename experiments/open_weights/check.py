@@ -1,7 +1,7 @@
 """Compare text-to-image models of others, read by imggen_jax, with diffusers, on the same tiny random weights.
 
-Run by `make parity` in an environment of its own, since only these checks need torch. Prints a table and writes
-results.json beside this file and, with --golden, the values with which tests/pipelines compare.
+Run by `make parity` in an environment of its own, since only these checks need torch. Prints a table, whose rows it
+keeps in results.json beside this file, and with --golden writes the values with which tests/pipelines compare.
 """
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ from imggen_jax.weights import ldm  # noqa: E402
 
 BOUND = 1e-4
 GOLDEN = ROOT / "tests" / "pipelines" / "golden.json"
+RESULTS = HERE / "results.json"
 GUIDANCE = 2.0  # of five steps; it amplifies what rounding does, 2 GUIDANCE - 1 times in each step
 SCHEDULERS = {  # name of a sampler -> diffusers' class, and keys beside those of the model
     "ddim": (diffusers.DDIMScheduler, {"clip_sample": False}),
@@ -474,6 +475,15 @@ def golden_tiny():
     return {name: [round(float(value), 6) for value in back(one).ravel()[::17]] for name, one in made.items()}
 
 
+def keep(lines):
+    """Write rows into results.json, in the place of older ones; the versions are those of the last run."""
+    packages = ("imggen_jax", "jax", "numpy", "torch", "diffusers", "transformers", "tokenizers")
+    before = json.loads(RESULTS.read_text())["checks"] if RESULTS.is_file() else []
+    rows = {line["what"]: line for line in [*before, *lines]}
+    results = {"versions": {name: version(name) for name in packages}, "checks": list(rows.values())}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--golden", action="store_true", help=f"rewrite {GOLDEN.relative_to(ROOT)}")
@@ -481,7 +491,8 @@ def main() -> int:
     parser.add_argument("--check", default="", help="checks by parts of their names, a comma between")
     args = parser.parse_args()
     quiet()
-    lines, kept = [], {}
+    lines: list[dict] = []
+    kept = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in (name for name in reference.MODELS if args.only in ("", name)):
             pair = (klein.Pair if name == "klein" else Pair)(name, Path(folder))
@@ -492,10 +503,7 @@ def main() -> int:
                 agrees = value <= BOUND
                 lines.append({"what": f"{name}: {title}", "difference": value, "bound": BOUND, "agrees": agrees})
                 print(f"{'ok  ' if agrees else 'FAIL'}  {name + ': ' + title:<70} {value:9.2e}", flush=True)
-    if not args.only and not args.check:
-        packages = ("imggen_jax", "jax", "numpy", "torch", "diffusers", "transformers", "tokenizers")
-        results = {"versions": {name: version(name) for name in packages}, "checks": lines}
-        (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+            keep(lines)  # a run that is cut off keeps what it found
     if args.golden:
         kept["tiny"] = golden_tiny()
         GOLDEN.write_text(json.dumps({**json.loads(GOLDEN.read_text()), **kept}, indent=1) + "\n")

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,10 @@ from imggen_jax.nets.transformer import wide
 
 Array = jax.Array
 
-ON_CPU = 2**24  # products that are held at once on a CPU: more no longer fit into its caches, and memory grows
+# Products of queries and keys that a CPU holds at once: those of all heads if they are no more than the first, else of
+# some queries of one head, which fit into its cache.
+WHOLE, IN_CACHE = 2**20, 2**18
+LANES = 64  # numbers side by side over which a CPU reduces: along a row alone, it would take them one by one
 WIDEST_FUSED = 128  # channels of a head in cuDNN's kernel
 
 
@@ -40,26 +44,41 @@ def attend(q: Array, k: Array, v: Array, *, causal: bool = False, lengths: Array
 
 
 def _in_parts(q: Array, k: Array, v: Array, *lengths: Array, causal: bool) -> Array:
-    """As `attend`, for a part of the queries at a time."""
+    """As `attend`, for some queries of a head at a time, unless all together are few."""
     batch, length, heads, width = q.shape
+    places = k.shape[1]
     if k.shape[2] < heads:
         k, v = (jnp.repeat(each, heads // each.shape[2], axis=2) for each in (k, v))
-    rows = max(1, ON_CPU // (batch * heads * k.shape[1]))
-    parts = next(n for n in range(-(-length // rows), length + 1) if length % n == 0)
-    turned = tuple(jnp.swapaxes(each, 1, 2) for each in (q, k, v))  # [B,heads,N,D]: matrices that lie together
+    q, k, v = (jnp.swapaxes(each, 1, 2) for each in (q, k, v))  # [B,heads,N,D]: matrices that lie together
+    seen = jnp.full(batch, places) if not lengths else lengths[0]
 
-    def part(start: Array, q: Array) -> Array:
-        logits = wide(q @ jnp.swapaxes(turned[1], 2, 3)) / math.sqrt(width)
-        places = jnp.arange(k.shape[1])
+    def part(start: Array | int, q: Array, k: Array, v: Array, seen: Array) -> Array:  # seen: [...,1,1]
+        logits = wide(q @ jnp.swapaxes(k, -1, -2)) / math.sqrt(width)
         if causal:
-            logits = jnp.where(places <= (start + jnp.arange(q.shape[2]))[:, None], logits, -jnp.inf)
+            logits = jnp.where(jnp.arange(places) <= (start + jnp.arange(q.shape[-2]))[:, None], logits, -jnp.inf)
         if lengths:
-            logits = jnp.where(places < lengths[0][:, None, None, None], logits, -jnp.inf)
-        return jax.nn.softmax(logits).astype(v.dtype) @ turned[2]
+            logits = jnp.where(jnp.arange(places) < seen, logits, -jnp.inf)
+        weights = jnp.exp(logits - jax.lax.stop_gradient(_along_rows(jnp.max, logits)))  # any shift gives the same
+        return ((weights.astype(v.dtype) @ v) / _along_rows(jnp.sum, weights)).astype(v.dtype)
 
-    if parts == 1:
-        return jnp.swapaxes(part(jnp.int32(0), turned[0]), 1, 2)
-    pieces = jnp.moveaxis(turned[0].reshape(batch, heads, parts, length // parts, width), 2, 0)
-    starts = jnp.arange(parts) * (length // parts)
-    made = jax.lax.map(lambda each: part(*each), (starts, pieces))  # [parts,B,heads,rows,D]
-    return jnp.moveaxis(made, (0, 3), (1, 2)).reshape(batch, length, heads, width)
+    if q.size // width * places <= WHOLE:
+        return jnp.swapaxes(part(0, q, k, v, seen[:, None, None, None]), 1, 2)
+    parts = -(-length // max(1, IN_CACHE // places))
+    rows = -(-length // parts)
+    filled = jnp.pad(q, ((0, 0), (0, 0), (0, parts * rows - length), (0, 0)))
+
+    def head(each: tuple[Array, ...]) -> Array:
+        q, k, v, seen = each
+        return jax.lax.map(lambda piece: part(*piece, k, v, seen),
+                           (rows * jnp.arange(parts), q.reshape(parts, rows, width)))
+
+    apart = (each.reshape(batch * heads, -1, width) for each in (filled, k, v))
+    made = jax.lax.map(head, (*apart, jnp.repeat(seen, heads)[:, None, None]))
+    return jnp.swapaxes(made.reshape(filled.shape)[:, :, :length], 1, 2)
+
+
+def _along_rows(reduce: Callable[..., Array], x: Array) -> Array:
+    """The largest, or the sum, of each row: [...,M] -> [...,1]."""
+    if x.shape[-1] % LANES == 0:
+        x = reduce(x.reshape(*x.shape[:-1], -1, LANES), axis=-2)
+    return reduce(x, axis=-1, keepdims=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from imggen_jax.errors import WeightsError
+from imggen_jax.weights import tensors
 
 
 def sha256(path: str | Path) -> str:
@@ -43,13 +44,6 @@ def safetensors(path: str | Path) -> dict[str, np.ndarray]:
     """Read {name: array} of a safetensors file.
 
     Raises:
-      WeightsError: it is missing, damaged, or of dtypes that NumPy does not have.
+      WeightsError: it is missing or damaged, or another file under this name.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(str(path))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:  # the last: dtypes NumPy lacks
-        raise WeightsError(f"the weight file {path} is damaged, or no safetensors file of float32 "
-                           f"({type(error).__name__}: {error})") from error
+    return {name: one.read() for name, one in tensors.open_file(Path(path)).tensors.items()}

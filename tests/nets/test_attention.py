@@ -8,13 +8,16 @@ from imggen_jax.nets import attention
 
 RNG = np.random.RandomState(0)
 Q, K, V = (jnp.asarray(RNG.standard_normal((2, places, heads, 8)).astype("f"))
-           for places, heads in ((12, 4), (10, 2), (10, 2)))
+           for places, heads in ((11, 4), (10, 2), (10, 2)))
 
 
+@pytest.mark.parametrize("whole", [1, 1000])
 @pytest.mark.parametrize("causal, lengths", [(False, None), (True, None), (False, [10, 3]), (True, [4, 1])])
-def test_parts_make_the_whole(causal, lengths, monkeypatch):
+def test_parts_make_the_whole(causal, lengths, whole, monkeypatch):
     """Also where several heads of queries use one of the keys. JAX's own attention is the reference."""
-    monkeypatch.setattr(attention, "ON_CPU", 300)  # three queries at a time
+    monkeypatch.setattr(attention, "WHOLE", whole)
+    monkeypatch.setattr(attention, "IN_CACHE", 32)  # three queries of a head at a time
+    monkeypatch.setattr(attention, "LANES", 5)
     lengths = None if lengths is None else jnp.array(lengths)
     made = attention.attend(Q, K, V, causal=causal, lengths=lengths)
     wanted = jax.nn.dot_product_attention(Q, K, V, is_causal=causal, key_value_seq_lengths=lengths)

@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_named_in_one_line(name, tmp_path):
 def test_a_file_that_cannot_be_read_is_named(ending, tmp_path):
     path = tmp_path / f"w{ending}"
     path.write_bytes(b"not a file of tensors")
-    with pytest.raises(WeightsError, match=f"the weight file .*w{ending} is damaged, or no") as error:
+    with pytest.raises(WeightsError, match=f"w{ending} is (damaged|truncated), or no") as error:
         imggen_jax.load(path)
     assert "\n" not in str(error.value)
     with pytest.raises(RunError, match=f"nowhere{ending} is neither a folder nor the name of a shipped model"):
