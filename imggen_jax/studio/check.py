@@ -72,7 +72,8 @@ def verdict_html(name: str, verdict: dict[str, Any], mark: dict[str, Any]) -> st
         "What it says of itself": verdict["source_type"], "What was done": ", ".join(verdict["actions"]),
         "Made from": ", ".join(verdict["ingredients"]), "Pixels": verdict["pixels"] if signer else "",
         "Watermark of this project": "found" if mark["marked"] else "not found",
-        "By chance": f"{mark['false_positive_rate']:.1g} of unmarked pictures look as much like it",
+        "By chance": (f"a share of {mark['false_positive_rate']:.1g} of unmarked pictures looks as much like it"
+                      if mark["marked"] else ""),
         **{name: str(verdict["made"].get(key, "")) for name, key in SAID.items()},
         "Problems": ", ".join(verdict["problems"])}
     told = "".join(f"<tr><td>{html.escape(key)}</td><td>{html.escape(value)}</td></tr>"

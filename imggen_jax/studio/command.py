@@ -116,5 +116,7 @@ def _serve(home, jobs, folders: Sequence[Path], bound: socket.socket, browser: b
             webbrowser.open(address)
 
     threading.Thread(target=opened, daemon=True).start()
-    server.run(sockets=[bound])
+    with contextlib.suppress(KeyboardInterrupt):      # uvicorn raises once more what has ended it
+        server.run(sockets=[bound])
+    streams.say(["The studio has ended. Trainings that it has begun go on."])
     return 0

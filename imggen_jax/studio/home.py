@@ -96,7 +96,8 @@ class Home:
             # The first one comes first among the newest.
             try:
                 one = _described(path, self.folder, facts["time"] - 1e-4 * number, its.get("verb") or command[0],
-                                 _flag(command, "--model"), its.get("prompt", ""), its.get("seed"), command)
+                                 _flag(command, "--model"), its.get("prompt") or _flag(command, "--prompt"),
+                                 its.get("seed"), command)
             except OSError:           # half of a picture, as a full disk leaves it
                 continue
             found.append(one._replace(id=ids.get(path.name, one.id)))

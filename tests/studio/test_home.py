@@ -23,7 +23,8 @@ def test_takes_in_what_a_command_has_made_and_nothing_beside_it(home):
         write(folder / name)
     (folder / "prompts.jsonl").write_text("{}")
     said = [{"file": "000001.png", "verb": "generate", "prompt": "a <face>", "seed": 7}]
-    found = home.take_in(folder, ["generate", "--model", "avatars", "--num", "2"], said)
+    found = home.take_in(folder, ["generate", "--model", "avatars", "--num", "2", "--prompt", "a {<face>, hat}"], said)
+    assert found[0].prompt == "a {<face>, hat}"     # where a picture itself does not say it
     assert [one.file.rpartition("/")[2] for one in found] == ["000000.png", "000001.png"]
     assert (found[1].prompt, found[1].seed, found[1].model) == ("a <face>", 7, "avatars")
     assert home.index.find() == found
