@@ -2,8 +2,8 @@
 
     python experiments/restore/measure.py PART --data FOLDER [--models FOLDER] [--scales 2 3 4] [--megapixels 2 12 24]
 
-PART: kernel, sr, jpeg, noise, speed, memory, page, restored_page. FOLDER holds sr_tests.zip, jpeg_tests.zip and
-kodak24.zip. `--models` holds runs or exported models of the names of the shipped ones,
+PART: kernel, sr, jpeg, noise, speed, memory, page, restored_page, photo_page. FOLDER holds sr_tests.zip,
+jpeg_tests.zip and kodak24.zip. `--models` holds runs or exported models of the names of the shipped ones,
 upscale_x2 to upscale_x4, photo_x2 and restore, which are measured without it. `speed` compares with PyTorch, if that
 is installed.
 """
@@ -23,7 +23,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import imggen_jax
 from imggen_jax import bicubic
@@ -241,6 +241,67 @@ def restored_page(args) -> dict:
     return {}
 
 
+def photo_page(args) -> dict:
+    """Kodak's pictures as they arrive, enlarged twofold: bicubic, for clean pictures, for photographs, the original.
+
+    photo.jpg beside this file; and the PSNR of each, in dB over all channels of the whole pictures.
+    """
+    zip_, rows, found = Zip(args.data / "kodak24.zip"), [], {}
+    for number, (top, left), (name, damage) in zip((4, 8, 15, 19, 23), PLACES, DAMAGE.items()):
+        whole = zip_.read(next(each for each in zip_.names if each.split("/")[-1] == f"{number}.webp"))
+        small = bicubic.resize_uint8(whole, whole.shape[0] // 2, whole.shape[1] // 2)
+        low = damage(small, np.random.default_rng(number))
+        made = {"bicubic": bicubic.resize_uint8(low, *whole.shape[:2]),
+                "clean": imggen_jax.upscale(low, args.model("upscale_x2")),
+                "photo": imggen_jax.upscale(low, args.model("photo_x2"))}
+        found[name] = {what: round(float(psnr(whole[None], each[None])[0]), 2) for what, each in made.items()}
+        rows.append(np.hstack([each[top:top + 176, left:left + 224] for each in (*made.values(), whole)]))
+    Image.fromarray(np.vstack(rows)).save(HERE / "photo.jpg", quality=88)
+    return found
+
+
+PLACES = ((90, 160), (150, 300), (60, 240), (110, 220), (80, 60))  # upper left corners of details
+
+
+def _old_jpeg(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Saved small by a camera of 2000, and once more by a site."""
+    del rng
+    return _coded(_coded(picture, 40), 30)
+
+
+def _screenshot(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shown at another size by a browser, photographed from the screen into a file, and sent."""
+    del rng
+    height, width = picture.shape[:2]
+    shown = Image.fromarray(picture).resize((width * 2 // 3, height * 2 // 3), Image.Resampling.BILINEAR)
+    return _coded(np.asarray(shown.resize((width, height), Image.Resampling.BILINEAR)), 75)
+
+
+def _dim_room(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Photons are few: noise that grows with brightness, and what the camera's file leaves of it."""
+    noisy = picture + rng.normal(0, 1, picture.shape) * np.sqrt(60 + 2.0 * picture)
+    return _coded(np.clip(np.rint(noisy), 0, 255).astype(np.uint8), 85)
+
+
+def _scan(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A print, a little soft, with the grain of its paper, yellowed not at all; the scanner's JPEG."""
+    soft = np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(0.8)), float)
+    grain = np.asarray(Image.fromarray(rng.normal(128, 40, picture.shape[:2]).clip(0, 255).astype(np.uint8)).filter(
+        ImageFilter.GaussianBlur(0.7)), float) - 128
+    return _coded(np.clip(np.rint(soft + 0.6 * grain[..., None]), 0, 255).astype(np.uint8), 80)
+
+
+def _shaken(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Out of focus, noisy, sharpened by the camera, and compressed by a messenger."""
+    soft = Image.fromarray(picture).filter(ImageFilter.GaussianBlur(1.2))
+    noisy = np.asarray(soft) + rng.normal(0, 8, picture.shape)
+    sharp = Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)).filter(ImageFilter.UnsharpMask(2, 80, 0))
+    return _coded(np.asarray(sharp), 50)
+
+
+DAMAGE = {"old JPEG": _old_jpeg, "screenshot": _screenshot, "dim room": _dim_room, "scan": _scan, "shaken": _shaken}
+
+
 def _coded(picture: np.ndarray, quality: int) -> np.ndarray:
     """uint8 [H,W] or [H,W,3] -> the same, from a JPEG file."""
     file = io.BytesIO()
@@ -248,7 +309,7 @@ def _coded(picture: np.ndarray, quality: int) -> np.ndarray:
     return np.asarray(Image.open(file))
 
 
-PARTS = {part.__name__: part for part in (kernel, sr, jpeg, noise, speed, memory, page, restored_page)}
+PARTS = {part.__name__: part for part in (kernel, sr, jpeg, noise, speed, memory, page, restored_page, photo_page)}
 
 
 def main() -> None:
