@@ -13,12 +13,10 @@ from pathlib import Path
 
 import check
 import numpy as np
+import reference_pipelines as reference
 import transformers
 
 from imggen_jax import schedules
-from imggen_jax.data import clip_tokens
-from imggen_jax.data.text import tokenizer_of
-from imggen_jax.game import Field
 from imggen_jax.weights import published
 
 KNOWN = {"unet": published.UNET, "vae": published.VAE, "text_encoder": published.CLIP, "text_encoder_2": published.CLIP}
@@ -35,11 +33,8 @@ def configs(folder: Path) -> list[str]:
 def otherwise(folder: Path) -> int:
     """How many of the sentences are other tokens."""
     places = [folder / name for name in ("tokenizer", "tokenizer_2") if (folder / name).is_dir()]
-    names = clip_tokens.field_names([clip_tokens.read(one) for one in places])
-    tokenizer = tokenizer_of(Field((None,), "int32", names))
-    sentences = list(check.sentences())
-    ours = np.asarray(tokenizer.encode(sentences)[0]).reshape(len(sentences), -1, len(places), 2, 77)[:, 0, :, 0]
-    wrong = 0
+    sentences, wrong = list(check.sentences()), 0
+    ours = reference.tokens(places, sentences)
     for number, place in enumerate(places):
         theirs = transformers.CLIPTokenizer.from_pretrained(place)
         rows = theirs(sentences, padding="max_length", max_length=77, truncation=True).input_ids
