@@ -12,6 +12,8 @@ from safetensors.numpy import save_file
 
 import imggen_jax
 from imggen_jax import pipelines
+from imggen_jax.data import clip_tokens
+from imggen_jax.data.text import tokenizer_of
 from imggen_jax.game import Field, make_spec
 from imggen_jax.model import Model
 from imggen_jax.weights import flux2, published, tensors
@@ -168,6 +170,13 @@ def write_tokenizer(folder, *, pad="<|endoftext|>"):
     (folder / "tokenizer_config.json").write_text(json.dumps({
         "tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": pad, "unk_token": "<|endoftext|>",
         "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}))
+
+
+def tokens(folders, sentences):
+    """The first chunk of each sentence by vocabularies of CLIP: int32 [n,len(folders),77]."""
+    names = clip_tokens.field_names([clip_tokens.read(one) for one in folders])
+    packed = tokenizer_of(Field((None,), "int32", names)).encode(sentences)[0]
+    return np.asarray(packed).reshape(len(sentences), -1, len(folders), 2, 77)[:, 0, :, 0]
 
 
 def write_qwen_tokenizer(folder):

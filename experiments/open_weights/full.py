@@ -49,6 +49,8 @@ def write(folder: Path) -> None:
         state = {}
         for part in parts[name]:
             for key, shape in tensors.stored_shapes(part.wanted).items():
+                # Around transformers, a U-Net of 1.5 has 1x1 convolutions where this package has dense layers.
+                shape += (1, 1) if name == "unet" and key.endswith((".proj_in.weight", ".proj_out.weight")) else ()
                 if len(shape) == 1:
                     state[key] = np.full(shape, key.endswith("weight"), np.float16)
                 else:

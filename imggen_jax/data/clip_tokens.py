@@ -36,8 +36,12 @@ class Bpe(NamedTuple):
     longer: Mapping[str, str] = {}  # word of textual inversion -> the names of its tokens
 
 
-def read(folder: Path) -> Bpe:
-    """The vocabulary in a folder: vocab.json, merges.txt and, for what fills up, tokenizer_config.json.
+def read(folder: Path, pad: str | None = None) -> Bpe:
+    """The vocabulary in a folder: vocab.json and merges.txt.
+
+    Args:
+      folder: of a tokenizer.
+      pad: the token that fills up; None: as tokenizer_config.json and special_tokens_map.json have it.
 
     Raises:
       DataError: a file is missing or damaged, or the package tokenizers is not there.
@@ -64,7 +68,7 @@ def read(folder: Path) -> Bpe:
     backend.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([
         tokenizers.pre_tokenizers.Split(tokenizers.Regex(_WORD), behavior="removed", invert=True),
         tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    pad = _padding(folder)
+    pad = pad or _padding(folder)
     if pad not in known:
         raise DataError(f"the tokenizer in {folder} fills up with {pad!r}, which is not in its vocabulary")
     # As in transformers, what fills up is a token of its own also within a prompt: SDXL's "!".
@@ -74,18 +78,21 @@ def read(folder: Path) -> Bpe:
 
 
 def _padding(folder: Path) -> str:
-    """The token that fills up; SDXL's second tokenizer has another one."""
+    """The token that fills up: "!" for Stable Diffusion 2 and SDXL's second tokenizer. As in transformers, old configs,
+    which do not list the tokens that were added, count less than the map of special tokens."""
     import json
 
+    found = None
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         if (path := folder / name).is_file():
             try:
-                found = json.loads(path.read_text(encoding="utf-8")).get("pad_token")
+                content = json.loads(path.read_text(encoding="utf-8"))
+                found = content.get("pad_token") or found
             except (OSError, ValueError, AttributeError) as error:
                 raise DataError(f"{path} cannot be read ({error}); get it again") from error
-            if found:
-                return found["content"] if isinstance(found, dict) else str(found)
-    return "<|endoftext|>"
+            if found and "added_tokens_decoder" in content:
+                break
+    return found["content"] if isinstance(found, dict) else str(found or "<|endoftext|>")
 
 
 def with_words(bpe: Bpe, words: Sequence[str]) -> Bpe:

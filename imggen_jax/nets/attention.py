@@ -15,7 +15,7 @@ Array = jax.Array
 # Products of queries and keys that a CPU holds at once: those of all heads if they are no more than the first, else of
 # some queries of one head, which fit into its cache.
 WHOLE, IN_CACHE = 2**20, 2**18
-LANES = 64  # numbers side by side over which a CPU reduces: along a row alone, it would take them one by one
+LANES = 16  # numbers side by side over which a CPU reduces: along a row alone, it would take them one by one
 WIDEST_FUSED = 128  # channels of a head in cuDNN's kernel
 
 
@@ -69,7 +69,7 @@ def _in_parts(q: Array, k: Array, v: Array, *lengths: Array, causal: bool) -> Ar
 
     def head(each: tuple[Array, ...]) -> Array:
         q, k, v, seen = each
-        return jax.lax.map(lambda piece: part(*piece, k, v, seen),
+        return jax.lax.map(lambda piece: part(piece[0], piece[1], k, v, seen),
                            (rows * jnp.arange(parts), q.reshape(parts, rows, width)))
 
     apart = (each.reshape(batch * heads, -1, width) for each in (filled, k, v))

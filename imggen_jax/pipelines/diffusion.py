@@ -40,6 +40,7 @@ from imggen_jax.weights import published
 from imggen_jax.weights.diffusers import Folder
 from imggen_jax.weights.published import Part
 
+XL_PAD = "!"  # fills up prompts of the second encoder
 MASKED = 5  # channels that an inpainting U-Net sees beside the latents: the mask, and the picture without what it hides
 
 
@@ -243,7 +244,9 @@ def recipe(found: Folder, parts: Mapping[str, Part], trained: Trained) -> Recipe
       RunError: its parts do not go together.
       DataError: a tokenizer cannot be read.
     """
-    vocabularies = tuple(clip_tokens.read(place) for place in found.tokenizers)
+    # A checkpoint of XL in one file may have one vocabulary for both encoders, of which the second fills up otherwise.
+    vocabularies = tuple(clip_tokens.read(place, XL_PAD if place in found.tokenizers[:number] else None)
+                         for number, place in enumerate(found.tokenizers))
     nets: dict[str, Any] = {name: part.net for name, part in parts.items()}
     vae, unet = parts["decoder"].config, parts["unet"].config
     channels, encoders = vae["latent_channels"], [nets[name] for name in texts.names(vocabularies)]

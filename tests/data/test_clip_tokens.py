@@ -60,6 +60,17 @@ def test_words_of_textual_inversion_are_single_tokens(bpe):
     assert 1000 not in unpacked(bpe, ["a <cat-toy> tree"])[0]
 
 
+def test_what_fills_up_is_what_transformers_takes(tmp_path):
+    """Of old configs, as that of Stable Diffusion 2.1, the map of special tokens; of today's the config."""
+    reference.write_tokenizer(tmp_path)
+    known = clip_tokens.read(tmp_path).backend.token_to_id
+    (tmp_path / "special_tokens_map.json").write_text('{"pad_token": {"content": "!"}}')
+    assert clip_tokens.read(tmp_path).pad == known("!")
+    (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "<|endoftext|>", "added_tokens_decoder": {}}')
+    assert clip_tokens.read(tmp_path).pad == known("<|endoftext|>")
+    assert clip_tokens.read(tmp_path, "!").pad == known("!")
+
+
 def test_files_that_are_missing_or_wrong_are_named(tmp_path):
     reference.write_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "<pad>"}')
