@@ -126,7 +126,7 @@ def cancels(page: Page, after: list[float]) -> list[float]:
     for turn, seconds in enumerate(after):
         page.locator("#prompt textarea").fill(f"a {['sad', 'smiling'][turn % 2]} person with glasses")
         page.get_by_role("button", name="Make", exact=True).locator("visible=true").first.click()
-        page.locator(".told:visible", has_text="Making: ").wait_for()      # it runs, and does not wait for another
+        page.locator(".told:visible", has_text="Making: ").first.wait_for()   # it runs, and does not wait for another
         page.wait_for_timeout(1000 * seconds)
         took.append(page.evaluate(WATCH, [{"key": "Escape"}, ".told", "", "Canceled|pictures in "]) / 1000)
     return took

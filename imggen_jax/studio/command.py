@@ -1,8 +1,10 @@
 """The verb `studio`: its flags, the address, and the first pictures."""
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
+import logging
 import socket
 import threading
 import time
@@ -93,6 +95,12 @@ def _welcome(jobs) -> None:
         jobs.start(commands.generate("avatars", True, wanted), expected=4)
 
 
+def _is_no_end(record: logging.LogRecord) -> bool:
+    """False of what uvicorn tells when it hangs up on open pages at the end, which is no error."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) and "graceful shutdown" not in record.getMessage()
+
+
 def _serve(home, jobs, folders: Sequence[Path], bound: socket.socket, browser: bool) -> int:
     """bound: listens already, so that a browser that is there too early waits and is not refused."""
     import uvicorn
@@ -116,6 +124,7 @@ def _serve(home, jobs, folders: Sequence[Path], bound: socket.socket, browser: b
             webbrowser.open(address)
 
     threading.Thread(target=opened, daemon=True).start()
+    logging.getLogger("uvicorn.error").addFilter(_is_no_end)
     with contextlib.suppress(KeyboardInterrupt):      # uvicorn raises once more what has ended it
         server.run(sockets=[bound])
     streams.say(["The studio has ended. Trainings that it has begun go on."])

@@ -66,6 +66,7 @@ def serve(answer: Answer, questions: Iterable[str], answers: TextIO) -> int:
 
 def start(main: Main) -> int:
     """Serve on the standard streams. main: runs the words of a command, returns its exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)      # a cancel while it loads ends it without a word
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)                 # so that nothing else can be taken for an answer
     from imggen_jax import devices, loading  # here: JAX takes seconds, and loads before the first question comes
