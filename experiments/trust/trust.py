@@ -271,22 +271,18 @@ def crops(data: Path, num: int) -> Iterator[Pixels]:
             yield whole[top:top + side, left:left + side]
 
 
-def look(image: Pixels, everywhere: bool) -> dict:
-    """What is said of an unmarked crop as it is, or after all places were searched."""
-    found = provenance.detect(image, rate=RATE, search=everywhere)
+def look(image: Pixels) -> dict:
+    """What is said of an unmarked crop as it is; falsely.py looks everywhere."""
+    found = provenance.detect(image, rate=RATE, search=False)
     return {"statistic": found.statistic, "marked": int(found.marked)}
 
 
-def false_positives(first: list[dict], every: list[dict]) -> dict:
-    """The share of unmarked crops that pass the first stage, and all of it."""
-    values = [row["statistic"] for row in first]
-    out: dict = {"statistic": {"mean": mean(values), "deviation": round(float(np.std(values)), 4)}}
-    for stage, rows in (("as it is", first), ("everywhere", every)):
-        if rows:
-            marked = sum(row["marked"] for row in rows)
-            out[stage] = {"crops": len(rows), "taken for marked": marked, "rate": marked / len(rows),
-                          "interval": wilson(marked, len(rows))}
-    return out
+def false_positives(rows: list[dict]) -> dict:
+    """The share of unmarked crops that pass the first stage."""
+    values, marked = [row["statistic"] for row in rows], sum(row["marked"] for row in rows)
+    return {"statistic": {"mean": mean(values), "deviation": round(float(np.std(values)), 4)},
+            "as it is": {"crops": len(rows), "taken for marked": marked, "rate": marked / len(rows),
+                         "interval": wilson(marked, len(rows))}}
 
 
 def table(results: dict) -> str:
@@ -342,11 +338,9 @@ def searched(data: Path, work: Path, most: int, counts: Mapping[str, int] = SEAR
                 provenance.mark(image, payload_of(number)), number, attack)
 
 
-def unmarked(data: Path, num: int, *, everywhere: bool, of: int) -> Work:
-    """`num` crops, spread evenly over `of`."""
-    for k, image in enumerate(crops(data, of)):
-        if k % (of // num) == 0:
-            yield str(k), lambda image=image: look(image, everywhere)
+def unmarked(data: Path, num: int) -> Work:
+    for k, image in enumerate(crops(data, num)):
+        yield str(k), lambda image=image: look(image)
 
 
 def report(work: Path) -> None:
@@ -358,9 +352,8 @@ def report(work: Path) -> None:
                  for attack in SEARCHED | REMADE}
         if rows:
             results["sets"][name] = summed(rows, found)
-    first, every = (list(read(work / f"unmarked_{stage}.jsonl").values()) for stage in ("as_is", "everywhere"))
-    if first:
-        results["false positives"] = false_positives(first, every)
+    if first := list(read(work / "unmarked_as_is.jsonl").values()):
+        results["false positives"] = false_positives(first)
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (HERE / "table.md").write_text(table(results))
 
@@ -371,7 +364,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for one line a picture")
     parser.add_argument("--num", type=int, default=225, help="pictures of each set, at most")
     parser.add_argument("--crops", type=int, default=20_000, help="unmarked crops, looked at as they are")
-    parser.add_argument("--full", type=int, default=2_000, help="of them, looked at everywhere")
     parser.add_argument("--report", action="store_true", help="only sum up what is in --work")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -379,12 +371,9 @@ def main() -> None:
     if not args.report:
         common = args.data, args.work, args.num
         resumed(args.work / "attacked.jsonl", attacked(*common))
-        resumed(args.work / "unmarked_as_is.jsonl",
-                unmarked(args.data, args.crops, everywhere=False, of=args.crops))
+        resumed(args.work / "unmarked_as_is.jsonl", unmarked(args.data, args.crops))
         resumed(args.work / "searched.jsonl", searched(*common))
         resumed(args.work / "remade.jsonl", searched(*common, REMADE))
-        resumed(args.work / "unmarked_everywhere.jsonl",
-                unmarked(args.data, args.full, everywhere=True, of=args.crops))
     report(args.work)
 
 

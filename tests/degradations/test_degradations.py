@@ -114,6 +114,6 @@ def test_handled_pictures_are_damaged_by_chance_and_gradients_pass_through_files
 
 def test_a_part_is_resized_to_the_whole_from_where_it_lies():
     rows = np.asarray(handling._resampling(16, jnp.array([0.5, 1.0]), jnp.array([1.0, 0.0]), jnp.ones(2)))
-    places = np.minimum(8 + (np.arange(16) + 0.5) / 2 - 0.5, 15)
-    np.testing.assert_allclose(rows[0] @ np.arange(16.0), places, atol=1e-5)
+    lower_half = np.minimum(8 + (np.arange(16) + 0.5) / 2 - 0.5, 15)
+    np.testing.assert_allclose(rows[0] @ np.arange(16.0), lower_half, atol=1e-5)
     np.testing.assert_allclose(rows[1], np.eye(16), atol=1e-6)
