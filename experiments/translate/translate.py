@@ -1,6 +1,6 @@
 """How true are translated and completed faces, where the truth is known?
 
-    python experiments/translate/translate.py train      # paired, unpaired, sketch, inpaint: runs/translate_*
+    python experiments/translate/translate.py train      # all of RUNS: runs/translate_*
     python experiments/translate/translate.py collect
 
 The built-in faces are drawn in several styles, pixel by pixel the same face. So a model that is trained without pairs
@@ -25,13 +25,13 @@ from imggen_jax import data, editing
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
-RUNS = ("paired", "unpaired", "sketch", "inpaint")
+RUNS = ("paired", "unpaired", "unpaired_cyclegan", "sketch", "inpaint")
 SHOWN = 12  # columns of a page
 
 
 def train(size: int, runs: list[str], words: list[str]) -> None:
     for name in runs:
-        night = [f"--config.data.source=avatars/{size}x{size}_night"] if name in ("paired", "unpaired") else []
+        night = [f"--config.data.source=avatars/{size}x{size}_night"] if "paired" in name else []
         command = [sys.executable, "-m", "imggen_jax.main", f"--config=configs/{name}.py",
                    f"--workdir=runs/translate_{name}", f"--config.data.name=avatars/{size}x{size}", *night, *words]
         subprocess.run(command, cwd=REPOSITORY, check=True)
