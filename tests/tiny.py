@@ -121,8 +121,8 @@ def _restore(spec: Spec) -> dict:
 
 def _watermark(spec: Spec) -> dict:
     del spec
-    return {"bits": {"encoder": {"name": "marker", "width": 8, "blocks": 1, "cells": 2},
-                     "decoder": {"name": "classifier", "widths": (8,), "blocks": (1,), "features": 8}, "bits": 2}}
+    return {"bits": {"encoder": {"name": "marker", "width": 8, "blocks": 1, "cells": 2}, "strength": (120.0, 60.0),
+                     "decoder": {"name": "classifier", "widths": (16,), "blocks": (1,), "features": 16}, "bits": 2}}
 
 
 def _flow(spec: Spec) -> dict:
@@ -192,7 +192,7 @@ EVERYDAY = [pytest.param(*names, marks=pytest.mark.slow if names in ALIKE else (
 # Whose losses and parameters one and all devices must agree upon: all parts of the games, batch statistics included.
 ON_DEVICES = [("vae", "gaussian"), ("gan", "dcgan"), ("classifier", "plain"), ("paired", "unet"),
               ("inpaint", "patches"), ("unpaired", "cut"), ("restore", "l1"), ("flow", "pixels"),
-              ("autoencoder", "judged"), ("toys.translator", "plain"), ("toys.texts", "plain")]
+              ("autoencoder", "judged"), ("watermark", "bits"), ("toys.translator", "plain"), ("toys.texts", "plain")]
 # Their steps take long to compile and are made of what others have; `make test-all` plays them too.
 LONG = {"paired", "inpaint", "unpaired", "autoencoder", "flow"}
 

@@ -151,7 +151,7 @@ def _given(source: Saved, settings: Settings) -> dict[str, np.ndarray]:
     """The weights of a run, averaged where there is an average, by the names that they have in the new run's game."""
     leaves = checkpoint.flatten({**source.state.params, **source.state.average})
     return {new + name.removeprefix(old): leaf for name, leaf in leaves.items()
-            for old, new in _names(source, settings).items() if name.startswith(f"{old}.")}
+            for old, new in _names(source, settings).items() if f"{name}.".startswith(f"{old}.")}
 
 
 def _names(source: Saved, settings: Settings) -> Mapping[str, str]:

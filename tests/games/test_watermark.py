@@ -11,12 +11,12 @@ from imggen_jax.game import Field
 from imggen_jax.games import watermark
 
 SPEC = tiny.TRANSLATED
-OPTIONS = tiny.GAMES["watermark"].variants(SPEC)["bits"]
+NETWORKS = {key: value for key, value in tiny.GAMES["watermark"].variants(SPEC)["bits"].items() if key != "strength"}
 
 
 @functools.cache
 def start():
-    game = watermark.make(SPEC, dtype="float32", strength=(20.0, 5.0), weaker=0.01, target=0.0, **OPTIONS)
+    game = watermark.make(SPEC, dtype="float32", strength=(20.0, 5.0), weaker=0.01, target=0.0, **NETWORKS)
     return game, *tiny.init(game, SPEC)
 
 
@@ -54,4 +54,4 @@ def test_it_gets_weaker_while_it_is_read_and_counts_more_what_is_seen():
 ])
 def test_one_line_for_what_it_cannot_learn_from(spec, options, says):
     with pytest.raises(ValueError, match=says):
-        watermark.make(spec, dtype="float32", **OPTIONS, **options)
+        watermark.make(spec, dtype="float32", **{**NETWORKS, **options})
