@@ -216,12 +216,13 @@ def restorers(model: ModelLike | None, *, denoise: float | None, dejpeg: bool, s
     chosen = [(_shipped(*names) if model is None else model, share) for names, share in asked]
     if model is not None or len({name for name, _ in chosen}) == 1:  # for both: it goes over the picture once
         chosen = [(chosen[0][0], min(share for _, share in chosen))]
-    steps = [(opened(name, ("source",)), share) for name, share in chosen]
-    for tiled, _ in steps:
-        if tiled.sight.scale != 1:
-            raise RunError(f"{tiled.name} makes pictures {tiled.sight.scale} times as large; use upscale, or another "
-                           "model")
-    return steps
+    return [(_of_one_size(opened(name, ("source",))), share) for name, share in chosen]
+
+
+def _of_one_size(tiled: Tiled) -> Tiled:
+    if tiled.sight.scale != 1:
+        raise RunError(f"{tiled.name} makes pictures {tiled.sight.scale} times as large; use upscale, or another model")
+    return tiled
 
 
 def completer(model: ModelLike) -> Tiled:
@@ -234,14 +235,14 @@ def translator(model: ModelLike, direction: str | None, verb: str = "translate")
     """The model for `translate` or `sketch`. Raises RunError where it is of another kind or has no such direction."""
     _allowed(verb, model)
     if direction is None:
-        return opened(model, ("source",))
+        return _of_one_size(opened(model, ("source",)))
     if direction not in DIRECTIONS:
         raise RunError(f"the direction is {direction!r}; choose {' or '.join(DIRECTIONS)}")
     loaded = model if isinstance(model, Model) else load(model)
     if DIRECTIONS[direction] not in loaded.game.models:
         raise RunError(f"the model has no direction {direction}; it has {', '.join(loaded.game.models)}. Leave the "
                        "direction out")
-    return opened(loaded._replace(name=DIRECTIONS[direction]), ("source",))
+    return _of_one_size(opened(loaded._replace(name=DIRECTIONS[direction]), ("source",)))
 
 
 def _shipped(*names: str) -> str:

@@ -157,6 +157,7 @@ def test_a_picture_keeps_what_it_had(zoo):
     (lambda p: imggen_jax.upscale(p, kind="photo"), "no model photo_x2 ships"),
     (lambda p: imggen_jax.upscale(p, kind="huge"), "clean or photo"),
     (lambda p: imggen_jax.upscale(p, "upscale_x2", scale=3), "2 times as large, not 3"),
+    (lambda p: imggen_jax.translate(p, "upscale_x2"), "2 times as large; use upscale"),
     (lambda p: imggen_jax.upscale(p, "restore"), "use restore"),
     (lambda p: imggen_jax.restore(p, "upscale_x3"), "use upscale"),
     (lambda p: imggen_jax.upscale(p, strength=1.5), "strength is 1.5"),
