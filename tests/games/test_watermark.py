@@ -11,7 +11,8 @@ from imggen_jax.game import Field
 from imggen_jax.games import watermark
 
 SPEC = tiny.TRANSLATED
-NETWORKS = {key: value for key, value in tiny.GAMES["watermark"].variants(SPEC)["bits"].items() if key != "strength"}
+NETWORKS = {key: value for key, value in tiny.GAMES["watermark"].variants(SPEC)["bits"].items()
+            if key not in ("strength", "handled")}
 
 
 @functools.cache
