@@ -20,7 +20,7 @@ from imggen_jax.errors import RunError
 from imggen_jax.evaluation import store
 from imggen_jax.loading import find
 from imggen_jax.pictures import files
-from imggen_jax.provenance import detection, policy, publishing, verifying
+from imggen_jax.provenance import detection, policy, publishing, verifying, watermark
 from imggen_jax.storage import templates
 from imggen_jax.storage.files import given_path, write_atomic
 from imggen_jax.training.folder import CONFIG, DATA
@@ -68,7 +68,7 @@ def write(workdir: str | Path, out: str | Path | None = None) -> Path:
         raise RunError(f"{workdir} ships with the package, whose folder is left as it is; name the page with --out")
     config, data = _facts(folder)
     name = folder.resolve().name
-    parts = [_data(data), _copying(folder), _balance(folder), _marks(), _policy(folder)]
+    parts = [_data(data), _copying(folder), _balance(folder), _marks(data), _policy(folder)]
     page = templates.render(_TEMPLATE, name=name, game=str(config.get("game", {}).get("name", "")), parts=parts,
                             place=str(workdir))
     path = folder / PAGE if out is None else given_path(out, "the page")
@@ -99,7 +99,8 @@ def _data(data: Mapping) -> Part:
     lines = [f"Dataset {data.get('name')}, split {data.get('split')}, {data.get('examples', 0):,} examples, "
              f"fingerprint {str(data.get('fingerprint'))[:16]}."]
     if left := card.get("opted_out"):
-        lines.append(f"{left:,} pictures were left out because they must not be trained on.")
+        lines.append(f"{left:,} {'picture was' if left == 1 else 'pictures were'} left out because "
+                     f"{'it' if left == 1 else 'they'} must not be trained on.")
     ledger = card.get("ledger") or {}
     tables = tuple(Table((LEDGER[key], "Pictures"), tuple(
         (str(value), f"{count:,}") for value, count in sorted((ledger[key].get("values") or {}).items()))
@@ -156,11 +157,11 @@ def _command(folder: Path, evaluator: str) -> str:
     return f"imggen evaluate --model {name} --only {evaluator}"
 
 
-def _marks() -> Part:
-    """One picture is published with the settings in force, and looked at."""
-    wanted = publishing.settings()
+def _marks(data: Mapping) -> Part:
+    """One picture of the size that the model makes is published with the settings in force, and looked at."""
+    wanted, size = publishing.settings(), _size(data)
     with tempfile.TemporaryDirectory() as aside:
-        path, noise = Path(aside) / "a.png", np.random.default_rng(0).normal(128, 30, (128, 128, 3))
+        path, noise = Path(aside) / "a.png", np.random.default_rng(0).normal(128, 30, (*size, 3))
         plain = wanted._replace(fingerprints=None)
         with publishing.using(plain):
             publishing.write_png(path, noise.clip(0, 255).astype(np.uint8), publishing.Origin("audit"))
@@ -173,11 +174,20 @@ def _marks() -> Part:
             ("Watermark", "found" if found.marked else "none"),
             ("Prompts", "signed, in the record" if wanted.prompt else "private"),
             ("Fingerprints", wanted.fingerprints or "none"))
-    good = verdict.holds and found.marked
-    return Part("Do its pictures say what they are?", "good" if good else "bad",
-                "A picture written now, with the settings in force here, is signed and carries the watermark." if good
-                else "A picture written now, with the settings in force here, is not both signed and marked.",
+    small = wanted.watermark and min(size) < watermark.SMALLEST
+    state, says = ("good", "is signed and carries the watermark") if verdict.holds and found.marked else (
+        "open", f"is signed; of {size[1]}x{size[0]} pixels it is too small for the watermark, which takes "
+        f"{watermark.SMALLEST}x{watermark.SMALLEST}") if verdict.holds and small else (
+        "bad", "is not both signed and marked")
+    return Part("Do its pictures say what they are?", state,
+                f"A picture written now, with the settings in force here, {says}.",
                 tables=(Table(("Layer", "Now"), rows),))
+
+
+def _size(data: Mapping) -> tuple[int, int]:
+    """Height and width of what a model makes; of one that takes any size, or does not say, 128 each."""
+    height, width, _ = data.get("spec", {}).get("image", {}).get("shape", (None, None, 3))
+    return height or 128, width or 128
 
 
 def _policy(folder: Path) -> Part:

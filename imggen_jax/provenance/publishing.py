@@ -160,6 +160,7 @@ def write_bands(path: str | Path, like: Picture, shape: tuple[int, int, int], ba
     path, dtype = Path(path), like.pixels.dtype
     origin = _private(origin, path.parent)
     kind, has_mark = files.check_output(path), settings().watermark and _carries(shape, origin)
+    _note_size(shape)
     hashed, seen = credentials.PixelHash(shape, dtype), fingerprints.Seen(*shape[:2])
 
     def encode(file) -> None:
@@ -257,10 +258,18 @@ def training_facts(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _marked(pixels: np.ndarray, origin: Origin, path: Path) -> tuple[np.ndarray, bool]:
+    _note_size(pixels.shape)
     if not settings().watermark:
         return pixels, False
     found = marked(pixels, origin)
     return (pixels, False) if found is None else (found, True)
+
+
+def _note_size(shape: Sequence[int]) -> None:
+    """Says of a picture that is too small for the watermark that it has none."""
+    if settings().watermark and min(shape[:2]) < watermark.SMALLEST:
+        note(f"pictures below {watermark.SMALLEST}x{watermark.SMALLEST} pixels are too small for the watermark and are "
+             "written without it")
 
 
 def _signed(data: bytes, kind: str, pixels: np.ndarray | None, origin: Origin, path: Path, has_mark: bool) -> bytes:

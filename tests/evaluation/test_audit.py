@@ -72,8 +72,10 @@ def test_what_was_not_measured_is_told_with_its_command(tmp_path):
     assert states == ["open", "open", "open", "good", "open"]
     assert f"--model {place}' --only copying" in page and f"--model {place}' --only balance" in page
     assert f"imggen policy --example > {place}/policy.toml'" in page
-    # The package's own folder is not written to.
-    page = html.unescape(answers(audit.write("avatars_32", out=tmp_path / "audit.html"))[1])
+    # The package's own folder is not written to; its pictures of 32 pixels can carry no mark.
+    states, page = answers(audit.write("avatars_32", out=tmp_path / "audit.html"))
+    assert states[3] == "open" and "of 32x32 pixels it is too small for the watermark" in page
+    page = html.unescape(page)
     assert "--model avatars_32 --only copying" in page and "export IMGGEN_JAX_POLICY=$PWD/policy.toml" in page
 
 

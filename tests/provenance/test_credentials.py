@@ -412,3 +412,13 @@ def test_a_file_too_large_to_be_signed_is_marked(tmp_path, monkeypatch, capsys):
     assert "large.tif is written without credentials" in capsys.readouterr().err
     assert verify(tmp_path / "large.tif").signature == "none"
     assert detection.detect(files.read(tmp_path / "large.tif").pixels, search=False).marked
+
+
+def test_a_picture_too_small_for_a_mark_is_signed_and_said_to_have_none(tmp_path):
+    Image.fromarray(noise(63, 80)).save(tmp_path / "a.png")
+    words = ["recolor", tmp_path / "a.png", "--like", tmp_path / "a.png", "--quiet", "--out", tmp_path / "b.png"]
+    process = shell.start(*words)  # in a process of its own, since a line is said once in each
+    said = process.communicate()[1]
+    assert process.returncode == 0 and said == (
+        "note: pictures below 64x64 pixels are too small for the watermark and are written without it\n")
+    assert verify(tmp_path / "b.png").holds

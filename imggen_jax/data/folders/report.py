@@ -234,7 +234,7 @@ def _html(store: Store, card: Mapping[str, Any], groups: list[list[str]]) -> str
     copies = list(store.all(f"{_COPIES} limit {SHOWN}"))
     conflicts = list(store.all(f"select * from conflicts order by name, field, other limit {SHOWN}"))
     return templates.render(_PAGE, card=card, conflicts=conflicts, lines=lines(card), left_out=left_out,
-                 samples=samples, near=near, groups=groups, copies=copies, title=Path(card["path"]).name)
+                            samples=samples, near=near, groups=groups, copies=copies, title=Path(card["path"]).name)
 
 
 def _thumb(png: bytes) -> str:
